@@ -1,0 +1,1 @@
+"""DFA-Bench: deepfake detection, classification and artifact description, scored with intervals."""

@@ -1,0 +1,1 @@
+"""The sample world: procedural bona fide faces, forgery operators and one camera for both."""

@@ -1,0 +1,1 @@
+"""DFA-Instruct: from faces to an instruction-following data set."""

@@ -1,0 +1,223 @@
+"""The data contracts between lessons: pydantic records in JSON Lines files.
+
+A broken line is refused with one sentence that names the file, the line, the
+field and the mend; an interrupted write loses its torn last line and no other.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+
+Point = tuple[float, float]
+
+
+class DataError(ValueError):
+    """Bad data; the message is one line that names the file, the field and the mend."""
+
+
+class Record(BaseModel):
+    """Base of every contract: immutable, and no unknown field slips in unseen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Face(Record):
+    """One aligned face picture and everything known about it.
+
+    ``landmarks`` are 81 (x, y) points in pixels of ``image`` (iBUG 68, then 13 on the
+    hairline from image left to right); ``crop`` is (x0, y0, x1, y1) in pixels of the
+    photograph it was cut from; ``source`` is the id of the bona fide counterpart.
+    """
+
+    id: str
+    image: str
+    sha256: str
+    category: Category
+    method: str | None = None
+    dataset: str
+    identities: tuple[str, ...]
+    source: str | None = None
+    split: Split
+    frame: str | None = None
+    crop: tuple[float, float, float, float] | None = None
+    landmarks: tuple[Point, ...] | None = None
+    altered_regions: tuple[Region, ...] | None = None
+    mask: str | None = None
+    licence: str
+    subgroup: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("image", "mask")
+    @classmethod
+    def _relative(cls, value: str | None) -> str | None:
+        if value is not None and not _is_inside(value):
+            raise ValueError("must be a relative POSIX path inside the data root")
+        return value
+
+
+class Annotator(Record):
+    """Who wrote an annotation: a rule, or a language model under its own name."""
+
+    name: str
+    model: str | None = None
+    prompt_version: str | None = None
+
+
+class Finding(Record):
+    """One claim of an artifact description, with the figures behind it when measured."""
+
+    region: Region
+    artifact: Artifact
+    evidence: str
+    figures: dict[str, float] = Field(default_factory=dict)
+    supported: bool | None = None
+
+
+class Annotation(Record):
+    """The artifact description (AD) of one face and the name of what wrote it."""
+
+    face: str
+    findings: tuple[Finding, ...]
+    text: str
+    annotator: Annotator
+    audited: bool = False
+
+
+class QA(Record):
+    """One question and its answer; ``template`` names the wording it was made from."""
+
+    task: Task
+    question: str
+    answer: str
+    template: str
+
+
+class InstructRecord(Record):
+    """One face with its annotation and about seven QA (paper: 891.6K QA on 127.3K images)."""
+
+    face: Face
+    annotation: Annotation
+    qa: tuple[QA, ...]
+
+    @property
+    def id(self) -> str:
+        """The id of the face, which is unique in a file of records."""
+        return self.face.id
+
+
+class Prediction(Record):
+    """What an analyst said to one question. ``answer`` is None when it cannot be read."""
+
+    analyst: str
+    face: str
+    task: Task
+    prompt: str
+    text: str | None = None
+    answer: str | None = None
+    options: dict[str, float] | None = None
+    seconds: float = 0.0
+    tokens: int = 0
+
+    @property
+    def id(self) -> tuple[str, str, str]:
+        """One prediction per analyst, face and task."""
+        return self.analyst, self.face, self.task.value
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_jsonl(path: Path, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
+    """Yield the records of a JSONL file, in order.
+
+    A last line without its newline was torn by an interruption and is left out.
+    Raises DataError with file, line and field for anything else that is wrong,
+    duplicate ids included.
+    """
+    seen: dict[object, int] = {}
+    for number, line in enumerate(_whole_lines(path), start=1):
+        record = _parse(line, kind, f"{path}:{number}")
+        key = getattr(record, "id", None)
+        if key is not None and seen.setdefault(key, number) != number:
+            raise DataError(
+                f"{path}:{number}: id: {key!r} was already used on line {seen[key]};"
+                " give each record an id of its own"
+            )
+        yield record
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Write records to ``path`` at once: the file is complete or not there."""
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(record.model_dump_json() + "\n" for record in records)
+    partial.replace(path)
+
+
+class JsonlLog:
+    """An append-only JSONL file that survives interruption.
+
+    Opening it drops a torn last line, so that the next record starts on a fresh one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_torn_line(path)
+        self._file = path.open("a", encoding="utf-8", newline="\n")
+
+    def append(self, record: Record) -> None:
+        """Write one record and hand it to the operating system."""
+        self._file.write(record.model_dump_json() + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join ``relative`` to ``root``; raise DataError if the result (links followed) lies outside."""
+    path = (root / relative).resolve()
+    if not _is_inside(relative) or not path.is_relative_to(root.resolve()):
+        raise DataError(f"{relative}: lies outside the data root {root}; use a path below it")
+    return path
+
+
+def _is_inside(relative: str) -> bool:
+    path = PurePosixPath(relative)
+    plain = "\\" not in relative and ":" not in relative
+    return bool(relative) and plain and not path.is_absolute() and ".." not in path.parts
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.endswith("\n"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the lesson that writes it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text; is this a JSONL file?") from None
+
+
+def _parse(line: str, kind: type[AnyRecord], where: str) -> AnyRecord:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "line"
+        got = "" if first["type"] in {"missing", "json_invalid"} else f" (got {first['input']!r:.60})"
+        raise DataError(f"{where}: {field}: {first['msg']}{got}; mend this line or remove it") from None
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
