@@ -1,0 +1,174 @@
+"""Odd but good pictures are read right; bad ones get one line with the file and the mend."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from dfa_lib.photo import open_photo
+from dfa_lib.records import DataError
+
+RED, GREEN, BLUE, GREY = (200, 30, 40), (30, 180, 60), (40, 50, 210), (128, 128, 128)
+
+
+def quadrants() -> Image.Image:
+    """96x80: four plain quadrants, so that rotation, colour and depth can be read off."""
+    image = Image.new("RGB", (96, 80))
+    for box, colour in zip([(0, 0), (48, 0), (0, 40), (48, 40)], [RED, GREEN, BLUE, GREY],
+                           strict=True):  # fmt: skip
+        image.paste(colour, (*box, box[0] + 48, box[1] + 40))
+    return image
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def corners(array: np.ndarray) -> np.ndarray:
+    """Return the colours at the centres of the four quadrants, (4, 3)."""
+    high, wide = array.shape[:2]
+    rows, columns = [high // 4, high // 4, -high // 4, -high // 4], [wide // 4, -wide // 4] * 2
+    return array[rows, columns].astype(int)
+
+
+def exif_rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: shown upright after 270 degrees
+    sideways = quadrants().transpose(Image.Transpose.ROTATE_90)
+    return encoded(sideways, "JPEG", quality=95, exif=exif)
+
+
+def sixteen_bit_colour() -> bytes:
+    deep = np.asarray(quadrants())[..., ::-1].astype(np.uint16) * 257
+    return cv2.imencode(".png", deep)[1].tobytes()
+
+
+def see_through() -> bytes:
+    image = quadrants().convert("RGBA")
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (48, 40, 96, 80))  # the last quadrant cannot be seen
+    image.putalpha(alpha)
+    return encoded(image, "PNG")
+
+
+def animated(kind: str) -> bytes:
+    second = Image.new("RGB", (96, 80), "black")
+    return encoded(quadrants(), kind, save_all=True, append_images=[second], duration=80,
+                   **({"lossless": True} if kind == "WEBP" else {}))  # fmt: skip
+
+
+GOOD: dict[str, Callable[[], bytes]] = {
+    "plain PNG": lambda: encoded(quadrants(), "PNG"),
+    "EXIF-rotated": exif_rotated,
+    "CMYK JPEG": lambda: encoded(quadrants().convert("CMYK"), "JPEG", quality=95),
+    "CMYK TIFF": lambda: encoded(quadrants().convert("CMYK"), "TIFF"),
+    "16-bit colour": sixteen_bit_colour,
+    "palette": lambda: encoded(quadrants().quantize(16), "PNG"),
+    "WebP": lambda: encoded(quadrants(), "WEBP", quality=95),
+    "animated GIF": lambda: animated("GIF"),
+    "animated WebP": lambda: animated("WEBP"),
+    "animated PNG": lambda: animated("PNG"),
+    "broken colour profile": lambda: encoded(quadrants(), "PNG", icc_profile=b"not a profile"),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_odd_but_good_pictures_are_read_right(kind: str) -> None:
+    array = open_photo(GOOD[kind](), kind)
+    assert array.shape == (80, 96, 3) and array.dtype == np.uint8
+    assert np.abs(corners(array) - [RED, GREEN, BLUE, GREY]).max() <= 8
+
+
+def test_transparency_is_shown_on_white() -> None:
+    last_is_white = [RED, GREEN, BLUE, (255, 255, 255)]
+    assert np.array_equal(corners(open_photo(see_through())), last_is_white)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "F", "LA", "1"])
+def test_grey_keeps_its_levels(mode: str) -> None:
+    levels = np.repeat([[0, 64, 128, 255]], 24, axis=0).repeat(20, axis=0).repeat(24, axis=1)
+    if mode == "I;16":
+        image = Image.fromarray((levels * 257).astype(np.uint16))
+    elif mode == "F":
+        image = Image.fromarray(levels.astype(np.float32))
+    else:
+        image = Image.fromarray(levels.astype(np.uint8)).convert(mode, dither=Image.Dither.NONE)
+    array = open_photo(encoded(image, "TIFF"), mode)
+    expected = np.where(levels < 128, 0, 255) if mode == "1" else levels
+    assert np.array_equal(array, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_colour_profile_is_applied() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"?").replace(b"bXYZ", b"rXYZ").replace(b"?", b"bXYZ")
+    array = open_photo(encoded(quadrants(), "PNG", icc_profile=swapped))
+    assert np.abs(corners(array)[0] - RED[::-1]).max() <= 8  # its red primary is blue
+
+
+def test_path_and_bytes_give_the_same(tmp_path: Path) -> None:
+    (tmp_path / "ü name.jpg").write_bytes(GOOD["WebP"]())  # the content decides, not the ending
+    assert np.array_equal(open_photo(tmp_path / "ü name.jpg"), open_photo(GOOD["WebP"]()))
+
+
+def bomb() -> bytes:
+    """Return a PNG that says 50,000 x 50,000 and is 60 bytes long."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + checksum
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+def noisy() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
+
+
+BAD: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty.jpg": (lambda: b"", "is empty"),
+    "truncated.jpg": (lambda: encoded(noisy(), "JPEG")[:2000], "damaged or cut off"),
+    "truncated.png": (lambda: encoded(noisy(), "PNG")[:2000], "damaged or cut off"),
+    "truncated.webp": (lambda: encoded(noisy(), "WEBP")[:2000], "JPEG, PNG or WebP|cut off"),
+    "letter.jpg": (lambda: b"Dear all,\n" * 50, "JPEG, PNG or WebP"),
+    "page.eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "JPEG, PNG"),
+    "dot.png": (lambda: encoded(Image.new("RGB", (1, 1)), "PNG"), "only 1x1 pixels"),
+    "bomb.png": (bomb, "million pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures_get_one_line_with_the_mend(name: str, tmp_path: Path) -> None:
+    content, sentence = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(content())
+    with pytest.raises(DataError, match=sentence) as caught:
+        open_photo(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message and ";" in message
+
+
+def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"missing\.jpg: no such file"):
+        open_photo(tmp_path / "missing.jpg")
+    with pytest.raises(DataError, match="not a file"):
+        open_photo(tmp_path)
+
+
+def test_a_picture_between_both_limits_is_refused_by_its_header() -> None:
+    wide = encoded(Image.new("1", (11_000, 11_000)), "PNG")  # Pillow itself only warns here
+    with pytest.raises(DataError, match="million pixels"):
+        open_photo(wide, "poster.png")
