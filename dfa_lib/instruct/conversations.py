@@ -1,0 +1,161 @@
+"""Step 3 of DFA-Instruct: about seven questions and answers on every face.
+
+One detection (DF-D), one classification (DF-C), one artifact description (AD) and four
+turns of free conversation (FC), as in the paper (891.6K QA on 127.3K images). FC is
+written by rule from the labels and the annotation alone, without looking at the picture.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+
+from tqdm.auto import tqdm
+
+from dfa_lib.instruct.card import write_card
+from dfa_lib.instruct.wording import about, library, say, wordings
+from dfa_lib.records import (
+    QA,
+    Annotation,
+    DataError,
+    Face,
+    Finding,
+    InstructRecord,
+    read_jsonl,
+    write_jsonl,
+)
+from dfa_lib.taxonomy import Category, Region, Split, Task
+
+OPTIONS: dict[Task, dict[str, str]] = {
+    task: dict(library(task).answers) for task in (Task.DF_D, Task.DF_C)
+}
+"""The closed answers: label -> the whole answer sentence, by task."""
+
+FORGERIES = tuple(category for category in Category if category.forged)
+STRONG = 8.0
+"""A face whose strongest finding has this z-score or more shows strong signs."""
+
+
+def build_conversations(
+    faces: Iterable[Face], notes: Mapping[str, Annotation], out: Path, seed: int = 0
+) -> list[InstructRecord]:
+    """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per face.
+
+    Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
+    of the data set comes out the same alone as within the whole.
+    Raises DataError for a face without an annotation.
+    """
+    records = [converse(face, _note(face, notes), seed) for face in tqdm(faces, "conversations")]
+    write_jsonl(out / "instruct.jsonl", records)
+    write_card(out / "DATA_CARD.md", records)
+    return records
+
+
+def load_records(path: Path) -> list[InstructRecord]:
+    """Read an instruct.jsonl; raise DataError with file, line and field for a broken one."""
+    return list(read_jsonl(path, InstructRecord))
+
+
+def converse(face: Face, note: Annotation, seed: int = 0) -> InstructRecord:
+    """Hold the seven-part conversation on one face."""
+    dice = Random(f"{seed}/{face.id}")
+    label = detection_label(face.category)
+    qa = [
+        _qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label]),
+        _qa(Task.DF_C, "ask", face.split, dice, OPTIONS[Task.DF_C][face.category.value]),
+        _qa(Task.AD, "ask", face.split, dice, note.text),
+        *_free(face, note, dice),
+    ]
+    return InstructRecord(face=face, annotation=note, qa=tuple(qa))
+
+
+def detection_label(category: Category) -> str:
+    """The DF-D label of a category: "forged" or "bona fide"."""
+    return "forged" if category.forged else "bona fide"
+
+
+def _note(face: Face, notes: Mapping[str, Annotation]) -> Annotation:
+    if face.id not in notes:
+        raise DataError(f"annotation of {face.id}: missing; run annotate on these faces first")
+    return notes[face.id]
+
+
+def _qa(task: Task, kind: str, split: Split, dice: Random, answer: str, **fields: str) -> QA:
+    """Put one question in a random wording of the split's share of the library."""
+    variants = wordings(task, split, kind)
+    pick = dice.randrange(len(variants))
+    part = "train" if split is Split.TRAIN else "test"
+    return QA(
+        task=task,
+        question=variants[pick].format(**fields),
+        answer=answer,
+        template=f"{task}/{kind}/{part}/{pick}@{library(task).version}",
+    )
+
+
+def _free(face: Face, note: Annotation, dice: Random) -> Iterator[QA]:
+    """Yield four FC turns: a touched and an untouched region, what is meant, and one more."""
+    strongest = sorted(note.findings, key=strength, reverse=True)
+    for region in _two_regions(strongest, dice):
+        answer = _region_answer(region, strongest)
+        yield _qa(Task.FC, "region", face.split, dice, answer, region=region.value)
+    yield _about_category(face, dice)
+    yield _about_evidence(face, strongest, dice)
+
+
+def strength(finding: Finding) -> float:
+    """The z-score behind a finding; a claim without figures counts as a strong one."""
+    return finding.figures.get("z", STRONG)
+
+
+def _two_regions(findings: list[Finding], dice: Random) -> list[Region]:
+    """One region with a finding and one without, as far as there are such, in random order."""
+    touched = [finding.region for finding in findings]
+    clean = [region for region in _ASKED if region not in touched]
+    dice.shuffle(touched)
+    dice.shuffle(clean)
+    pair = (touched[:1] + clean[:1] + touched[1:] + clean[1:])[:2]
+    return dice.sample(pair, len(pair))
+
+
+def _region_answer(region: Region, findings: list[Finding]) -> str:
+    there = [finding for finding in findings if finding.region is region]
+    if there:
+        return say(Task.FC, "region yes", there[:1])
+    return say(Task.FC, "region no", **about([region]))
+
+
+def _about_category(face: Face, dice: Random) -> QA:
+    """Ask what a forgery category means, or whether this face is one (half the time it is)."""
+    own = face.category.forged and dice.random() < 0.5
+    category = face.category if own else dice.choice(FORGERIES)
+    kind = dice.choice(("category", "category", "meaning"))
+    if kind == "meaning":
+        answer = say(Task.FC, f"meaning {category.value}")
+    elif not face.category.forged:
+        answer = say(Task.FC, "category none")
+    else:
+        verdict = "yes" if category is face.category else "no"
+        answer = say(Task.FC, f"category {verdict}", category=face.category.phrase)
+    return _qa(Task.FC, kind, face.split, dice, answer, category=category.phrase)
+
+
+def _about_evidence(face: Face, findings: list[Finding], dice: Random) -> QA:
+    """Ask for the weight of the evidence, or go on from one region to the next."""
+    kind = dice.choice(("suspect", "sure", "next", "reason", "besides"))
+    if kind == "besides":
+        return _besides(face, findings, dice)
+    answer = "yes" if findings else "none"
+    if kind == "sure" and findings:
+        answer = "strong" if strength(findings[0]) >= STRONG else "weak"
+    return _qa(Task.FC, kind, face.split, dice, say(Task.FC, f"{kind} {answer}", findings[:1]))
+
+
+def _besides(face: Face, findings: list[Finding], dice: Random) -> QA:
+    """Leave one region aside and ask for more: the strongest one, or any on a clean face."""
+    region = findings[0].region if findings else dice.choice(_ASKED)
+    answer = "yes" if len(findings) > 1 else "no" if findings else "none"
+    said = say(Task.FC, f"besides {answer}", findings[1:2])
+    return _qa(Task.FC, "besides", face.split, dice, said, region=region.value)
+
+
+_ASKED = [region for region in Region if region not in (Region.SKIN, Region.BACKGROUND)]

@@ -1,0 +1,86 @@
+"""How questions and answers are worded: template libraries and the grammar of findings.
+
+The libraries are data files (``templates/*.json``). Each carries a version, and its
+questions come in wordings for training and wordings kept back for validation and test.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+
+from dfa_lib.records import Finding, Record
+from dfa_lib.taxonomy import Artifact, Region, Split, Task
+
+
+class Wordings(Record):
+    """The ways one kind of question is put; ``test`` is never seen in training."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class Library(Record):
+    """The template library of one task: wordings of each kind of question, and the answers."""
+
+    version: str
+    task: Task
+    questions: dict[str, Wordings]
+    answers: dict[str, str]
+
+
+@cache
+def library(task: Task) -> Library:
+    """Read the template library of ``task`` that ships with the package."""
+    name = task.value.lower().replace("-", "_") + ".json"
+    path = files("dfa_lib.instruct") / "templates" / name
+    return Library.model_validate_json(path.read_text("utf-8"))
+
+
+def wordings(task: Task, split: Split, kind: str = "ask") -> tuple[str, ...]:
+    """The wordings of one kind of question; validation and test share the held-out ones."""
+    variants = library(task).questions[kind]
+    return variants.train if split is Split.TRAIN else variants.test
+
+
+def say(task: Task, answer: str, findings: Sequence[Finding] = (), **fields: str) -> str:
+    """Fill the answer template ``answer`` of ``task``; ``findings`` share one artifact."""
+    if findings:
+        fields |= about([finding.region for finding in findings])
+        fields["artifact"] = _ARTICLED.get(findings[0].artifact, findings[0].artifact.value)
+    return library(task).answers[answer].format(**fields)
+
+
+def about(regions: Sequence[Region]) -> dict[str, str]:
+    """The template fields of some regions: "the eyes and nose", and the verbs that agree."""
+    names = [region.value for region in regions]
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    many = len(names) > 1 or regions[0] in _PLURAL
+    verbs = {"show": "show", "look": "look"} if many else {"show": "shows", "look": "looks"}
+    return {"regions": f"the {listed}", "Regions": f"The {listed}"} | verbs
+
+
+def describe(findings: Sequence[Finding], whole: bool = False) -> str:
+    """Word an artifact description: regions in the order of the taxonomy, and no figures.
+
+    Neighbours that show the same artifact share a sentence. Unless the ``whole`` picture is
+    affected, the description ends by saying that the rest looks natural.
+    """
+    if not findings:
+        return say(Task.AD, "clean")
+    ordered = sorted(findings, key=lambda finding: list(Region).index(finding.region))
+    runs = [list(run) for _, run in groupby(ordered, key=lambda finding: finding.artifact)]
+    sentences = [say(Task.AD, "claim", run) for run in runs]
+    return " ".join(sentences + ([] if whole else [say(Task.AD, "rest")]))
+
+
+_PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
+_COUNTED = {
+    Artifact.BLENDING_BOUNDARY,
+    Artifact.COLOUR_MISMATCH,
+    Artifact.LIGHTING_MISMATCH,
+    Artifact.NOISE_MISMATCH,
+    Artifact.GRID_PATTERN,
+    Artifact.STRUCTURAL_DISTORTION,
+}
+_ARTICLED = {artifact: f"a {artifact.value}" for artifact in _COUNTED}
