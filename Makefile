@@ -1,0 +1,31 @@
+# make tutorial   build everything, lesson by lesson, on the embedded default, into work/
+# make test       all checks, the fast ones first
+# make lint       style only
+VENV ?= .venv
+BIN := $(VENV)/bin
+# the first Python >= 3.11 that starts and can make environments
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$p; break; }; done)
+
+.PHONY: tutorial test lint
+.DEFAULT_GOAL := tutorial
+
+tutorial: $(VENV)/.installed-lab
+	$(BIN)/python -m tools.run_notebooks
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found; install one or say PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# a stamp per extra (lab, test): installed once, and again when a requirement changes
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@

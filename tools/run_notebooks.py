@@ -1,0 +1,184 @@
+"""Run notebooks strictly, in order, and say how long each took.
+
+    python -m tools.run_notebooks                            every lesson, into work/
+    python -m tools.run_notebooks -p SOURCE=london -p ROOT=~/london
+    python -m tools.run_notebooks notebooks/04_chat.ipynb    one lesson
+    python -m tools.run_notebooks --refresh                  rewrite the committed outputs
+
+papermill only warns of a parameter that a notebook does not have, and then runs it with
+the wrong settings. Here an unknown parameter is refused, and so is a notebook without a
+``parameters`` cell of literals.
+"""
+
+import argparse
+import ast
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from tools.scoreboard import scoreboard
+
+LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
+Parameters = dict[str, object]
+
+
+class Refused(ValueError):
+    """A notebook or a parameter that must not run; the message is one line."""
+
+
+def declared(notebook: Path) -> Parameters:
+    """Read the names and literals of the one cell that is tagged ``parameters``."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    if len(tagged) != 1:
+        raise Refused(f"{notebook.name}: {len(tagged)} cells are tagged 'parameters'; tag one")
+    try:
+        return dict(_literal(statement) for statement in ast.parse(tagged[0].source).body)
+    except (AttributeError, ValueError):
+        raise Refused(f"{notebook.name}: its parameters must be plain NAME = literal") from None
+
+
+def share_out(notebooks: Sequence[Path], parameters: Parameters) -> list[Parameters]:
+    """Give each notebook the parameters it declares; refuse one that none declares."""
+    known = [declared(notebook) for notebook in notebooks]
+    unknown = sorted(set(parameters).difference(*known))
+    if unknown:
+        names = ", ".join(sorted(set().union(*known)))
+        raise Refused(f"unknown parameter: {', '.join(unknown)}; there are: {names}")
+    return [{k: v for k, v in parameters.items() if k in names} for names in known]
+
+
+def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: bool = False) -> Path:
+    """Execute ``notebook`` with ``folder`` as working directory and return the executed copy.
+
+    The copy lies beside what the notebook writes, in the work folder. ``live`` shows
+    progress bars. Raises PapermillExecutionError when a cell fails.
+    """
+    (given,) = share_out([notebook], parameters)
+    work = folder / str(given.get("WORK") or declared(notebook).get("WORK", "work"))
+    work.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        notebook,
+        work / notebook.name,
+        given,
+        cwd=folder,
+        kernel_name="python3",
+        language="python",
+        progress_bar=live,
+        stderr_file=sys.stderr if live else None,
+        execution_timeout=1800,
+    )
+    return work / notebook.name
+
+
+def run_all(notebooks: Sequence[Path], folder: Path, parameters: Parameters) -> list[Path]:
+    """Execute notebooks one after the other, telling how far it is and what each took."""
+    executed = []
+    shares = share_out(notebooks, parameters)
+    for number, (notebook, given) in enumerate(zip(notebooks, shares, strict=True), start=1):
+        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
+        start = time.perf_counter()
+        executed.append(run_notebook(notebook, folder, given, live=True))
+        print(f"[{number}/{len(notebooks)}] {notebook.stem}: {time.perf_counter() - start:.0f} s")
+    return executed
+
+
+def refresh(notebooks: Sequence[Path], parameters: Parameters) -> None:
+    """Execute notebooks in an empty folder and commit-clean their outputs in place."""
+    with tempfile.TemporaryDirectory() as folder:
+        executed = run_all(notebooks, Path(folder), parameters)
+        for source, copy in zip(notebooks, executed, strict=True):
+            nbformat.write(clean(nbformat.read(copy, as_version=4)), source)
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what only the machine that ran it needs; keep outputs, cell ids and tags."""
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in _tags(c)]
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {"tags": _tags(cell)} if _tags(cell) else {}
+        if cell.cell_type == "code":
+            cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
+    return notebook
+
+
+def _literal(statement: ast.stmt) -> tuple[str, object]:
+    return statement.targets[0].id, ast.literal_eval(statement.value)
+
+
+def _tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _is_widget(output: nbformat.NotebookNode) -> bool:
+    # without the state, which GitHub cannot show, a widget view is an error message
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join neighbouring streams, and leave the last state of each progress bar."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.get("name", "") == joined[-1].get("name"):
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    for output in joined:
+        if output.output_type == "stream":
+            output.text = "\n".join(_last_state(line) for line in output.text.split("\n"))
+    return joined
+
+
+def _last_state(line: str) -> str:
+    return next((part for part in reversed(line.split("\r")) if part), "")
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    name, _, value = text.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
+
+
+def _summary(executed: Sequence[Path]) -> str:
+    """Say where to look: the scoreboard, and every page there is to open."""
+    work = executed[-1].parent
+    report = work / "03_bench" / "report.json"
+    lines = [scoreboard(json.loads(report.read_text()))] if report.exists() else []
+    pages = [*executed, *sorted(work.glob("*/*.html"))]
+    return "\n".join([*lines, "", "Open:", *(f"  {page}" for page in pages)])
+
+
+def main() -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: every lesson")
+    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--refresh", action="store_true", help="rewrite the committed outputs")
+    given = parser.parse_args()
+    notebooks = given.notebooks or sorted(LESSONS.glob("[0-9]*.ipynb"))
+    parameters = dict(_assignment(text) for text in given.parameter)
+    try:
+        if given.refresh:
+            refresh(notebooks, parameters)
+        else:
+            print(_summary(run_all(notebooks, Path(), parameters)))
+    except (Refused, PapermillExecutionError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
