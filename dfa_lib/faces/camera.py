@@ -1,0 +1,57 @@
+"""The camera every face passes through, bona fide or forged.
+
+One distribution for all classes: what is left to tell them apart is the forgery.
+"""
+
+import cv2
+import numpy as np
+
+from dfa_lib.faces.geometry import Image
+
+
+def shoot(image: Image, rng: np.random.Generator, difficulty: float = 0.5) -> Image:
+    """Photograph ``image`` (H, W, 3) once: lens, colour, sensor noise, resize, JPEG.
+
+    ``difficulty`` in [0, 1] scales how much of the fine detail the camera destroys.
+    """
+    picture = _lens(image.astype(np.float32), rng, difficulty)
+    picture = _colour(picture, rng) + _noise(image.shape, rng, difficulty)
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    return _jpeg(_resized(picture, rng, difficulty), rng, difficulty)
+
+
+def _lens(picture: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
+    sigma = rng.uniform(0.2, 0.3 + 0.8 * difficulty)
+    return cv2.GaussianBlur(picture, (0, 0), sigma)
+
+
+def _colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White balance, exposure and tone curve."""
+    gain = rng.uniform(0.82, 1.15) * rng.normal(1, 0.04, 3)
+    gamma = rng.uniform(0.85, 1.2)
+    curve = np.linspace(0, 1, 256)[:, None] ** gamma * 255 * gain
+    low = np.clip(picture, 0, 255)
+    levels = np.arange(256, dtype=np.float32)
+    return np.dstack([np.interp(low[..., k], levels, curve[:, k]) for k in range(3)])
+
+
+def _noise(shape: tuple[int, ...], rng: np.random.Generator, difficulty: float) -> np.ndarray:
+    """Sensor noise that neighbours share, as demosaicing leaves it; colour noise is coarser."""
+    level = rng.uniform(0.8, 1.5 + 4.5 * difficulty)
+    grain = cv2.GaussianBlur(rng.standard_normal(shape[:2], np.float32), (0, 0), 0.6)
+    tint = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 1.2)
+    return level * (grain[..., None] / 0.45 * 0.9 + tint / 0.24 * 0.35)
+
+
+def _resized(picture: Image, rng: np.random.Generator, difficulty: float) -> Image:
+    height, width = picture.shape[:2]
+    factor = rng.uniform(1 - 0.3 * difficulty, 1)
+    small = (max(round(width * factor), 1), max(round(height * factor), 1))
+    picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _jpeg(picture: Image, rng: np.random.Generator, difficulty: float) -> Image:
+    quality = int(rng.integers(92 - round(44 * difficulty), 98))
+    _, code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
