@@ -1,0 +1,13 @@
+"""Fast tests first: a mistake shows in seconds, the notebooks run last."""
+
+import pytest
+
+LATE = ("slow", "browser", "notebook")
+
+
+def _lateness(item: pytest.Item) -> int:
+    return max((LATE.index(m.name) + 1 for m in item.iter_markers() if m.name in LATE), default=0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_lateness)

@@ -1,0 +1,109 @@
+"""pyproject.toml, constraints.txt and environment.yml say the same, and say what is used."""
+
+import ast
+import fnmatch
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGE_DATA = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+ENVIRONMENT = (ROOT / "environment.yml").read_text()
+
+# What Google Colab had in August 2026 (googlecolab/backend-info, commit a724079). Its
+# packages are loaded before ours are installed: a higher bound would break the session.
+COLAB = {
+    "accelerate": "1.14.0",
+    "ipywidgets": "7.7.1",
+    "matplotlib": "3.10.0",
+    "numpy": "2.1.3",
+    "openai": "2.54.0",
+    "peft": "0.20.0",
+    "pillow": "11.3.0",
+    "torch": "2.11.0",
+    "transformers": "5.15.0",
+}
+# opened by a person or started as a program, never imported
+PROGRAMS = {"jupyterlab", "pytest-timeout", "ruff"}
+
+
+def named(requirements: list[str]) -> dict[str, Requirement]:
+    found = map(Requirement, requirements)
+    return {canonicalize_name(r.name): r for r in found if r.name != PROJECT["name"]}
+
+
+BASE = named(PROJECT["dependencies"])
+LAB = named(PROJECT["optional-dependencies"]["lab"])
+ALL = named(sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"]))
+PINS = named([line for line in CONSTRAINTS.splitlines() if not line.startswith("#")])
+REASONED = dict(re.findall(r"^ +- ([\w-]+>=[\w.]+)  # (.+)$", ENVIRONMENT, re.MULTILINE))
+
+
+def imported(*folders: str) -> set[str]:
+    """Names of the distributions that the Python files below ``folders`` import."""
+    trees = (ast.parse(f.read_text()) for folder in folders for f in (ROOT / folder).rglob("*.py"))
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]
+    modules += [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom) and not n.level]
+    own = {path.stem for folder in folders for path in (ROOT / folder).glob("*.py")}
+    tops = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - own
+    known = packages_distributions()
+    return {
+        canonicalize_name(known.get(top, [top])[0])
+        for top in tops - {"dfa_lib", "tools", "tests", "benchmarks", ""}
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_lower_bound_pin_and_reason(name: str) -> None:
+    requirement = ALL[name]
+    assert [s.operator for s in requirement.specifier] == [">="], "lower bounds only"
+    assert name in PINS, f"pin {name} in constraints.txt"
+    (pin,) = PINS[name].specifier
+    assert pin.operator == "=="
+    assert requirement.specifier.contains(pin.version)
+    assert REASONED.get(str(requirement)), f"give {requirement} and a reason in environment.yml"
+
+
+def test_the_conda_environment_has_nothing_else() -> None:
+    assert set(named(list(REASONED))) == set(ALL)
+    assert re.search(r"^name: dfa$", ENVIRONMENT, re.MULTILINE)
+    assert f"python{PROJECT['requires-python']}" in ENVIRONMENT
+
+
+@pytest.mark.parametrize("name", sorted(COLAB.keys() & ALL.keys()))
+def test_colab_keeps_its_version(name: str) -> None:
+    assert ALL[name].specifier.contains(COLAB[name])
+
+
+def test_the_package_imports_only_what_it_declares() -> None:
+    assert imported("dfa_lib") <= set(BASE)
+
+
+def test_tools_and_tests_import_only_what_is_declared() -> None:
+    assert imported("dfa_lib", "tools", "tests", "benchmarks") <= set(ALL)
+
+
+def test_nothing_is_declared_that_nobody_imports() -> None:
+    used = imported("dfa_lib", "tools", "tests", "benchmarks") | PROGRAMS
+    assert set(ALL) <= used
+
+
+def test_package_data_ships() -> None:
+    patterns = PACKAGE_DATA["package-data"]["dfa_lib"]
+    files = [path for path in (ROOT / "dfa_lib").rglob("*") if path.is_file()]
+    left_out = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.suffix not in {".py", ".pyc"}
+        and not any(fnmatch.fnmatch(path.name, pattern.removeprefix("**/")) for pattern in patterns)
+    ]
+    assert not left_out, "add the pattern to [tool.setuptools.package-data]"
