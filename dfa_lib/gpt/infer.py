@@ -1,0 +1,188 @@
+"""Inference on a shared image prefix: its keys and values once, then every question from them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from dfa_lib.gpt.prefix import Node, Prompter, answer_logprobs, core, embed, pack
+
+KeysValues = tuple[tuple[Tensor, Tensor], ...]
+"""Per layer keys and values, each (B, heads, tokens, width)."""
+
+
+@torch.inference_mode()
+def encode_prefix(model: nn.Module, prompter: Prompter, features: Tensor) -> KeysValues:
+    """Keys and values of the image prefix of a batch; ``features`` (B, N, C)."""
+    device = core(model).device
+    ids = torch.tensor([prompter.prefix] * len(features), device=device)
+    words = embed(model, features.to(device), ids, prompter.start)
+    cache = DynamicCache()
+    core(model).model.language_model(inputs_embeds=words, past_key_values=cache, use_cache=True)
+    return _contents(cache)
+
+
+def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[Node]:
+    """The tree of one question with each whole answer as a branch of its own."""
+    written = [prompter.answer(question, answer) for answer in answers]
+    head, cut = written[0]
+    return [Node(head[:cut]), *(Node(ids[cut:], parent=0, answer=0) for ids, cut in written)]
+
+
+def grove(trees: Sequence[Sequence[Node]]) -> list[Node]:
+    """Several trees side by side in one row."""
+    joined: list[Node] = []
+    for tree in trees:
+        first = len(joined)
+        joined += [
+            Node(n.ids, None if n.parent is None else n.parent + first, n.answer) for n in tree
+        ]
+    return joined
+
+
+@torch.inference_mode()
+def score(
+    model: nn.Module, prefix: KeysValues, owners: Sequence[int], trees: Sequence[Sequence[Node]]
+) -> list[float]:
+    """Log-probability of each whole answer, end of sequence included, in the order of the nodes.
+
+    Tree i is asked about image ``owners[i]`` of the prefix batch.
+    """
+    past = prefix[0][0].shape[2]
+    packed = pack(trees, past=past).to(prefix[0][0].device)
+    words = core(model).get_input_embeddings()(packed.ids)
+    hidden = core(model).model.language_model(
+        inputs_embeds=words,
+        attention_mask=packed.mask(words.dtype, past),
+        position_ids=packed.positions,
+        past_key_values=_cache(prefix, owners),
+        use_cache=True,
+    ).last_hidden_state
+    sums = torch.zeros(sum(n.answer is not None for t in trees for n in t), device=words.device)
+    return sums.index_add(0, packed.answers, answer_logprobs(model, hidden, packed)).tolist()
+
+
+@torch.inference_mode()
+def decode(
+    model: nn.Module,
+    prefix: KeysValues,
+    owners: Sequence[int],
+    questions: Sequence[Sequence[int]],
+    eos: int,
+    limit: int,
+) -> list[list[int]]:
+    """Greedy answers (token ids without ``eos``), all questions of all images side by side.
+
+    Question i is asked about image ``owners[i]`` of the prefix batch; equal to asking one by one.
+    """
+    past = prefix[0][0].shape[2]
+    ids, positions, open_ = _pad_left(questions, past, prefix[0][0].device)
+    cache, answers = _cache(prefix, owners), [[] for _ in questions]
+    alive = torch.arange(len(questions), device=ids.device)
+    for _ in range(limit):
+        tokens = _next_token(model, cache, ids, positions, open_)
+        running = tokens != eos
+        for index, token in zip(alive[running].tolist(), tokens[running].tolist(), strict=True):
+            answers[index].append(token)
+        if not running.any():
+            break
+        if not running.all():  # finished rows leave the batch
+            alive, open_ = alive[running], open_[running]
+            tokens, positions = tokens[running], positions[running]
+            cache = _cache(_contents(cache), running.nonzero()[:, 0])
+        ids, positions = tokens[:, None], positions[:, -1:] + 1
+        open_ = nn.functional.pad(open_, (0, 1), value=True)
+    return answers
+
+
+@dataclass
+class Thread:
+    """A chat on one image: the tokens read so far, with their keys and values."""
+
+    ids: list[int]
+    cache: KeysValues
+    past: int
+
+    @torch.inference_mode()
+    def steps(self, model: nn.Module, ids: Sequence[int], eos: int, limit: int) -> Iterator[int]:
+        """Yield the greedy answer to a prompt token by token, computing what is new only.
+
+        ``ids`` is the whole conversation after the image; whatever it has in common with
+        what was read before is taken from the cache.
+        """
+        common = _common(self.ids, ids[:-1])
+        self.ids = list(ids[:common])
+        cache = _cache(_crop(self.cache, self.past + common))
+        fresh = list(ids[common:])
+        for _ in range(limit):
+            place = self.past + len(self.ids)
+            batch = torch.tensor([fresh], device=self.cache[0][0].device)
+            positions = torch.arange(place, place + len(fresh), device=batch.device)[None]
+            seen = torch.ones(1, place + len(fresh), dtype=torch.bool, device=batch.device)
+            token = int(_next_token(model, cache, batch, positions, seen))
+            self.ids += fresh
+            self.cache = _contents(cache)
+            if token == eos:
+                return
+            fresh = [token]
+            yield token
+
+
+def _next_token(
+    model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, open_: Tensor
+) -> Tensor:
+    """Feed ``ids`` (R, Q) after the cache; the likeliest next tokens (R,)."""
+    words = core(model).get_input_embeddings()(ids)
+    hidden = core(model).model.language_model(
+        inputs_embeds=words,
+        attention_mask=_causal(open_, ids.shape[1], words.dtype),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return core(model).lm_head(hidden[:, -1]).argmax(-1)
+
+
+def _causal(open_: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
+    """The additive mask (R, 1, Q, K) of the last ``queries`` places; ``open_`` (R, K) bars padding."""
+    place = torch.arange(open_.shape[1], device=open_.device)
+    seen = (place <= place[-queries:, None]) & open_[:, None]
+    mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=open_.device)
+    return mask.masked_fill_(seen, 0)[:, None]
+
+
+def _pad_left(
+    questions: Sequence[Sequence[int]], past: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids and positions (R, Q) and which places are open (R, past + Q)."""
+    width = max(map(len, questions))
+    gaps = torch.tensor([width - len(q) for q in questions], device=device)
+    ids = torch.tensor([[0] * (width - len(q)) + list(q) for q in questions], device=device)
+    place = torch.arange(width, device=device)
+    positions = (place - gaps[:, None]).clamp(min=0) + past
+    open_ = nn.functional.pad(place >= gaps[:, None], (past, 0), value=True)
+    return ids, positions, open_
+
+
+def _cache(pairs: KeysValues, rows: Sequence[int] | Tensor | None = None) -> DynamicCache:
+    """A cache of its own with these contents, or with ``rows`` of them."""
+    if rows is not None:
+        index = torch.as_tensor(rows, device=pairs[0][0].device)
+        pairs = tuple((keys[index], values[index]) for keys, values in pairs)
+    return DynamicCache(pairs)
+
+
+def _contents(cache: DynamicCache) -> KeysValues:
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
+
+
+def _crop(pairs: KeysValues, tokens: int) -> KeysValues:
+    return tuple((keys[:, :, :tokens], values[:, :, :tokens]) for keys, values in pairs)
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))

@@ -1,0 +1,198 @@
+"""Sharing the image prefix changes the cost, not the numbers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_llava import tiny_llava
+
+from dfa_lib.gpt.infer import Thread, decode, encode_prefix, grove, options, score
+from dfa_lib.gpt.prefix import (
+    Node,
+    PrefixLoss,
+    Prompter,
+    check_image_tokens,
+    pack,
+    pixels,
+    vision_features,
+)
+from dfa_lib.records import DataError
+
+FAMILIES = ("llama", "qwen2")
+QA = [
+    [("Is it forged?", "This face is forged."), ("Why?", "The nose is blurred."), ("Sure?", "Yes.")],
+    [("What about the mouth of this face?", "Nothing is wrong with it.")],
+    [("Is it?", "No."), ("Describe the eyes.", "The eyes show a blending boundary.")],
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def tiny(request):
+    return tiny_llava(request.param)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (40, 40, 3), dtype=np.uint8) for _ in QA]
+
+
+def packed_loss(model, processor, images, qa):
+    prompter = Prompter(processor)
+    trees = [
+        [Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in map(lambda p: prompter.answer(*p), pairs))]
+        for pairs in qa
+    ]
+    features = vision_features(model, pixels(processor, images))
+    return PrefixLoss(model, prompter.start)(features, pack(trees, pad=prompter.eos))
+
+
+def stock_inputs(processor, image, question, answer):
+    """One QA the usual way: the processor expands the image, labels mask the prompt."""
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    prompt = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
+    gap = "" if prompt.endswith("\n") else " "
+    texts = [prompt, prompt + gap + answer + processor.tokenizer.eos_token]
+    picture = Image.fromarray(image)
+    start = processor(images=[picture], text=[texts[0]], return_tensors="pt").input_ids.shape[1]
+    inputs = processor(images=[picture], text=[texts[1]], return_tensors="pt")
+    inputs["labels"] = inputs.input_ids.clone()
+    inputs["labels"][:, :start] = -100
+    return inputs
+
+
+def independent_loss(model, processor, images, qa):
+    total = torch.zeros(())
+    for image, pairs in zip(images, qa, strict=True):
+        for question, answer in pairs:
+            inputs = stock_inputs(processor, image, question, answer)
+            supervised = (inputs["labels"] != -100).sum()
+            total = total + model(**inputs).loss * supervised
+    return total
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_loss_and_gradients_equal_independent_samples(tiny, images, attention):
+    model, processor = tiny
+    model.set_attn_implementation(attention)
+    gradients, losses = [], []
+    for loss_of in (packed_loss, independent_loss):
+        model.zero_grad()
+        loss = loss_of(model, processor, images, QA) / 40
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(
+            {n: p.grad for n, p in model.named_parameters() if "vision_tower" not in n}
+        )
+    model.set_attn_implementation("eager")
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0] > 1
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_nothing_leaks_between_branches(tiny, images):
+    model, processor = tiny
+    alone = packed_loss(model, processor, images[:1], [QA[0][1:2]])
+    for first in ("This face is forged.", "Something else, and longer."):
+        with_first = packed_loss(model, processor, images[:1], [[("Is it?", first), QA[0][1]]])
+        without = packed_loss(model, processor, images[:1], [[("Is it?", first)]])
+        assert (with_first - without).item() == pytest.approx(alone.item(), abs=1e-4)
+
+
+def test_labels_spell_the_answer_and_its_end(tiny):
+    _, processor = tiny
+    prompter = Prompter(processor)
+    ids, cut = prompter.answer("Is it forged?", "This face is forged.")
+    assert ids[-1] == processor.tokenizer.eos_token_id
+    assert processor.tokenizer.decode(ids[cut:-1]).strip() == "This face is forged."
+    assert ids[:cut] == prompter.question("Is it forged?")
+
+
+def test_an_empty_answer_is_refused(tiny):
+    with pytest.raises(DataError, match="empty answer"):
+        Prompter(tiny[1]).answer("Is it forged?", " ")
+
+
+def test_mask_of_a_nested_tree():
+    tree = [Node([1, 2]), Node([3], 0), Node([4], 1, 0), Node([5], 1, 0), Node([6, 7], 0)]
+    packed = pack([tree, [Node([1])]])
+    seen = packed.mask(torch.float32)[0, 0] == 0
+    expected = ["1000000", "1100000", "1110000", "1111000", "1110100", "1100010", "1100011"]
+    assert ["".join(str(int(x)) for x in row) for row in seen] == expected
+    assert packed.positions[0].tolist() == [0, 1, 2, 3, 3, 2, 3]
+    assert packed.sources.tolist() == [2, 2]
+
+
+def test_vision_features_are_what_the_stock_model_projects(tiny, images):
+    model, processor = tiny
+    pixel_values = pixels(processor, images)
+    ours = model.model.multi_modal_projector(vision_features(model, pixel_values))
+    stock = model.get_image_features(pixel_values, return_dict=True).pooler_output
+    torch.testing.assert_close(ours, torch.stack(list(stock)))
+
+
+def test_a_processor_that_miscounts_is_refused(images):
+    model, processor = tiny_llava("llama")
+    processor.num_additional_image_tokens = 0
+    features = vision_features(model, pixels(processor, images))
+    with pytest.raises(DataError, match="15 image tokens where the model has 16 features"):
+        check_image_tokens(Prompter(processor), features)
+
+
+def test_option_scores_equal_whole_sequences(tiny, images):
+    model, processor = tiny
+    prompter = Prompter(processor)
+    answers = ["This face is forged.", "This face is bona fide.", "No."]
+    tree = grove([options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")])
+    features = vision_features(model, pixels(processor, images))
+    prefix = encode_prefix(model, prompter, features)
+    ours = score(model, prefix, [2, 0], [tree, options(prompter, "Why?", answers)])
+    asked = [(2, "Is it?"), (2, "Is this face forged?"), (0, "Why?")]
+    for index, (image, question) in enumerate(asked):
+        for place, answer in enumerate(answers):
+            whole = independent_loss(model, processor, [images[image]], [[(question, answer)]])
+            assert ours[3 * index + place] == pytest.approx(-whole.item(), abs=1e-4)
+
+
+def generate(model, processor, image, question, limit):
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    prompt = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
+    inputs = processor(images=[Image.fromarray(image)], text=[prompt], return_tensors="pt")
+    with torch.inference_mode():
+        out = model.generate(**inputs, max_new_tokens=limit, do_sample=False)
+    ids = out[0, inputs.input_ids.shape[1] :].tolist()
+    eos = processor.tokenizer.eos_token_id
+    return ids[: ids.index(eos)] if eos in ids else ids
+
+
+def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
+    model, processor = tiny
+    prompter = Prompter(processor)
+    asked = [(0, "Is it forged?"), (2, "Why?"), (0, "Describe the eyes of this face."), (1, "?")]
+    prefix = encode_prefix(model, prompter, vision_features(model, pixels(processor, images)))
+    # a frequent token of these random answers plays the end of sequence for some rows
+    free = [generate(model, processor, images[i], q, 12) for i, q in asked]
+    stop = free[0][min(3, len(free[0]) - 1)]
+    owners, questions = zip(*((i, prompter.question(q)) for i, q in asked), strict=True)
+    assert decode(model, prefix, owners, questions, prompter.eos, 12) == free
+    cut = [ids[: ids.index(stop)] if stop in ids else ids for ids in free]
+    assert decode(model, prefix, owners, questions, stop, 12) == cut
+
+
+def test_a_chat_reuses_what_it_has_read(tiny, images):
+    model, processor = tiny
+    prompter = Prompter(processor)
+    features = vision_features(model, pixels(processor, images[:1]))
+    prefix = encode_prefix(model, prompter, features)
+    past = len(prompter.prefix)
+    thread = Thread([], prefix, past)
+    first = list(thread.steps(model, prompter.question("Is it?"), prompter.eos, 8))
+    assert first == decode(model, prefix, [0], [prompter.question("Is it?")], prompter.eos, 8)[0]
+    history = [("Is it?", "This face is forged.")]
+    follow = prompter.question("Why?", history)
+    fresh = Thread([], prefix, past)
+    assert list(thread.steps(model, follow, prompter.eos, 8)) == list(
+        fresh.steps(model, follow, prompter.eos, 8)
+    )
+    torch.testing.assert_close(thread.cache, fresh.cache, atol=1e-5, rtol=1e-4)

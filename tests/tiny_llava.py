@@ -1,0 +1,146 @@
+"""Random tiny LLaVA models of the two families the presets use, built in a second.
+
+``llama``: Llama + CLIP, strategy "default" (LLaVA-1.5); ``qwen2``: Qwen2 + SigLIP, strategy
+"full" and a ChatML template (llava-interleave-qwen). Same classes, small widths.
+"""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}{{ 'USER: ' }}{% else %}{{ 'ASSISTANT: ' }}{% endif %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>\n' }}{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ part['text'] + ' ' }}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+CHATML_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}"
+    "{{ '<image>' }}{% endfor %}"
+    "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+    "{{ '\n' + part['text'] }}{% endfor %}{{ '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CORPUS = [
+    "USER: Is this face bona fide or forged? ASSISTANT: This face is forged.",
+    "This face is bona fide. What is wrong with the mouth? Nothing is wrong with it.",
+    "The nose is blurred, the eyes show a blending boundary and a colour mismatch.",
+]
+
+
+def tiny_llava(
+    family: str = "llama", seed: int = 0, width: int = 32, layers: int = 2
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+    """A random model in float32 and its processor; 32 x 32 px, 16 image tokens."""
+    tokenizer = _tokenizer(family)
+    torch.manual_seed(seed)
+    config = _config(family, tokenizer, width, layers)
+    model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # the stock initialisation (.02) leaves tiny models nearly deaf to their input
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval(), _processor(family, tokenizer)
+
+
+def save_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
+    """A tiny model saved as a base on disk."""
+    model, processor = tiny_llava(family, seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(family: str) -> PreTrainedTokenizerFast:
+    names = ("<pad>", "<s>", "</s>") if family == "llama" else ("<pad>", "<|im_start|>", "<|im_end|>")
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=[*names, "<image>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(CORPUS, trainer)
+    pad, bos, eos = names
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token=pad,
+        bos_token=bos,
+        eos_token=eos,
+        extra_special_tokens={"image_token": "<image>"},
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _config(family: str, tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> LlavaConfig:
+    shared = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "tie_word_embeddings": family == "qwen2",
+    }
+    vision = {
+        "hidden_size": 24,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    llama = family == "llama"
+    return LlavaConfig(
+        text_config=(LlamaConfig if llama else Qwen2Config)(**shared),
+        vision_config=(
+            CLIPVisionConfig(**vision)
+            if llama
+            else SiglipVisionConfig(**vision, vision_use_head=False)
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2 if llama else -1,
+        vision_feature_select_strategy="default" if llama else "full",
+        tie_word_embeddings=family == "qwen2",
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _processor(family: str, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    llama = family == "llama"
+    size = {"height": 32, "width": 32}
+    images = (
+        CLIPImageProcessorPil(size=size, crop_size=size)
+        if llama
+        else SiglipImageProcessorPil(size=size)
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default" if llama else "full",
+        num_additional_image_tokens=1 if llama else 0,
+        chat_template=LLAVA_TEMPLATE if llama else CHATML_TEMPLATE,
+    )
