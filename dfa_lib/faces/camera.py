@@ -21,13 +21,13 @@ def shoot(image: Image, rng: np.random.Generator, difficulty: float = 0.5) -> Im
 
 
 def _lens(picture: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
-    sigma = rng.uniform(0.2, 0.3 + 0.8 * difficulty)
+    sigma = rng.uniform(0.2, 0.3 + 0.6 * difficulty)
     return cv2.GaussianBlur(picture, (0, 0), sigma)
 
 
 def _colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """White balance, exposure and tone curve."""
-    gain = rng.uniform(0.82, 1.15) * rng.normal(1, 0.04, 3)
+    gain = rng.uniform(0.82, 1.15) * rng.normal(1, 0.025, 3)
     gamma = rng.uniform(0.85, 1.2)
     curve = np.linspace(0, 1, 256)[:, None] ** gamma * 255 * gain
     low = np.clip(picture, 0, 255)
@@ -37,7 +37,7 @@ def _colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator, difficulty: float) -> np.ndarray:
     """Sensor noise that neighbours share, as demosaicing leaves it; colour noise is coarser."""
-    level = rng.uniform(0.8, 1.5 + 4.5 * difficulty)
+    level = rng.uniform(0.8, 1.5 + 3.5 * difficulty)
     grain = cv2.GaussianBlur(rng.standard_normal(shape[:2], np.float32), (0, 0), 0.6)
     tint = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 1.2)
     return level * (grain[..., None] / 0.45 * 0.9 + tint / 0.24 * 0.35)
@@ -52,6 +52,6 @@ def _resized(picture: Image, rng: np.random.Generator, difficulty: float) -> Ima
 
 
 def _jpeg(picture: Image, rng: np.random.Generator, difficulty: float) -> Image:
-    quality = int(rng.integers(92 - round(44 * difficulty), 98))
+    quality = int(rng.integers(92 - round(36 * difficulty), 98))
     _, code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])

@@ -51,7 +51,8 @@ class FaceModel:
         """Fit to aligned portraits of one size; beyond ``limit`` evenly chosen ones serve."""
         if len(portraits) < 8:
             raise DataError(f"face model: {len(portraits)} portraits; give at least 8")
-        chosen = [portraits[k] for k in np.unique(np.linspace(0, len(portraits) - 1, limit).astype(int))]
+        spaced = np.unique(np.linspace(0, len(portraits) - 1, limit).astype(int))
+        chosen = [portraits[k] for k in spaced]
         marks = np.stack([portrait.landmarks for portrait in chosen])
         shape = Components.of(marks.reshape(len(chosen), -1), 12)
         mean = shape.mean.reshape(-1, 2)

@@ -115,7 +115,7 @@ def _truth(
 
 
 def altered_regions(before: Image, after: Image, landmarks: Points) -> tuple[Region, ...]:
-    """Return the regions of at least 12 pixels that differ by more than 5 grey levels on average."""
+    """Return the regions (at least 12 pixels) that differ by more than 5 grey levels on average."""
     change = np.abs(before.astype(np.int16) - after).mean(axis=2)
     regions = region_masks(landmarks, len(before)).items()
     return tuple(

@@ -35,6 +35,7 @@ HAIRLINE = slice(68, 81)
 _ANCHORS = np.array([[0.385, 0.452], [0.615, 0.452], [0.500, 0.610], [0.500, 0.699]], np.float32)
 _GRID = 25
 
+
 @dataclass(frozen=True)
 class Portrait:
     """A face picture, ``image`` (H, W, 3) uint8 RGB, with its ``landmarks`` (81, 2) float32."""

@@ -69,8 +69,7 @@ def head(landmarks: Points, size: int, grow: float = 1.0) -> Mask:
     return hull(np.concatenate([landmarks[JAW], landmarks[HAIRLINE]]), size, grow)
 
 
-def uneven(rng: np.random.Generator, spread: float, least: float) -> NDArray[np.float32]:
-    """Draw a Lab offset (3,) of about ``spread``, but at least ``least`` long."""
-    offset = rng.normal(0, spread, 3)
-    length = float(np.linalg.norm(offset))
-    return (offset * max(1.0, least / (length + 1e-6))).astype(np.float32)
+def uneven(rng: np.random.Generator, low: float, high: float) -> NDArray[np.float32]:
+    """Draw a Lab offset (3,) in any direction, between ``low`` and ``high`` long."""
+    way = rng.standard_normal(3)
+    return (way / (np.linalg.norm(way) + 1e-6) * rng.uniform(low, high)).astype(np.float32)

@@ -12,6 +12,7 @@ from dfa_lib.faces.geometry import (
     HAIRLINE,
     LIP_INNER,
     LIP_OUTER,
+    Image,
     Mask,
     Points,
     Portrait,
@@ -24,12 +25,10 @@ from dfa_lib.faces.pixels import Alpha, blend, feather, from_lab, to_lab
 from dfa_lib.taxonomy import Region
 
 _LIPSTICKS = np.float32([[38, 52, 22], [30, 38, 8], [50, 58, 12], [45, 35, -18], [58, 50, 38]])
-_HAIR_DYES = np.float32([[35, 42, 34], [62, 8, 42], [38, 28, -34], [45, -24, 8], [22, 2, 2]])
+_HAIR_DYES = np.float32([[35, 32, 28], [62, 8, 36], [38, 22, -26], [45, -20, 8], [16, 1, 1]])
 
 
-def makeup(
-    rng: np.random.Generator, strength: float, target: Portrait
-) -> tuple[Portrait, Alpha]:
+def makeup(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     """Paint the lips in a flat colour."""
     size, marks = len(target.image), target.landmarks
     lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.02, 1.12)), size)
@@ -57,27 +56,39 @@ def smooth_skin(
 ) -> tuple[Portrait, Alpha]:
     """Take pores, lines and shadows from the skin, as a beauty filter does."""
     size = len(target.image)
-    masks = region_masks(target.landmarks, size)
-    skin = masks[Region.CHEEKS] | masks[Region.FOREHEAD] | masks[Region.NOSE] | masks[Region.CHIN]
+    alpha = _skin(target.landmarks, size, Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN)
     smooth = cv2.bilateralFilter(target.image, 0, 45 * strength, size / 26 * strength)
     smooth = cv2.GaussianBlur(smooth, (0, 0), 0.8 * strength)
     glow = np.float32([rng.uniform(4, 8), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
-    alpha = feather(skin, 0.6)
-    return Portrait(blend(target.image, from_lab(to_lab(smooth) + glow), alpha), target.landmarks), alpha
+    return _laid(target, from_lab(to_lab(smooth) + glow), alpha)
 
 
 def age(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Draw lines on the forehead and from the nose to the mouth."""
+    """Draw lines on the forehead and from the nose to the mouth, and roughen the skin there."""
     size, marks = len(target.image), target.landmarks
-    relief = np.zeros((size * 4, size * 4), np.float32)
-    for line in _wrinkles(rng, marks):
+    lines = _drawn(_wrinkles(rng, marks), size)
+    lit = np.roll(lines, max(size // 100, 1), axis=0)
+    skin = _skin(marks, size, Region.FOREHEAD, Region.CHEEKS)
+    rough = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), size / 85)
+    gain = 0.14 * lit - 0.42 * lines + 0.2 * skin * rough
+    picture = np.clip(target.image * (1 + strength * gain[..., None]), 0, 255).astype(np.uint8)
+    return Portrait(picture, marks), np.maximum(np.clip(lines * 2, 0, 1), skin)
+
+
+def _drawn(lines: list[Points], size: int) -> Alpha:
+    """Draw thin soft lines at four times the size."""
+    canvas = np.zeros((size * 4, size * 4), np.float32)
+    for line in lines:
         curve = np.round(resample_polyline(line, 24) * 32 + 16).astype(np.int32)
-        cv2.polylines(relief, [curve], False, 1.0, 5, cv2.LINE_AA, 3)
-    relief = cv2.resize(cv2.GaussianBlur(relief, (0, 0), 1.6), (size, size), interpolation=cv2.INTER_AREA)
-    light = np.roll(relief, max(size // 100, 1), axis=0)
-    change = (26 * light - 75 * relief)[..., None] * strength
-    picture = np.clip(target.image + change, 0, 255).astype(np.uint8)
-    return Portrait(picture, marks), np.clip(relief * 2, 0, 1)
+        cv2.polylines(canvas, [curve], False, 1.0, size // 26, cv2.LINE_AA, 3)
+    soft = cv2.GaussianBlur(canvas, (0, 0), size / 80)
+    return cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _skin(marks: Points, size: int, *regions: Region) -> Alpha:
+    """Opacity of some regions of the skin, with a nearly crisp edge."""
+    masks = region_masks(marks, size)
+    return feather(np.any([masks[region] for region in regions], axis=0), 0.6)
 
 
 def redraw_brows(
@@ -95,16 +106,16 @@ def redraw_brows(
     return _dye(target, feather(brows, 0.5), colour, 0.85 * strength, 0.8 * strength)
 
 
-def dye_hair(
-    rng: np.random.Generator, strength: float, target: Portrait
-) -> tuple[Portrait, Alpha]:
-    """Dye what has the colour of the hair along the hairline, spilling a little."""
-    size = len(target.image)
-    middle = (target.landmarks[EYE_LEFT].mean(0) + target.landmarks[EYE_RIGHT].mean(0)) / 2
-    line = target.landmarks[HAIRLINE] - middle
-    cap = np.concatenate([middle + line * np.float32(1.55), (middle + line * np.float32(0.97))[::-1]])
-    hair = _like_the_middle(target, fill(cap, size), fill(middle + line * np.float32(1.15), size))
-    return _dye(target, feather(hair, 0.7), rng.choice(_HAIR_DYES), 0.8 * strength, 0.3 * strength)
+def dye_hair(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Dye what has the colour of the hair along the hairline: flat, cut off at the sides."""
+    size, marks = len(target.image), target.landmarks
+    middle = (marks[EYE_LEFT].mean(axis=0) + marks[EYE_RIGHT].mean(axis=0)) / 2
+    outer, near, inner = (
+        middle + (marks[HAIRLINE] - middle) * np.float32(k) for k in (1.55, 1.15, 0.97)
+    )
+    cap = fill(np.concatenate([outer, inner[::-1]]), size)
+    hair = _like_the_middle(target, cap, fill(near, size))
+    return _dye(target, feather(hair, 0.7), rng.choice(_HAIR_DYES), 0.85 * strength, 0.6 * strength)
 
 
 def _like_the_middle(target: Portrait, cap: Mask, near: Mask) -> Mask:
@@ -118,27 +129,26 @@ def _like_the_middle(target: Portrait, cap: Mask, near: Mask) -> Mask:
 def _dye(
     target: Portrait, alpha: Alpha, colour: NDArray[np.float32], chroma: float, flat: float
 ) -> tuple[Portrait, Alpha]:
-    """Pull Lab colours under ``alpha`` to ``colour`` by the share ``chroma``; ``flat`` takes light and
-    shade along."""
+    """Pull Lab towards ``colour``: a and b by the share ``chroma``, lightness by ``flat``."""
     lab = to_lab(target.image)
     share = np.float32([min(flat, 0.9), min(chroma, 1.0), min(chroma, 1.0)])
-    return Portrait(blend(target.image, from_lab(lab + (colour - lab) * share), alpha), target.landmarks), alpha
+    return _laid(target, from_lab(lab + (colour - lab) * share), alpha)
+
+
+def _laid(target: Portrait, above: Image, alpha: Alpha) -> tuple[Portrait, Alpha]:
+    return Portrait(blend(target.image, above, alpha), target.landmarks), alpha
 
 
 def _wrinkles(rng: np.random.Generator, marks: Points) -> list[Points]:
-    """Lines across the forehead, folds beside the nose, crow's feet."""
-    brows, hair = marks[17:27], marks[HAIRLINE]
-    top = hair[3:10]
-    base = resample_polyline(brows[1:9], 7)
+    """Return lines across the forehead, folds beside the nose and crow's feet."""
+    unit = np.float32(marks[42, 0] - marks[39, 0])
+    low, high = resample_polyline(marks[18:26], 7), marks[HAIRLINE][3:10]
     heights = np.linspace(0.25, 0.75, int(rng.integers(2, 5)))
-    lines = [base + (top - base) * np.float32(h + rng.normal(0, 0.02)) for h in heights]
-    for nose, corner in ((31, 48), (35, 54)):
-        out = (marks[corner] - marks[33]) * np.float32(0.25)
-        lines.append(np.stack([marks[nose] + out * 0.5, marks[corner] + out - np.float32([0, 4]),
-                               marks[corner] + out * 1.2]))
-    for outer, inner in ((36, 39), (45, 42)):
-        away = (marks[outer] - marks[inner]) * np.float32(0.45)
-        for tilt in (-0.3, 0.1, 0.5):
-            side = np.float32([0, tilt * np.linalg.norm(away)])
-            lines.append(np.stack([marks[outer] + away * 0.25, marks[outer] + away + side]))
+    lines = [low + (high - low) * np.float32(h + rng.normal(0, 0.02)) for h in heights]
+    for side, nose, mouth, eye in ((-1, 31, 48, 36), (1, 35, 54, 45)):
+        fold = [(0.15, -0.1), (0.3, -0.2), (0.25, 0.1)]
+        lines.append(marks[[nose, mouth, mouth]] + np.float32(fold) * np.float32([side, 1]) * unit)
+        for tilt in (-0.25, 0.05, 0.3):
+            foot = np.float32([(0.15, 0), (0.5, tilt)]) * np.float32([side, 1])
+            lines.append(marks[eye] + foot * unit)
     return lines

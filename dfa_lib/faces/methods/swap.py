@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dfa_lib.faces.geometry import Image, Portrait, grown, hull, warp
+from dfa_lib.faces.geometry import Image, Mask, Portrait, grown, hull, warp
 from dfa_lib.faces.pixels import (
     Alpha,
     blend,
@@ -23,11 +23,20 @@ def poisson_swap(
     size = len(target.image)
     mask = inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
     face = _generated(rng, strength, target, donor, (0.58, 0.75))
-    ys, xs = np.nonzero(mask)
-    centre = (int(xs.min() + xs.max() + 1) // 2, int(ys.min() + ys.max() + 1) // 2)
-    flag = cv2.NORMAL_CLONE
-    cloned = cv2.seamlessClone(face, target.image, mask.astype(np.uint8) * 255, centre, flag)
-    return Portrait(cloned, target.landmarks), feather(mask, 0.5)
+    return Portrait(_cloned(face, target.image, mask), target.landmarks), feather(mask, 0.5)
+
+
+def _cloned(face: Image, onto: Image, mask: Mask) -> Image:
+    """Clone what the mask shows; only its surroundings are solved, which saves most of the time."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    near = np.s_[max(y - 3, 0) : y + height + 3, max(x - 3, 0) : x + width + 3]
+    part, small = np.ascontiguousarray(onto[near]), mask[near].astype(np.uint8) * 255
+    x, y, width, height = cv2.boundingRect(small)
+    centre = (x + width // 2, y + height // 2)
+    source = np.ascontiguousarray(face[near])
+    picture = onto.copy()
+    picture[near] = cv2.seamlessClone(source, part, small, centre, cv2.NORMAL_CLONE)
+    return picture
 
 
 def feather_swap(
@@ -65,5 +74,5 @@ def _generated(
     """Return the donor's face in the target's shape and, nearly, in its colours."""
     face = warp(donor.image, donor.landmarks, target.landmarks)
     core = inner_face(target.landmarks, len(face), 0.85)
-    face = match_colour(face, target.image, core, uneven(rng, 2.5 * strength, 3.0 * strength))
+    face = match_colour(face, target.image, core, uneven(rng, 3 * strength, 6 * strength))
     return resampled(face, float(np.clip(rng.uniform(*resolution) / strength**0.7, 0.25, 0.95)))

@@ -24,7 +24,9 @@ def morph(rng: np.random.Generator, strength: float, model: FaceModel) -> tuple[
     shape = model.draw_shape(rng, int(chosen[0]))
     weights = rng.dirichlet([3.0] * count).astype(np.float32)
     faces = [model.portraits[k] for k in chosen]
-    layers = [warp(face.image, face.landmarks, shape) * w for face, w in zip(faces, weights)]
+    layers = [
+        warp(face.image, face.landmarks, shape) * w for face, w in zip(faces, weights, strict=True)
+    ]
     mean = np.clip(sum(layers) + 0.5, 0, 255).astype(np.uint8)
     return _finish(rng, strength, faces[0], Portrait(mean, shape))
 
@@ -34,8 +36,8 @@ def _finish(
 ) -> tuple[Portrait, Alpha]:
     """Enlarge as a generator does, faint grid included, and set the head on a background."""
     size = len(face.image)
-    picture = resampled(face.image, float(np.clip(rng.uniform(0.6, 0.8) / strength**0.5, 0.3, 0.95)))
-    picture = _grid(rng, picture, 0.016 * strength)
+    detail = float(np.clip(rng.uniform(0.65, 0.85) / strength**0.5, 0.3, 0.95))
+    picture = _grid(rng, resampled(face.image, detail), 0.01 * strength)
     alpha = feather(head(face.landmarks, size, rng.uniform(1.3, 1.4)), size / 64)
     behind = warp(base.image, base.landmarks, face.landmarks)
     return Portrait(blend(behind, picture, alpha), face.landmarks), alpha
