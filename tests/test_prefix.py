@@ -20,7 +20,7 @@ from dfa_lib.records import DataError
 
 FAMILIES = ("llama", "qwen2")
 QA = [
-    [("Is it forged?", "This face is forged."), ("Why?", "The nose is blurred."), ("Sure?", "Yes.")],
+    [("Is it forged?", "This face is forged."), ("Why?", "The nose is."), ("Sure?", "Yes.")],
     [("What about the mouth of this face?", "Nothing is wrong with it.")],
     [("Is it?", "No."), ("Describe the eyes.", "The eyes show a blending boundary.")],
 ]
@@ -39,10 +39,8 @@ def images():
 
 def packed_loss(model, processor, images, qa):
     prompter = Prompter(processor)
-    trees = [
-        [Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in map(lambda p: prompter.answer(*p), pairs))]
-        for pairs in qa
-    ]
+    written = [[prompter.answer(*pair) for pair in pairs] for pairs in qa]
+    trees = [[Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in row)] for row in written]
     features = vision_features(model, pixels(processor, images))
     return PrefixLoss(model, prompter.start)(features, pack(trees, pad=prompter.eos))
 

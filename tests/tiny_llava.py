@@ -69,7 +69,8 @@ def save_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
 
 
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
-    names = ("<pad>", "<s>", "</s>") if family == "llama" else ("<pad>", "<|im_start|>", "<|im_end|>")
+    chatml = ("<pad>", "<|im_start|>", "<|im_end|>")
+    names = ("<pad>", "<s>", "</s>") if family == "llama" else chatml
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -91,7 +92,9 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     )
 
 
-def _config(family: str, tokenizer: PreTrainedTokenizerFast, width: int, layers: int) -> LlavaConfig:
+def _config(
+    family: str, tokenizer: PreTrainedTokenizerFast, width: int, layers: int
+) -> LlavaConfig:
     shared = {
         "vocab_size": len(tokenizer),
         "hidden_size": width,

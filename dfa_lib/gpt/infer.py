@@ -53,13 +53,17 @@ def score(
     past = prefix[0][0].shape[2]
     packed = pack(trees, past=past).to(prefix[0][0].device)
     words = core(model).get_input_embeddings()(packed.ids)
-    hidden = core(model).model.language_model(
-        inputs_embeds=words,
-        attention_mask=packed.mask(words.dtype, past),
-        position_ids=packed.positions,
-        past_key_values=_cache(prefix, owners),
-        use_cache=True,
-    ).last_hidden_state
+    hidden = (
+        core(model)
+        .model.language_model(
+            inputs_embeds=words,
+            attention_mask=packed.mask(words.dtype, past),
+            position_ids=packed.positions,
+            past_key_values=_cache(prefix, owners),
+            use_cache=True,
+        )
+        .last_hidden_state
+    )
     sums = torch.zeros(sum(n.answer is not None for t in trees for n in t), device=words.device)
     return sums.index_add(0, packed.answers, answer_logprobs(model, hidden, packed)).tolist()
 
@@ -135,18 +139,22 @@ def _next_token(
 ) -> Tensor:
     """Feed ``ids`` (R, Q) after the cache; the likeliest next tokens (R,)."""
     words = core(model).get_input_embeddings()(ids)
-    hidden = core(model).model.language_model(
-        inputs_embeds=words,
-        attention_mask=_causal(open_, ids.shape[1], words.dtype),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    hidden = (
+        core(model)
+        .model.language_model(
+            inputs_embeds=words,
+            attention_mask=_causal(open_, ids.shape[1], words.dtype),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        .last_hidden_state
+    )
     return core(model).lm_head(hidden[:, -1]).argmax(-1)
 
 
 def _causal(open_: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
-    """The additive mask (R, 1, Q, K) of the last ``queries`` places; ``open_`` (R, K) bars padding."""
+    """The additive mask (R, 1, Q, K) of the last ``queries`` places; ``open_`` (R, K): no pad."""
     place = torch.arange(open_.shape[1], device=open_.device)
     seen = (place <= place[-queries:, None]) & open_[:, None]
     mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=open_.device)

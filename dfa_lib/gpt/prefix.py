@@ -82,7 +82,9 @@ class Prompter:
         for asked, answered in reversed(history):
             messages[:0] = [_message("user", asked), _message("assistant", answered)]
         messages[0]["content"].insert(0, {"type": "image"})
-        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
 
     def _tokens(self, text: str) -> tuple[list[int], list[int]]:
         # tokenised as a whole and cut after: some tokenizers treat the start of a text specially
@@ -110,7 +112,7 @@ class Packed:
     weights: Tensor
 
     def mask(self, dtype: torch.dtype, past: int = 0) -> Tensor:
-        """The additive attention mask (B, 1, L, past + L); ``past`` cached tokens are seen by all."""
+        """The additive attention mask (B, 1, L, past + L); all see the ``past`` cached tokens."""
         place = torch.arange(self.ids.shape[1], device=self.ids.device)
         seen = (place[:, None] >= place) & (place[:, None] < self.until[:, None, :])
         mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=seen.device)
@@ -228,12 +230,16 @@ class PrefixLoss(nn.Module):
     def forward(self, features: Tensor, packed: Packed) -> Tensor:
         """The weighted sum of negative log-probabilities; ``features`` (B, N, C)."""
         words = embed(self.model, features, packed.ids, self.start)
-        hidden = core(self.model).model.language_model(
-            inputs_embeds=words,
-            attention_mask=packed.mask(words.dtype),
-            position_ids=packed.positions,
-            use_cache=False,
-        ).last_hidden_state
+        hidden = (
+            core(self.model)
+            .model.language_model(
+                inputs_embeds=words,
+                attention_mask=packed.mask(words.dtype),
+                position_ids=packed.positions,
+                use_cache=False,
+            )
+            .last_hidden_state
+        )
         return -(packed.weights * answer_logprobs(self.model, hidden, packed)).sum()
 
 

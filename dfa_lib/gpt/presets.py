@@ -10,11 +10,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 class Preset:
     """Everything tuning needs to know about one base.
 
-    ``base`` is a hub id or a folder. ``batch`` counts images per optimiser step (each with
-    all its QA), ``micro`` images per forward pass. ``epochs`` bounds the run, never minutes,
-    so that a busy machine gives the same weights. ``turns`` is how many earlier turns of a
-    chat the base can follow. The learning rates are those of LLaVA-1.5's LoRA recipe, except
-    nano's, which were measured.
+    ``base`` is a hub id, a folder, or the name of weights in this package. ``batch`` counts
+    images per optimiser step (each with all its QA), ``micro`` images per forward pass.
+    ``epochs`` bounds the run, never minutes, so that a busy machine gives the same weights.
+    ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
+    those of LLaVA-1.5's LoRA recipe, except nano's, which were measured.
     """
 
     name: str
@@ -37,10 +37,16 @@ class Preset:
     max_new_tokens: int = 256
     turns: int = 8
 
+    @property
+    def source(self) -> str:
+        """Where the base is loaded from: a folder of this package, or ``base`` as it stands."""
+        embedded = WEIGHTS / self.base
+        return str(embedded) if embedded.is_dir() else self.base
+
 
 NANO = Preset(
     name="nano",
-    base=str(WEIGHTS / "nano"),
+    base="nano",
     licence="the licence of this repository",
     epochs=3,
     batch=16,

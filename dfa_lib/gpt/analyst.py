@@ -1,0 +1,187 @@
+"""Analysts answer questions on face images; the local one is a tuned LLaVA."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import LlavaProcessor
+
+from dfa_lib.gpt.adapter import load_tuned
+from dfa_lib.gpt.infer import KeysValues, Thread, decode, encode_prefix, grove, options, score
+from dfa_lib.gpt.prefix import Prompter, Turn, check_image_tokens, pixels, vision_features
+from dfa_lib.gpt.presets import NANO, Preset
+from dfa_lib.taxonomy import Task
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one image; with ``options``, which whole answer is likeliest."""
+
+    text: str
+    task: Task = Task.FC
+    options: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer; ``logprobs`` one per option (natural log, end of sequence included)."""
+
+    text: str
+    logprobs: tuple[float, ...] | None
+    tokens: int
+    seconds: float
+
+
+class Analyst(Protocol):
+    """Anything that answers questions on face images: local model, endpoint, baseline."""
+
+    name: str
+
+    def reply(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Reply]]:
+        """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3))."""
+        ...
+
+    def stream(self, image: np.ndarray, history: Sequence[Turn], text: str) -> Iterator[str]:
+        """Answer ``text`` piece by piece, after ``history`` of (question, answer)."""
+        ...
+
+
+class LocalAnalyst:
+    """A LLaVA on this machine, tuned or not; all questions on an image share its prefix.
+
+    ``source`` is the folder tuning wrote, or a model in memory with its processor.
+    """
+
+    def __init__(
+        self,
+        source: Path | tuple[nn.Module, LlavaProcessor],
+        preset: Preset = NANO,
+        name: str = "dfa-gpt",
+        batch: int = 32,
+    ) -> None:
+        if isinstance(source, tuple):
+            model, processor = source
+        else:
+            model, processor, preset = load_tuned(source)
+            # adapters cost a third of the time; quantised weights cannot take them in exactly
+            model = model if preset.four_bit else model.merge_and_unload()
+        self.name = name
+        self.model = model.eval()
+        self.preset = preset
+        self.batch = batch
+        self.prompter = Prompter(processor)
+        self._options = cache(lambda text, answers: options(self.prompter, text, answers))
+        self._question = cache(self.prompter.question)
+        self._thread: tuple[str, Thread] | None = None
+
+    def reply(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Reply]]:
+        """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3)), batch by batch."""
+        starts = range(0, len(images), self.batch)
+        replies: list[list[Reply]] = []
+        for start in tqdm(starts, desc=self.name, unit="batch", disable=len(starts) == 1):
+            batch = slice(start, start + self.batch)
+            replies += self._reply(images[batch], questions[batch])
+        return replies
+
+    def stream(self, image: np.ndarray, history: Sequence[Turn], text: str) -> Iterator[str]:
+        """Answer ``text`` piece by piece; what was read of this chat before is not read again."""
+        turns = list(history)[-self.preset.turns :] if self.preset.turns else []
+        ids = self.prompter.question(text, turns)
+        tokens: list[int] = []
+        shown = ""
+        for token in self._thread_of(image).steps(
+            self.model, ids, self.prompter.eos, self.preset.max_new_tokens
+        ):
+            tokens.append(token)
+            whole = self._text(tokens)
+            if not whole.endswith("\ufffd"):  # half of a character waits for the other half
+                yield whole[len(shown) :]
+                shown = whole
+        if rest := self._text(tokens)[len(shown) :]:
+            yield rest
+
+    def features(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """What a linear probe sees: vision-tower features, mean and maximum over the patches.
+
+        (N, 2 C) float32; the same tower the language model looks through.
+        """
+        rows = []
+        for start in range(0, len(images), self.batch):
+            patches = self._patches(images[start : start + self.batch]).float()
+            rows.append(torch.cat([patches.mean(1), patches.amax(1)], dim=1).cpu())
+        return torch.cat(rows).numpy()
+
+    def _reply(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Reply]]:
+        begin = time.perf_counter()
+        prefix = encode_prefix(self.model, self.prompter, self._patches(images))
+        asked = [(i, question) for i, asked in enumerate(questions) for question in asked]
+        closed = [(i, q) for i, q in asked if q.options]
+        free = [(i, q) for i, q in asked if not q.options]
+        chosen = iter(self._choose(prefix, closed))
+        written = iter(self._write(prefix, free))
+        seconds = (time.perf_counter() - begin) / max(1, len(asked))
+        return [
+            [replace(next(chosen if q.options else written), seconds=seconds) for q in row]
+            for row in questions
+        ]
+
+    def _choose(self, prefix: KeysValues, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
+        """The likeliest option of each (image, question); one row per image."""
+        rows: dict[int, list[Question]] = {}
+        for image, question in asked:
+            rows.setdefault(image, []).append(question)
+        if not rows:
+            return []
+        trees = [[self._options(q.text, q.options) for q in row] for row in rows.values()]
+        scores = score(self.model, prefix, list(rows), [grove(row) for row in trees])
+        return self._read(scores, [q for row in rows.values() for q in row])
+
+    def _write(self, prefix: KeysValues, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
+        """The greedy answer to each (image, question)."""
+        if not asked:
+            return []
+        owners = [image for image, _ in asked]
+        prompts = [self._question(question.text) for _, question in asked]
+        limit = self.preset.max_new_tokens
+        answers = decode(self.model, prefix, owners, prompts, self.prompter.eos, limit)
+        return [Reply(self._text(ids), None, len(ids), 0.0) for ids in answers]
+
+    def _read(self, scores: Sequence[float], asked: Sequence[Question]) -> list[Reply]:
+        replies, place = [], 0
+        for question in asked:
+            answers = question.options or ()
+            own = tuple(scores[place : place + len(answers)])
+            place += len(answers)
+            tokens = sum(len(n.ids) for n in self._options(question.text, answers)[1:])
+            replies.append(Reply(answers[int(np.argmax(own))], own, tokens, 0.0))
+        return replies
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.prompter.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
+
+    def _patches(self, images: Sequence[np.ndarray]) -> Tensor:
+        patches = vision_features(self.model, pixels(self.prompter.processor, images))
+        check_image_tokens(self.prompter, patches)
+        return patches
+
+    def _thread_of(self, image: np.ndarray) -> Thread:
+        """The chat on this image, begun anew when the image changes."""
+        key = hashlib.sha256(image.tobytes()).hexdigest()
+        if self._thread is None or self._thread[0] != key:
+            prefix = encode_prefix(self.model, self.prompter, self._patches([image]))
+            self._thread = key, Thread([], prefix, len(self.prompter.prefix))
+        return self._thread[1]
