@@ -1,0 +1,69 @@
+"""The lessons run: one after the other in one folder, and each alone in an empty one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lessons import LESSONS, NAMES, exercises, read, solved
+
+from tools.run_notebooks import Refused, run_notebook
+
+CONTRACT = (
+    "01_instruct/faces.jsonl",
+    "01_instruct/instruct.jsonl",
+    "01_instruct/DATA_CARD.md",
+    "02_gpt/adapter",
+    "02_gpt/log.jsonl",
+    "02_gpt/MODEL_CARD.md",
+    "03_bench/report.json",
+    "03_bench/report.html",
+)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """All lessons executed in order in one folder, with the exercises solved."""
+    folder = tmp_path_factory.mktemp("chain")
+    copies = tmp_path_factory.mktemp("solved")
+    return [run_notebook(solved(lesson, copies), folder, {"FAST": True}) for lesson in LESSONS]
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_each_lesson_hands_its_files_to_the_next(chain: list[Path]) -> None:
+    work = chain[0].parent
+    assert [name for name in CONTRACT if not (work / name).exists()] == []
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_the_chain_ends_with_a_scoreboard(chain: list[Path]) -> None:
+    report = json.loads((chain[0].parent / "03_bench" / "report.json").read_text())
+    assert report.keys() >= {"analysts", "n", "preset", "source"}
+    assert report["analysts"].keys() >= {"dfa-gpt", "linear_probe", "blind", "chance"}
+    assert report["analysts"]["dfa-gpt"].keys() >= {"DF-D", "DF-C", "AD"}
+    for scores in report["analysts"].values():
+        for value, low, high in (score for task in scores.values() for score in task.values()):
+            assert low <= value <= high
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_the_solutions_solve_the_exercises(chain: list[Path]) -> None:
+    for lesson in map(read, chain):
+        for number in exercises(lesson):
+            (check,) = (cell for cell in lesson.cells if cell.id == f"check-{number}")
+            assert "✓" in "".join(output.get("text", "") for output in check.outputs)
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lesson", LESSONS[1:], ids=NAMES[1:])
+def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
+    run_notebook(lesson, tmp_path / "empty", {"FAST": True})
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
+def test_unknown_parameters_are_refused(lesson: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="FSAT"):
+        run_notebook(lesson, tmp_path, {"FSAT": True})
