@@ -1,0 +1,54 @@
+"""A folder of faces: faces.jsonl and the pictures it speaks of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dfa_lib.photo import open_photo
+from dfa_lib.records import DataError, Face, inside, read_jsonl
+from dfa_lib.taxonomy import Split
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Faces whose pictures lie under ``root``; index it by id, or iterate over it."""
+
+    root: Path
+    faces: Sequence[Face]
+
+    @classmethod
+    def read(cls, root: Path) -> "FaceSet":
+        """Open the folder that ``load_faces`` wrote."""
+        return cls(root, tuple(read_jsonl(root / "faces.jsonl", Face)))
+
+    def split(self, name: Split | str) -> "FaceSet":
+        """The faces of one split: "train", "val" or "test"."""
+        return FaceSet(self.root, tuple(face for face in self.faces if face.split == name))
+
+    def image(self, face: Face) -> np.ndarray:
+        """The picture of a face, (size, size, 3) uint8 RGB."""
+        return open_photo(inside(self.root, face.image), face.image)
+
+    def mask(self, face: Face) -> np.ndarray | None:
+        """Where a forged face was altered, (size, size) uint8; None where that is not known."""
+        if face.mask is None:
+            return None
+        return open_photo(inside(self.root, face.mask), face.mask)[..., 0]
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    def __getitem__(self, face_id: str) -> Face:
+        if face_id not in self._by_id:
+            raise DataError(f"face {face_id!r}: not among the {len(self)} of {self.root}")
+        return self._by_id[face_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Face]:
+        return {face.id: face for face in self.faces}

@@ -1,0 +1,90 @@
+"""Whom we can photograph: a population is real people or generated ones.
+
+A population knows who belongs to which split and takes any number of portraits of a
+person; the same person and take always give the same portrait.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from dfa_lib.faces.geometry import Portrait, align
+from dfa_lib.faces.render import render, sample_identity, sample_pose
+from dfa_lib.taxonomy import Split
+
+
+class Population(Protocol):
+    """People to photograph; hashable, so that portraits can be cached."""
+
+    dataset: ClassVar[str]
+    licence: ClassVar[str]
+    shares: ClassVar[dict[Split, float]]
+    takes: ClassVar[int]  # portraits of a person that differ in more than framing
+
+    def people(self, split: Split, wanted: int) -> Sequence[str]:
+        """Up to ``wanted`` persons of a split."""
+        ...
+
+    def portrait(self, person: str, take: int) -> Portrait:
+        """One aligned picture of a person, before the camera."""
+        ...
+
+    def subgroup(self, person: str) -> dict[str, str]:
+        """What the person consented to have told: age band, gender, ethnicity."""
+        ...
+
+    def frame(self, person: str, take: int) -> str:
+        """The name of the photograph behind a portrait."""
+        ...
+
+
+@dataclass(frozen=True)
+class Procedural:
+    """Generated people; another ``seed`` is another population."""
+
+    seed: int = 0
+    size: int = 128
+
+    dataset: ClassVar[str] = "procedural"
+    licence: ClassVar[str] = "CC0-1.0"
+    shares: ClassVar[dict[Split, float]] = {Split.TRAIN: 0.70, Split.VAL: 0.06, Split.TEST: 0.24}
+    takes: ClassVar[int] = 6
+
+    def people(self, split: Split, wanted: int) -> Sequence[str]:
+        """As many as are ``wanted``: the split is part of the person's number."""
+        return [f"p{self.seed}-{split}-{number:04d}" for number in range(wanted)]
+
+    def portrait(self, person: str, take: int) -> Portrait:
+        """Render a person in a pose drawn for this take."""
+        identity = sample_identity(dice(person))
+        drawn = render(identity, sample_pose(dice(person, take)))
+        return align(drawn.image, drawn.landmarks, self.size)
+
+    def subgroup(self, person: str) -> dict[str, str]:
+        """Nothing: these people do not exist."""
+        return {}
+
+    def frame(self, person: str, take: int) -> str:
+        """The number of the take."""
+        return f"take {take}"
+
+
+def dice(name: str, number: int = 0) -> np.random.Generator:
+    """A random generator of one's own for a named thing, equal on every machine."""
+    return np.random.default_rng([int(sha256(name.encode()).hexdigest()[:12], 16), number])
+
+
+def mirrored(portrait: Portrait) -> Portrait:
+    """Flip a portrait left to right; the landmarks keep their order."""
+    points = portrait.landmarks[_MIRROR].copy()
+    points[:, 0] = portrait.image.shape[1] - 1 - points[:, 0]
+    return Portrait(np.ascontiguousarray(portrait.image[:, ::-1]), points)
+
+
+_MIRROR = np.r_[
+    16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40,
+    54:47:-1, 59:54:-1, 64:59:-1, 67, 66, 65, 80:67:-1,
+]  # fmt: skip

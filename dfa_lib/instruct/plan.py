@@ -1,0 +1,120 @@
+"""What a generated data set will hold, decided before the first pixel is drawn.
+
+Identities come first: a split has its own people, and a forgery is made of people of one
+split only. The plan follows from the arguments alone, so any part of it can be made
+anywhere and comes out the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from dfa_lib.faces.forge import METHODS
+from dfa_lib.instruct.people import Population, dice
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Category, Split
+
+PAIRED = (Category.FS, Category.FR, Category.FE)
+FEWEST = 60
+"""The least number of faces: every split then has two people to swap between."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One portrait of one person; ``face`` is the id of its bona fide picture."""
+
+    person: str
+    number: int
+    face: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One face to make: what it is, of whom, and by which method."""
+
+    id: str
+    split: Split
+    category: Category
+    method: str | None = None
+    target: Take | None = None
+    donor: Take | None = None
+
+
+def plan(population: Population, n: int, seed: int) -> list[Job]:
+    """Decide on ``n`` faces: a third bona fide and a sixth of each forgery category.
+
+    Methods are balanced inside a category; every target is in the set as a bona fide face.
+    """
+    if n < FEWEST:
+        raise DataError(f"n={n}: too few faces for three splits; take {FEWEST} or more")
+    numbers = {category: count() for category in Category}
+    sizes = np.diff(np.rint(np.cumsum([0, *population.shares.values()]) * n).astype(int))
+    jobs: list[Job] = []
+    for split, size in zip(population.shares, sizes, strict=True):
+        jobs += _plan_split(population, split, int(size), numbers, dice(f"plan/{split}", seed))
+    return jobs
+
+
+def _plan_split(
+    population: Population,
+    split: Split,
+    size: int,
+    numbers: dict[Category, Iterator[int]],
+    rng: np.random.Generator,
+) -> list[Job]:
+    """List the bona fide faces of a split person by person, each followed by what is made of it."""
+    plain = max(size // 3, 2)
+    people = population.people(split, max(-(-plain // population.takes), 4))
+    takes = [
+        Take(person, number, _name(Category.BONA_FIDE, numbers))
+        for person, number in _spread(people, plain)
+    ]
+    shares = np.diff(np.rint(np.linspace(0, size - plain, 5)).astype(int))
+    forged = {target: [] for target in takes} | {None: []}
+    for category, share in zip((*PAIRED, Category.EFS), shares, strict=True):
+        for job in _forgeries(category, split, takes, int(share), numbers, rng):
+            forged[job.target].append(job)
+    jobs: list[Job] = []
+    for take in takes:
+        jobs += [Job(take.face, split, Category.BONA_FIDE, target=take), *forged[take]]
+    return jobs + forged[None]
+
+
+def _spread(people: list[str], n: int) -> Iterator[tuple[str, int]]:
+    """Yield ``n`` (person, number of take), in order and as evenly as can be."""
+    bounds = np.linspace(0, n, len(people) + 1).astype(int)
+    for person, low, high in zip(people, bounds[:-1], bounds[1:], strict=True):
+        yield from ((person, number) for number in range(high - low))
+
+
+def _forgeries(
+    category: Category,
+    split: Split,
+    takes: list[Take],
+    n: int,
+    numbers: dict[Category, Iterator[int]],
+    rng: np.random.Generator,
+) -> Iterator[Job]:
+    """Yield ``n`` forgeries of a category: each target once before any is used again."""
+    methods = [name for name, method in METHODS.items() if method.category is category]
+    rounds = [rng.permutation(len(takes)) for _ in range(n // len(takes) + 1)]
+    order = np.concatenate(rounds)[:n]
+    for k, at in enumerate(np.sort(order)):
+        target = takes[at] if category in PAIRED else None
+        donor = _donor(takes, int(at), rng) if category in PAIRED[:2] else None
+        method = methods[k % len(methods)]
+        yield Job(_name(category, numbers), split, category, method, target, donor)
+
+
+def _donor(takes: list[Take], at: int, rng: np.random.Generator) -> Take:
+    """Choose a portrait of another person among the next forty, which are still in memory."""
+    ahead = [takes[(at + step) % len(takes)] for step in range(1, 41)]
+    others = [take for take in ahead if take.person != takes[at].person]
+    return others[int(rng.integers(len(others)))]
+
+
+def _name(category: Category, numbers: dict[Category, Iterator[int]]) -> str:
+    prefix = "bf" if category is Category.BONA_FIDE else category.value.lower()
+    return f"{prefix}_{next(numbers[category]):04d}"
