@@ -33,6 +33,14 @@ COLAB = {
 }
 # opened by a person or started as a program, never imported
 PROGRAMS = {"jupyterlab", "pytest-timeout", "ruff"}
+NOT_FROM_PYPI = {
+    "dfa_lib",
+    "tools",
+    "tests",
+    "benchmarks",
+    "google",
+    "",
+}  # google.colab: Colab only
 
 
 def named(requirements: list[str]) -> dict[str, Requirement]:
@@ -56,10 +64,7 @@ def imported(*folders: str) -> set[str]:
     own = {path.stem for folder in folders for path in (ROOT / folder).glob("*.py")}
     tops = {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - own
     known = packages_distributions()
-    return {
-        canonicalize_name(known.get(top, [top])[0])
-        for top in tops - {"dfa_lib", "tools", "tests", "benchmarks", ""}
-    }
+    return {canonicalize_name(known.get(top, [top])[0]) for top in tops - NOT_FROM_PYPI}
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

@@ -23,7 +23,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from tools.scoreboard import scoreboard
+from dfa_lib.bench.report import scoreboard
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
 Parameters = dict[str, object]
