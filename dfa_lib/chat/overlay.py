@@ -1,0 +1,46 @@
+"""Which patches of a picture move the verdict: occlusion, one patch at a time.
+
+After Zeiler and Fergus (2014, arXiv 1311.2901): hide a patch, ask again, note the change.
+"""
+
+import cv2
+import numpy as np
+
+from dfa_lib.chat.verdict import forged_logit
+from dfa_lib.gpt.analyst import Analyst
+
+GRID = 8
+LEGEND = (
+    "Orange: with this patch hidden the analyst finds the face less forged. Blue: more forged."
+    " This shows what moves the answer; it is not a map of what was altered, and hiding a patch"
+    " is itself a change the analyst can react to."
+)
+_ORANGE, _BLUE = np.array([230, 97, 0], np.float32), np.array([26, 90, 200], np.float32)
+
+
+def occlusion_map(analyst: Analyst, image: np.ndarray, grid: int = GRID) -> np.ndarray:
+    """Return how much each patch adds to the forged logit, (grid, grid) float32."""
+    hidden = [_hide(image, row, column, grid) for row in range(grid) for column in range(grid)]
+    logits = forged_logit(analyst, [image, *hidden])
+    return (logits[0] - logits[1:]).reshape(grid, grid).astype(np.float32)
+
+
+def paint(image: np.ndarray, evidence: np.ndarray, size: int = 256) -> np.ndarray:
+    """Lay a map (g, g) over the picture (H, W, 3); return (size, size, 3) uint8."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    picture = cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    level = evidence / max(float(np.abs(evidence).max()), 1e-6)
+    level = cv2.resize(level, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(-1, 1)
+    colour = np.where(level > 0, _ORANGE, _BLUE)
+    strength = 0.75 * np.abs(level)
+    return (picture * (1 - strength) + colour * strength).astype(np.uint8)
+
+
+def _hide(image: np.ndarray, row: int, column: int, grid: int) -> np.ndarray:
+    """Fill one patch with the mean colour of the picture."""
+    height, width = image.shape[:2]
+    rows = slice(row * height // grid, (row + 1) * height // grid)
+    columns = slice(column * width // grid, (column + 1) * width // grid)
+    hidden = image.copy()
+    hidden[rows, columns] = image.mean(axis=(0, 1))
+    return hidden

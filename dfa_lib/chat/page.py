@@ -1,0 +1,109 @@
+"""The chat as HTML: transcript, verdict bars and the exported report.
+
+Everything a model, a file name or a person wrote goes through ``html.escape``, and the
+report forbids itself any request by a content security policy.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+from PIL import Image
+
+from dfa_lib.chat.turn import LIMITS, Turn
+from dfa_lib.chat.verdict import Verdict
+
+WHO = {
+    "person": "You",
+    "analyst": "Analyst",
+    "picture": "Picture",
+    "note": "Note",
+    "error": "Not done",
+}
+
+
+def style() -> str:
+    """Return the style sheet of chat and report as an HTML element."""
+    return f"<style>{(files('dfa_lib.chat') / 'chat.css').read_text('utf-8')}</style>"
+
+
+def picture(image: np.ndarray, alt: str, width: int = 128) -> str:
+    """Return an image (H, W, 3) as an HTML element that holds its own data."""
+    data = base64.b64encode(png(image)).decode()
+    return f'<img src="data:image/png;base64,{data}" width="{width}" alt="{escape(alt)}">'
+
+
+def png(image: np.ndarray) -> bytes:
+    """Return an image (H, W, 3) uint8 as the content of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def transcript(turns: Sequence[Turn]) -> str:
+    """Return all turns, oldest first, in a box that stays scrolled to the newest."""
+    inner = "".join(map(turn_html, turns)) or '<p class="dfa-empty">No picture yet.</p>'
+    return f'<div class="dfa-log" role="log" aria-label="Conversation"><div>{inner}</div></div>'
+
+
+def turn_html(turn: Turn) -> str:
+    """Return one entry of the transcript."""
+    seen = "" if turn.image is None else f"<div>{picture(turn.image, 'face picture')}</div>"
+    text = escape(turn.text).replace("\n", "<br>")
+    return f'<div class="dfa-turn dfa-{turn.role}"><b>{WHO[turn.role]}</b> {text}{seen}</div>'
+
+
+def live(text: str) -> str:
+    """Return the answer that is being written, or a remark on what the analyst is doing."""
+    return f'<div class="dfa-live" aria-live="polite">{escape(text)}</div>' if text else ""
+
+
+def head(analyst: str) -> str:
+    """Return the title, the analyst's name and the limits sentence."""
+    return (
+        f'{style()}<div class="dfa dfa-head"><h2>Deepfake analysis with {escape(analyst)}</h2>'
+        f"<p>{escape(LIMITS)}</p></div>"
+    )
+
+
+def verdict_html(verdict: Verdict | None) -> str:
+    """Return P(forged) and the category probabilities as labelled bars."""
+    if verdict is None:
+        return '<div class="dfa-verdict"><p class="dfa-empty">No verdict yet.</p></div>'
+    bars = [_bar("P(forged)", verdict.forged, "dfa-main")]
+    bars += [_bar(kind.phrase, p) for kind, p in verdict.categories.items()]
+    small = "The analyst's own probabilities, not calibrated."
+    return f'<div class="dfa-verdict">{"".join(bars)}<p class="dfa-small">{small}</p></div>'
+
+
+def _bar(label: str, share: float, kind: str = "") -> str:
+    return (
+        f'<div class="dfa-bar {kind}"><span>{escape(label)}</span>'
+        f'<span class="dfa-track"><i style="width:{share:.1%}"></i></span>'
+        f"<span>{share:.0%}</span></div>"
+    )
+
+
+def figure(image: np.ndarray, caption: str, width: int = 256) -> str:
+    """Return a picture with its caption, which is also its alternative text."""
+    seen = picture(image, caption, width)
+    return f'<div class="dfa-figure">{seen}<p class="dfa-small">{escape(caption)}</p></div>'
+
+
+def report(turns: Sequence[Turn], parts: Sequence[str], analyst: str) -> str:
+    """Return the whole conversation as one HTML page that requests nothing."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>Deepfake analysis</title>{style()}</head>"
+        f'<body class="dfa dfa-report"><h1>Deepfake analysis</h1>'
+        f'<p class="dfa-small">Analyst: {escape(analyst)}. Exported {when}.</p>'
+        f'<p class="dfa-limits">{escape(LIMITS)}</p>{"".join(parts)}'
+        f"{''.join(map(turn_html, turns))}</body></html>"
+    )

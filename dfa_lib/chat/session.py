@@ -1,0 +1,208 @@
+"""A conversation with an analyst about one picture at a time; knows no widget.
+
+Nothing raises out of a session: what goes wrong becomes one sentence in the transcript.
+"""
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from dfa_lib.chat import page
+from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
+from dfa_lib.chat.turn import Review, Role, Turn, now
+from dfa_lib.chat.verdict import Verdict, judge
+from dfa_lib.faces.detect import find_face
+from dfa_lib.gpt.analyst import Analyst
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.photo import open_photo
+from dfa_lib.records import DataError, Face, Finding, JsonlLog
+from dfa_lib.runtime import workdir
+from dfa_lib.taxonomy import Category, Task
+
+QUICK = {
+    Task.DF_D: "Has this face been forged?",
+    Task.DF_C: "What kind of forgery is this?",
+    Task.AD: "Describe the artifacts of this face.",
+}
+LONGEST_QUESTION = 500  # characters
+
+
+class ChatSession:
+    """History, picture and verdict of a chat; ``ask`` streams the answer."""
+
+    def __init__(
+        self, analyst: Analyst, gallery: FaceSet | None = None, reviews: Path | None = None
+    ) -> None:
+        self.analyst = analyst
+        self.gallery = gallery
+        self.reviews = reviews or workdir() / "04_chat" / "reviews.jsonl"
+        self.turns: list[Turn] = []
+        self.image: np.ndarray | None = None
+        self.face: Face | None = None
+        self._history: list[tuple[str, str]] = []
+        self.known_verdict: Verdict | None = None
+        self.known_evidence: np.ndarray | None = None
+
+    def samples(self, n: int = 10) -> list[Face]:
+        """Return gallery faces, the categories in turn and in an order that gives none away."""
+        if self.gallery is None:
+            return []
+        rows = [[f for f in self.gallery if f.category is category] for category in Category]
+        mixed = [row[i] for i in range(n) for row in rows if i < len(row)][:n]
+        return sorted(mixed, key=lambda face: face.sha256)
+
+    def pick(self, face_id: str) -> bool:
+        """Put a face of the gallery on the table; False if that failed."""
+
+        def load() -> None:
+            face = self.gallery[face_id]
+            self._show(self.gallery.image(face), "A face from the gallery.", face)
+
+        return self._try(load)
+
+    def upload(self, content: bytes | Path, name: str, aligned: bool = False) -> bool:
+        """Find the face on a photograph and put it on the table; False if that failed.
+
+        ``aligned`` takes the picture as it is: already framed as the lessons frame faces.
+        """
+
+        def load() -> None:
+            image = open_photo(content, name)
+            crop = None if aligned else find_face(image, name)
+            self._show(image if crop is None else crop.image, f"{name}.")
+            if crop is not None and crop.note:
+                self._say("note", crop.note)
+
+        return self._try(load)
+
+    def ask(self, text: str) -> Iterator[str]:
+        """Yield the answer piece by piece; question and answer enter the transcript.
+
+        An interrupted answer is kept as far as it came.
+        """
+        text = text.strip()
+        if not self._askable(text):
+            return
+        self._say("person", text)
+        answer = ""
+        try:
+            for piece in self.analyst.stream(self.image, self._history, text):
+                answer += piece
+                yield piece
+        except Exception as error:  # any analyst, any fault: a chat must go on
+            self._say("error", _sentence(error))
+        finally:
+            if answer:
+                self._say("analyst", answer.strip())
+                self._history.append((text, answer.strip()))
+
+    def verdict(self) -> Verdict | None:
+        """Score the picture on the table; None without one, or when scoring failed."""
+
+        def score() -> None:
+            self.known_verdict = judge(self.analyst, [self.image])[0]
+
+        if self.image is not None and self.known_verdict is None:
+            self._try(score)
+        return self.known_verdict
+
+    def evidence_map(self) -> np.ndarray | None:
+        """Return what each patch adds to the forged logit, (g, g); None if that failed."""
+
+        def occlude() -> None:
+            self.known_evidence = occlusion_map(self.analyst, self.image)
+
+        if self.image is not None and self.known_evidence is None:
+            self._try(occlude)
+        return self.known_evidence
+
+    def counterpart(self) -> np.ndarray | None:
+        """Return the bona fide picture behind a forged gallery face, where it is known."""
+        if self.face is None or self.face.source is None:
+            return None
+        try:
+            return self.gallery.image(self.gallery[self.face.source])
+        except DataError:  # the source may lie in another split than the gallery
+            return None
+
+    def reveal(self) -> None:
+        """Tell what is known about a gallery face; an upload has no known truth."""
+        if self.face is None:
+            self._say("note", "Nobody knows the truth about an uploaded picture here.")
+            return
+        method = f", made by {self.face.method}" if self.face.method else ""
+        self._say("note", f"The truth: {self.face.category.phrase}{method}.", self.counterpart())
+
+    def review(
+        self, category: Category, person: str, words: str = "", findings: tuple[Finding, ...] = ()
+    ) -> Review | None:
+        """Keep a person's verdict on the picture as one JSON line; None if that failed."""
+        verdict, person = self.verdict(), person.strip()
+        if verdict is None or not person:
+            self._say("error", "A review needs a picture and your name.")
+            return None
+        record = Review(
+            face=self.face.id if self.face else None, sha256=sha256(self.image).hexdigest(),
+            analyst=self.analyst.name, forged=verdict.forged, category=category,
+            findings=findings, words=words.strip(), person=person, when=now(),
+        )  # fmt: skip
+        if not self._try(lambda: self._keep(record)):
+            return None
+        self._say("note", f"{person} says: {category.phrase}. {words}".strip())
+        return record
+
+    def export_html(self, path: Path) -> Path | None:
+        """Write the conversation as one file that needs no other; None if that failed."""
+        parts = [] if self.known_verdict is None else [page.verdict_html(self.known_verdict)]
+        if self.known_evidence is not None:
+            parts.append(page.figure(paint(self.image, self.known_evidence), LEGEND))
+
+        def write() -> None:
+            content = page.report(self.turns, parts, self.analyst.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+
+        if not self._try(write):
+            return None
+        self._say("note", f"The report lies in {path}.")
+        return path
+
+    def _keep(self, record: Review) -> None:
+        with JsonlLog(self.reviews) as log:
+            log.append(record)
+
+    def _show(self, image: np.ndarray, text: str, face: Face | None = None) -> None:
+        self.image, self.face = image, face
+        self._history, self.known_verdict, self.known_evidence = [], None, None
+        self._say("picture", text, image)
+
+    def _askable(self, text: str) -> bool:
+        if self.image is None:
+            self._say("error", "Pick or upload a picture first.")
+        elif not text:
+            self._say("error", "The question is empty; type one or press a quick question.")
+        elif len(text) > LONGEST_QUESTION:
+            self._say("error", f"Please ask in at most {LONGEST_QUESTION} characters.")
+        else:
+            return True
+        return False
+
+    def _say(self, role: Role, text: str, image: np.ndarray | None = None) -> None:
+        self.turns.append(Turn(role, text, image))
+
+    def _try(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except Exception as error:  # shown to the person in one sentence
+            self._say("error", _sentence(error))
+            return False
+        return True
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, DataError):
+        return str(error)
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"The analyst failed ({type(error).__name__}: {first:.120}); try again."

@@ -1,0 +1,90 @@
+"""Where am I, and what may I use: Colab or local, work folder, device, memory, API key."""
+
+import os
+import sys
+from dataclasses import dataclass
+from getpass import getpass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def in_colab() -> bool:
+    """True in a Google Colab notebook."""
+    return "google" in sys.modules and find_spec("google.colab") is not None
+
+
+def workdir() -> Path:
+    """Return the folder that lessons read from and write to; it is made when missing.
+
+    ``$DFA_WORK``, else ``work`` at the root of the repository around the current folder,
+    else ``work`` in the current folder (Colab).
+    """
+    here = Path.cwd()
+    repository = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
+    path = Path(os.environ.get("DFA_WORK") or next(repository, here) / "work")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@dataclass(frozen=True)
+class Device:
+    """What to compute on, in which precision, and the reason in words."""
+
+    name: str
+    dtype: "torch.dtype"
+    reason: str
+
+
+def device() -> Device:
+    """Choose by what the machine can do: bf16 from Ampere on, fp16 on older GPUs (T4)."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Device("cpu", torch.float32, "no CUDA GPU here; 32 bits are fastest on a CPU")
+    gpu, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    if major >= 8:
+        return Device("cuda", torch.bfloat16, f"{gpu} (compute {major}.{minor}) computes in bf16")
+    return Device(
+        "cuda", torch.float16, f"{gpu} (compute {major}.{minor}) has no bf16, so fp16 with scaling"
+    )
+
+
+def free_memory() -> float:
+    """Return the free memory of the device in GiB: of the GPU if there is one, else RAM."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 2**30
+    import psutil
+
+    return psutil.virtual_memory().available / 2**30
+
+
+def api_key(name: str = "OPENAI_API_KEY") -> str | None:
+    """Find a key: environment, Colab secrets, hidden prompt; None means stay offline.
+
+    The key is returned and never printed, logged or written into a notebook.
+    """
+    return os.environ.get(name) or _colab_secret(name) or _prompted(name)
+
+
+def _colab_secret(name: str) -> str | None:
+    if not in_colab():
+        return None
+    try:
+        from google.colab import userdata
+
+        return userdata.get(name) or None
+    except Exception:  # not granted, not set, or no Colab page open: all mean "no key"
+        return None
+
+
+def _prompted(name: str) -> str | None:
+    """Ask where a person can answer; a papermill or batch run has nobody to ask."""
+    if not sys.stdin or not (sys.stdin.isatty() or in_colab()):
+        return None
+    return getpass(f"{name} (hidden; leave empty to stay offline): ") or None
