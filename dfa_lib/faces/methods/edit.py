@@ -47,8 +47,8 @@ def eyeshadow(
         rim = grown(marks[lash], (1.25, 1.0))
         lift = np.float32([0, 0.75 * np.ptp(marks[eye, 0]) * rng.uniform(0.5, 0.7)])
         lids |= fill(np.concatenate([rim, (rim - lift)[::-1]]), size)
-    colour = np.float32([rng.uniform(25, 45), rng.uniform(-5, 35), rng.uniform(-40, 10)])
-    return _dye(target, feather(lids, 0.7), colour, 0.7 * strength, 0.4 * strength)
+    colour = np.float32([rng.uniform(25, 75), rng.uniform(-12, 38), rng.uniform(-40, 18)])
+    return _dye(target, feather(lids, 0.7), colour, 0.7 * strength, 0.45 * strength)
 
 
 def smooth_skin(
@@ -97,13 +97,14 @@ def redraw_brows(
     """Draw dense, flat eyebrows over the grown ones."""
     size, marks = len(target.image), target.landmarks
     brows = np.zeros((size, size), bool)
-    thick = np.ptp(marks[BROW_LEFT, 0]) * rng.uniform(0.16, 0.26)
+    thick = np.ptp(marks[BROW_LEFT, 0]) * rng.uniform(0.15, 0.25)
     for brow, order in ((marks[BROW_LEFT], 1), (marks[BROW_RIGHT], -1)):
         width = (np.float32([0.35, 0.8, 1, 1, 0.8])[::order] * thick)[:, None]
         lower = brow + width * np.float32([0, 1])
         brows |= fill(np.concatenate([brow - width * np.float32([0, 0.15]), lower[::-1]]), size)
-    colour = np.float32([rng.uniform(10, 24), rng.uniform(2, 10), rng.uniform(2, 14)])
-    return _dye(target, feather(brows, 0.5), colour, 0.85 * strength, 0.8 * strength)
+    light = rng.choice([rng.uniform(10, 24), rng.uniform(52, 68)], p=[0.7, 0.3])
+    colour = np.float32([light, rng.uniform(2, 12), rng.uniform(4, 22)])
+    return _dye(target, feather(brows, 0.5), colour, 0.9 * strength, 0.8 * strength)
 
 
 def dye_hair(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:

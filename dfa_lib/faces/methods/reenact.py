@@ -95,7 +95,7 @@ def _speak(
         lips, centre = driver.landmarks[_LIPS], driver.landmarks[_LIPS].mean(axis=0)
         wide = np.ptp(marks[LIP_OUTER, 0]) / (np.ptp(lips[:, 0]) + 1e-3)
         marks[_LIPS] = marks[_LIPS].mean(axis=0) + (lips - centre) * np.float32(wide)
-    gap, smile = rng.uniform(0.1, 0.28) * strength, rng.uniform(-0.08, 0.12)
+    gap, smile = rng.uniform(0.0, 0.22) * strength, rng.uniform(-0.08, 0.12)
     marks[_LOWER_LIP, 1] += gap * unit * 0.8
     marks[_UPPER_LIP, 1] -= gap * unit * 0.2
     marks[_CORNERS, 1] -= smile * unit * 0.5

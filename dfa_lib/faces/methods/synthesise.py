@@ -36,9 +36,9 @@ def _finish(
 ) -> tuple[Portrait, Alpha]:
     """Enlarge as a generator does, faint grid included, and set the head on a background."""
     size = len(face.image)
-    detail = float(np.clip(rng.uniform(0.65, 0.85) / strength**0.5, 0.3, 0.95))
-    picture = _grid(rng, resampled(face.image, detail), 0.01 * strength)
-    alpha = feather(head(face.landmarks, size, rng.uniform(1.3, 1.4)), size / 64)
+    detail = float(np.clip(rng.uniform(0.68, 0.88) / strength**0.5, 0.3, 0.95))
+    picture = _grid(rng, resampled(face.image, detail), 0.008 * strength)
+    alpha = feather(head(face.landmarks, size, rng.uniform(1.2, 1.3)), size / 64)
     behind = warp(base.image, base.landmarks, face.landmarks)
     return Portrait(blend(behind, picture, alpha), face.landmarks), alpha
 

@@ -1,0 +1,164 @@
+"""Forgery methods, the face model and the camera."""
+
+import numpy as np
+import pytest
+
+from dfa_lib.faces.camera import shoot
+from dfa_lib.faces.forge import METHODS, FaceModel, Forgery, altered_regions, forge
+from dfa_lib.faces.geometry import Portrait, region_masks
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Category, Region
+from tests.faces import toy_portrait
+
+PEOPLE = [toy_portrait(seed) for seed in range(10)]
+MODEL = FaceModel.fit(PEOPLE)
+
+
+def forged(method: str, seed: int = 0, difficulty: float = 0.5) -> Forgery:
+    rng = np.random.default_rng(seed)
+    return forge(method, rng, PEOPLE[0], PEOPLE[1], MODEL, difficulty)
+
+
+def change(forgery: Forgery) -> np.ndarray:
+    return np.abs(forgery.portrait.image.astype(int) - PEOPLE[0].image).mean(axis=2)
+
+
+def named(category: Category) -> list[str]:
+    return [name for name, method in METHODS.items() if method.category is category]
+
+
+def test_every_category_has_its_methods() -> None:
+    least = {Category.FS: 3, Category.FR: 3, Category.FE: 3, Category.EFS: 2}
+    assert {category: len(named(category)) >= n for category, n in least.items()} == dict.fromkeys(
+        least, True
+    )
+    assert not named(Category.BONA_FIDE)
+
+
+@pytest.mark.parametrize("difficulty", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_forgery_is_well_formed_and_alters_something(method: str, difficulty: float) -> None:
+    forgery = forged(method, difficulty=difficulty)
+    image, points = forgery.portrait.image, forgery.portrait.landmarks
+    assert image.shape == (128, 128, 3) and image.dtype == np.uint8
+    assert points.shape == (81, 2) and np.isfinite(points).all()
+    assert forgery.mask.shape == (128, 128) and forgery.mask.dtype == np.float32
+    assert forgery.mask.min() >= 0 and forgery.mask.max() <= 1.001
+    assert forgery.altered and Region.SKIN not in forgery.altered
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_forges_the_same_face(method: str) -> None:
+    first, again, other = forged(method, 3), forged(method, 3), forged(method, 4)
+    assert np.array_equal(first.portrait.image, again.portrait.image)
+    assert not np.array_equal(first.portrait.image, other.portrait.image)
+
+
+@pytest.mark.parametrize("method", named(Category.FS))
+def test_a_swap_keeps_hair_and_background(method: str) -> None:
+    forgery, masks = forged(method), region_masks(PEOPLE[0].landmarks, 128)
+    assert change(forgery)[masks[Region.BACKGROUND] & (forgery.mask < 0.001)].max() <= 1
+    assert {Region.NOSE, Region.MOUTH} & set(forgery.altered)
+    assert not {Region.BACKGROUND, Region.HAIRLINE, Region.EARS} & set(forgery.altered)
+
+
+@pytest.mark.parametrize("method", named(Category.FR))
+def test_reenactment_softens_mouth_or_eyes_and_no_forehead(method: str) -> None:
+    regions = set(forged(method).altered)
+    assert regions & {Region.MOUTH, Region.EYES}
+    assert not regions & {Region.BACKGROUND, Region.EARS}
+
+
+def test_a_driver_gives_the_mouth_its_shape() -> None:
+    driver = Portrait(PEOPLE[1].image, PEOPLE[1].landmarks.copy())
+    driver.landmarks[[55, 56, 57, 58, 59, 65, 66, 67], 1] += 9
+    rng = np.random.default_rng
+    alone = forge("mouth_reenact", rng(0), PEOPLE[0]).portrait.landmarks
+    driven = forge("mouth_reenact", rng(0), PEOPLE[0], driver).portrait.landmarks
+    assert driven[66, 1] - driven[62, 1] > alone[66, 1] - alone[62, 1] + 4
+
+
+EDITED = {
+    "makeup": {Region.MOUTH},
+    "eyeshadow": {Region.EYES, Region.EYEBROWS},
+    "redraw_brows": {Region.EYEBROWS},
+    "dye_hair": {Region.HAIRLINE},
+    "age": {Region.FOREHEAD, Region.CHEEKS},
+    "smooth_skin": {Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN, Region.JAWLINE},
+}
+
+
+@pytest.mark.parametrize("method", named(Category.FE))
+def test_an_edit_stays_in_its_region(method: str) -> None:
+    forgery = forged(method)
+    assert set(forgery.altered) <= EDITED[method]
+    assert change(forgery)[forgery.mask == 0].max() <= 1 or method == "age"
+
+
+@pytest.mark.parametrize("method", named(Category.EFS))
+def test_synthesis_redraws_the_head_and_keeps_a_background(method: str) -> None:
+    forgery = forged(method)
+    assert {Region.EYES, Region.NOSE, Region.MOUTH, Region.HAIRLINE} <= set(forgery.altered)
+    assert Region.BACKGROUND not in forgery.altered
+
+
+def test_harder_forgeries_change_less() -> None:
+    mean = {
+        d: np.mean([change(forged("smooth_skin", s, d)).mean() for s in range(4)]) for d in (0, 1)
+    }
+    assert mean[0] > 1.2 * mean[1]
+
+
+def test_altered_regions_need_five_grey_levels() -> None:
+    face = PEOPLE[0]
+    mouth = region_masks(face.landmarks, 128)[Region.MOUTH]
+    dark = np.minimum(face.image, 200)
+    for step, expected in ((4, ()), (7, (Region.MOUTH,))):
+        after = dark + (mouth * step).astype(np.uint8)[..., None]
+        assert altered_regions(dark, after, face.landmarks) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "word"),
+    [
+        ("poisson_swap", {"target": PEOPLE[0]}, "donor"),
+        ("makeup", {}, "target"),
+        ("morph", {}, "model"),
+    ],
+)
+def test_missing_material_is_named(method: str, given: dict[str, Portrait], word: str) -> None:
+    with pytest.raises(DataError, match=f"^{word}: missing"):
+        forge(method, np.random.default_rng(0), **given)
+
+
+def test_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(DataError, match="poisson_swap"):
+        forge("magic", np.random.default_rng(0))
+
+
+def test_a_model_needs_several_faces() -> None:
+    with pytest.raises(DataError, match="at least 8"):
+        FaceModel.fit(PEOPLE[:3])
+
+
+def test_model_scores_rebuild_its_faces() -> None:
+    shape = MODEL.shape
+    rebuilt = shape.mean + shape.scores[2] @ shape.axes
+    assert np.abs(rebuilt.reshape(-1, 2) - PEOPLE[2].landmarks).mean() < 0.2
+
+
+def test_camera_repeats_and_varies_with_the_seed() -> None:
+    image = PEOPLE[0].image
+    shots = [shoot(image, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert shots[0].shape == image.shape and shots[0].dtype == np.uint8
+    assert np.array_equal(shots[0], shots[1]) and not np.array_equal(shots[0], shots[2])
+
+
+def test_camera_destroys_more_detail_when_harder() -> None:
+    grey = np.zeros((128, 128, 3), np.uint8)
+    grey[::8] = 200
+    contrast = {
+        d: np.mean([shoot(grey, np.random.default_rng(s), d)[..., 1].std() for s in range(12)])
+        for d in (0.0, 1.0)
+    }
+    assert contrast[0.0] > contrast[1.0]
