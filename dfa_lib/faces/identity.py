@@ -44,6 +44,7 @@ HAIR_LENGTHS = {
     "swept": "short hair",
     "curly": "curly hair",
     "tied": "tied-back hair",
+    "bun": "hair in a bun",
     "bob": "chin-length hair",
     "long": "long hair",
     "wavy": "long wavy hair",
@@ -83,6 +84,7 @@ class Identity:
     hair_style: str
     hair_colour: str
     hair_volume: float
+    fringe: float  # 0 (forehead free) to 1 (halfway to the brows)
     parting: float  # -1 image left to 1 image right
     eye_colour: str
     beard: str
@@ -122,6 +124,7 @@ def sample_identity(rng: Generator) -> Identity:
     given = {"masculine": masculine, "age": age, "melanin": melanin}
     scores = {name: float(np.clip(rng.normal(), -2.2, 2.2)) for name in names if name not in given}
     scores["parting"] = float(rng.choice([-0.45, 0.0, 0.45]) + 0.08 * rng.normal())
+    scores["fringe"] = float(rng.random() < 0.4) * float(rng.uniform(0.4, 1))
     scores["freckles"] = float(rng.random() < 0.3 * (1 - melanin)) * float(rng.uniform(0.3, 1))
     scores["lipstick"] = float(masculine < 0.5 and rng.random() < 0.5) * float(rng.uniform(0.2, 1))
     return Identity(
@@ -150,7 +153,7 @@ def sample_pose(rng: Generator) -> Pose:
         pitch=float(np.clip(0.06 * rng.normal(), -0.15, 0.15)),
         roll=float(np.clip(0.04 * rng.normal(), -0.12, 0.12)),
         gaze=(float(0.2 * rng.normal()), float(0.1 * rng.normal())),
-        zoom=float(rng.uniform(0.95, 1.05)),
+        zoom=float(rng.uniform(1.05, 1.14)),
         shift=(float(rng.uniform(-0.02, 0.02)), float(rng.uniform(-0.02, 0.02))),
         light_side=float(np.clip(0.6 * rng.normal(), -1.1, 1.1)),
         light_height=float(rng.uniform(0.25, 0.9)),
@@ -192,9 +195,10 @@ def _hair_style(rng: Generator, masculine: float, age: float) -> str:
     if masculine > 0.5:
         if rng.random() < 0.25 * age:
             return "bald"
-        return str(rng.choice(["cropped", "short", "swept", "curly", "bob"], p=[0.25, 0.3, 0.3, 0.1, 0.05]))
-    styles = ["long", "wavy", "bob", "tied", "curly", "short"]
-    return str(rng.choice(styles, p=[0.26, 0.22, 0.2, 0.15, 0.1, 0.07]))
+        styles = ["cropped", "short", "swept", "curly", "bob"]
+        return str(rng.choice(styles, p=[0.22, 0.3, 0.3, 0.13, 0.05]))
+    styles = ["long", "wavy", "bob", "tied", "bun", "curly", "short"]
+    return str(rng.choice(styles, p=[0.24, 0.22, 0.2, 0.08, 0.09, 0.1, 0.07]))
 
 
 def _hair_colour(rng: Generator, melanin: float, age: float) -> str:

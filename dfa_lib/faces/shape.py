@@ -85,11 +85,21 @@ def _shape_head(p: Array, who: Identity) -> None:
     p[JAW, 0] *= broad * (1 + lower * (1.4 - lower) * (0.06 * who.jaw_width + 0.10 * male))
     p[JAW, 1] += lower * (0.06 * who.chin + 0.06 * male) - 0.02 * who.jaw_width * lower**2
     p[7:10, 0] *= 1 + 0.1 * male
+    p[3:14, 0] *= 1 + 0.05 * male * np.sin(np.pi * lower[3:14])
     p[HAIRLINE, 0] *= broad
-    high = np.clip(-(p[HAIRLINE, 1] + 0.28) / 0.95, 0, 1)
-    p[HAIRLINE, 1] -= high * (0.06 * who.forehead + 0.12 * max(who.age - 0.5, 0) * who.masculine)
-    recede = np.exp(-np.square((np.abs(p[HAIRLINE, 0]) - 0.6) / 0.2))
-    p[HAIRLINE, 1] -= recede * (0.10 * male + 0.12 * max(who.age - 0.4, 0) * who.masculine)
+    _shape_hairline(p[HAIRLINE], who)
+
+
+def _shape_hairline(line: Array, who: Identity) -> None:
+    """Raise, recede or cover the forehead in place, as age, sex and haircut have it."""
+    free = np.clip(-(line[:, 1] + 0.28) / 0.95, 0, 1)
+    thin = who.masculine * max(who.age - 0.4, 0)
+    line[:, 1] -= free * (0.05 * who.forehead + 0.12 * thin - 0.08)
+    corners = np.exp(-np.square((np.abs(line[:, 0]) - 0.6) / 0.2))
+    line[:, 1] -= corners * (0.10 * (who.masculine - 0.5) + 0.12 * thin)
+    if who.hair_style not in ("bald", "cropped", "tied", "bun", "curly"):
+        side = np.clip(0.75 - 0.8 * np.sign(who.parting) * line[:, 0], 0, 1)
+        line[:, 1] += 0.34 * who.fringe * side * free**2
 
 
 def _shape_features(p: Array, who: Identity) -> None:
