@@ -74,6 +74,7 @@ def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: boo
         progress_bar=live,
         stderr_file=sys.stderr if live else None,
         execution_timeout=1800,
+        extra_arguments=["--log-level=CRITICAL"],  # of the kernel about itself: noise
     )
     return work / notebook.name
 
@@ -174,7 +175,7 @@ def main() -> int:
             refresh(notebooks, parameters)
         else:
             print(_summary(run_all(notebooks, Path(), parameters)))
-    except (Refused, PapermillExecutionError) as error:
+    except (Refused, FileNotFoundError, PapermillExecutionError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0
