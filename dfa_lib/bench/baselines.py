@@ -1,0 +1,219 @@
+"""Controls: what every score must be compared with before it means anything.
+
+Chance and majority do not look at all, blind is the analyst itself without the picture, and
+the probes are logistic regressions: on the analyst's own vision tower (how much the language
+model adds), and on classical features (that the task is not trivially separable).
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import cv2
+import numpy as np
+from scipy.fft import dctn
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dfa_lib.bench.describing import best_constant
+from dfa_lib.bench.exam import labels, truth
+from dfa_lib.gpt.analyst import Analyst, LocalAnalyst, Question, Reply
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.wording import describe
+from dfa_lib.records import Face, Finding, InstructRecord
+from dfa_lib.taxonomy import Artifact, Region, Split, Task
+
+Images = Sequence[np.ndarray]
+Asked = Sequence[Sequence[Question]]
+Features = Callable[[Images], np.ndarray]
+GREY = 128
+
+
+def controls(
+    analyst: LocalAnalyst, faces: FaceSet, records: Iterable[InstructRecord],
+    seed: int = 0, limit: int = 3000,
+) -> dict[str, Analyst]:
+    """All controls for an analyst; the probes are fitted on at most ``limit`` training faces."""
+    train = faces.split(Split.TRAIN)
+    written = [record.annotation.text for record in records if record.face.split is Split.TRAIN]
+    part = FaceSet(train.root, train.faces[:limit])
+    return {
+        "linear_probe": Probe("linear_probe", analyst.features, part),
+        "dct": Probe("dct", dct_features, part),
+        "pixels16": Probe("pixels16", pixel_features, part),
+        "blind": Blind(analyst),
+        "majority": Majority(train.faces),
+        "chance": Chance(written, seed),
+    }
+
+
+class Control:
+    """A control answers question by question and speaks in one piece."""
+
+    name: str
+
+    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
+        """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3))."""
+        pairs = zip(images, questions, strict=True)
+        return [[self.answer(image, one) for one in asked] for image, asked in pairs]
+
+    def stream(
+        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
+    ) -> Iterator[str]:
+        """Answer ``text`` at once; earlier turns change nothing."""
+        yield self.answer(image, Question(text)).text
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        """Answer one question."""
+        raise NotImplementedError
+
+
+class Chance(Control):
+    """Throws dice; describes a face by the annotation of a random training face.
+
+    The dice are seeded by picture and question, so that no order of asking matters.
+    """
+
+    def __init__(self, texts: Sequence[str] = (), seed: int = 0) -> None:
+        self.name = "chance"
+        self.texts = tuple(texts) or ("",)
+        self.seed = seed
+        self.fingerprint = _digest(repr((self.texts, seed)))
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        """Draw log-probabilities for the options, or a description."""
+        state = hashlib.sha256(f"{self.seed}/{question.text}".encode() + image.tobytes())
+        dice = np.random.default_rng(list(state.digest()))
+        if question.options:
+            return choose(question, np.log(dice.dirichlet(np.ones(len(question.options)))))
+        return Reply(self.texts[dice.integers(len(self.texts))], None, 0, 0.0)
+
+
+class Majority(Control):
+    """Always gives the most frequent answer, and describes the best constant set of regions."""
+
+    def __init__(self, train: Sequence[Face]) -> None:
+        self.name = "majority"
+        self.shares = {task: _log_shares(train, task) for task in (Task.DF_D, Task.DF_C)}
+        regions = [region for region, on in zip(Region, best_constant(train), strict=True) if on]
+        blur = [Finding(region=one, artifact=Artifact.BLUR, evidence="") for one in regions]
+        self.text = describe(blur)
+        self.fingerprint = _digest(repr((self.shares, self.text)))
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        """Give the training frequencies as log-probabilities, or the constant description."""
+        if question.options:
+            return choose(question, self.shares[question.task])
+        return Reply(self.text, None, 0, 0.0)
+
+
+class Blind(Control):
+    """An analyst that is shown the same grey picture whatever the face is."""
+
+    def __init__(self, analyst: Analyst) -> None:
+        self.name = "blind"
+        self.analyst = analyst
+        self.fingerprint = getattr(analyst, "fingerprint", "")
+        self._known: dict[Question, Reply] = {}
+
+    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
+        """Ask each different question once; the answer cannot depend on the picture."""
+        new = dict.fromkeys(one for asked in questions for one in asked if one not in self._known)
+        if new:
+            grey = np.full_like(images[0], GREY)
+            (replies,) = self.analyst.reply([grey], [list(new)])
+            self._known |= zip(new, replies, strict=True)
+        return [[self._known[one] for one in asked] for asked in questions]
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        """Answer one question without the picture."""
+        return self.reply([image], [[question]])[0][0]
+
+
+class Probe(Control):
+    """Logistic regressions on features of the picture: one for DF-D, one for DF-C."""
+
+    tasks = (Task.DF_D, Task.DF_C)
+
+    def __init__(self, name: str, features: Features, train: FaceSet) -> None:
+        self.name = name
+        self.features = features
+        known = batches(features, train)
+        self.models = {task: _fit(known, [truth(face, task) for face in train])
+                       for task in self.tasks}
+        self.fingerprint = _digest(repr([model[-1].coef_.round(6).tobytes()
+                                         for model in self.models.values()]))
+
+    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
+        """Answer closed questions from the features of each picture."""
+        seen = self.features(images)
+        shares = {task: _ordered(model, seen, task) for task, model in self.models.items()}
+        return [[choose(one, shares[one.task][at]) for one in asked]
+                for at, asked in enumerate(questions)]
+
+    def stream(
+        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
+    ) -> Iterator[str]:
+        """Say that a probe does not talk."""
+        yield "A probe answers closed questions only."
+
+
+def choose(question: Question, logprobs: Sequence[float]) -> Reply:
+    """The reply that prefers the likeliest option; ``logprobs`` in the order of the options."""
+    options = question.options or ()
+    return Reply(options[int(np.argmax(logprobs))], tuple(map(float, logprobs)), 0, 0.0)
+
+
+def batches(features: Features, faces: FaceSet, size: int = 64) -> np.ndarray:
+    """Features (N, D) of all pictures of a set, a few pictures in memory at a time."""
+    starts = range(0, len(faces), size)
+    parts = (faces.faces[start:start + size] for start in starts)
+    return np.concatenate([features([faces.image(face) for face in part]) for part in parts])
+
+
+def dct_features(images: Images) -> np.ndarray:
+    """Log energy in 32 rings of the DCT, of each 8x8 DCT coefficient, and a noise histogram."""
+    return np.stack([_dct(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in images])
+
+
+def pixel_features(images: Images) -> np.ndarray:
+    """The picture at 16x16 pixels, in [0, 1]."""
+    small = [cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA) for image in images]
+    return np.stack(small).reshape(len(small), -1) / 255
+
+
+def _dct(grey: np.ndarray, rings: int = 32) -> np.ndarray:
+    grey = grey.astype(float)
+    height, width = grey.shape
+    y, x = np.mgrid[:height, :width]
+    ring = np.minimum(np.hypot(y / height, x / width) * rings / np.sqrt(2), rings - 1).astype(int)
+    energy = np.bincount(ring.ravel(), (dctn(grey, norm="ortho") ** 2).ravel(), rings)
+    blocks = grey[: height // 8 * 8, : width // 8 * 8].reshape(height // 8, 8, width // 8, 8)
+    block = (dctn(blocks, axes=(1, 3), norm="ortho") ** 2).mean(axis=(0, 2)).ravel()
+    rough = cv2.Laplacian(grey, cv2.CV_64F)
+    histogram = np.histogram(np.clip(rough, -40, 40), 41, (-40, 40))[0] / rough.size
+    return np.concatenate([np.log(energy + 1), np.log(block + 1), np.sqrt(histogram)])
+
+
+def _fit(features: np.ndarray, answers: Sequence[str]) -> Pipeline:
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)
+    ).fit(features, answers)
+
+
+def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
+    """Log-probabilities (N, options) by option; a class never seen is unlikely."""
+    known = model.predict_log_proba(features)
+    table = np.full((len(known), len(labels(task))), -30.0)
+    table[:, [labels(task).index(name) for name in model.classes_]] = known
+    return table
+
+
+def _log_shares(faces: Sequence[Face], task: Task) -> tuple[float, ...]:
+    counts = Counter(truth(face, task) for face in faces)
+    return tuple(float(np.log((counts[name] + 1) / (len(faces) + 1))) for name in labels(task))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

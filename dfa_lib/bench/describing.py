@@ -1,0 +1,199 @@
+"""Scores of artifact descriptions: what a text claims against what was altered and annotated.
+
+Regions are compared with the altered regions of the forgery, which are known exactly.
+(region, artifact) findings are compared with the annotation's by COVER, CHAIR, Hal and F0.5
+as TriDF (CVPR 2026) defines them, with a lexicon in place of its language model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dfa_lib.bench import findings, metrics
+from dfa_lib.bench.intervals import Sheet, Statistic, Triples
+from dfa_lib.records import Face, InstructRecord
+from dfa_lib.taxonomy import Category, Region, Task
+
+Pairs = frozenset[tuple[Region, findings.Artifact]]
+PRECISION, RECALL, F1 = range(3)
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """What is known of the test faces: altered regions, annotated findings, reference texts.
+
+    ``altered`` (N, 12) bool has one column per Region; ``known`` (N,) says where it is known;
+    ``constant`` (12,) bool is the best answer that does not look at the picture.
+    """
+
+    sheet: Sheet
+    altered: np.ndarray
+    known: np.ndarray
+    annotated: tuple[Pairs, ...]
+    references: tuple[str, ...]
+    constant: np.ndarray
+
+    @classmethod
+    def of(
+        cls, sheet: Sheet, records: Mapping[str, InstructRecord], constant: np.ndarray
+    ) -> "Descriptions":
+        """Look up what the records say of the faces; a face without one has no reference."""
+        mine = [records.get(face.id) for face in sheet.faces]
+        annotated, references = zip(*map(_reference, mine), strict=True)
+        return cls(sheet, *altered_regions(sheet.faces), annotated, references, constant)
+
+    def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
+        """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
+        claimed, forged = claimed_regions(texts), self.sheet.forged
+        overlap = [_overlap(*pair) for pair in zip(texts, self.references, strict=True)]
+        statistics = {
+            "region precision": self._pooled(PRECISION, claimed),
+            "region recall": self._pooled(RECALL, claimed),
+            "region F1": self._pooled(F1, claimed),
+            "region F1 forged": self._pooled(F1, claimed, forged),
+            "F1 above constant": self._above_constant(claimed),
+        }
+        values = self._findings(texts) | {
+            "ROUGE-L": np.array(overlap),
+            "bona fide hallucination": np.where(forged, np.nan, claimed.any(axis=1)),
+            "unparsable": np.array([answer is None for answer in answers], float),
+        }
+        statistics |= {name: partial(metrics.mean, value) for name, value in values.items()}
+        return {name: self.sheet.estimate(statistic) for name, statistic in statistics.items()}
+
+    def details(self, texts: Sequence[str]) -> dict:
+        """Region F1 by category and by region, and the best and worst texts on forged faces."""
+        claimed = claimed_regions(texts)
+        return {
+            "per_category": self._by_category(claimed),
+            "per_region": self._by_region(claimed),
+            **self._examples(texts, claimed),
+        }
+
+    def constant_scores(self) -> dict:
+        """The best constant answer: its regions, and its region F1 overall and by category."""
+        claimed = self._constantly()
+        return {
+            "regions": [region.value for region in _named(self.constant)],
+            "region F1": self.sheet.estimate(self._pooled(F1, claimed)),
+            "region F1 forged": self.sheet.estimate(self._pooled(F1, claimed, self.sheet.forged)),
+            "per_category": self._by_category(claimed),
+        }
+
+    def _constantly(self) -> np.ndarray:
+        return np.broadcast_to(self.constant, self.altered.shape)
+
+    def _pooled(
+        self, which: int, claimed: np.ndarray, member: np.ndarray | None = None
+    ) -> Statistic:
+        """Precision, recall or F1 over the faces of ``member`` whose alterations are known."""
+        kept = self.known if member is None else self.known & member
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            return metrics.set_scores(claimed[kept], self.altered[kept], weights[:, kept])[which]
+        return statistic
+
+    def _above_constant(self, claimed: np.ndarray) -> Statistic:
+        mine, constant = self._pooled(F1, claimed), self._pooled(F1, self._constantly())
+        return lambda weights: mine(weights) - constant(weights)
+
+    def _findings(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """COVER, CHAIR, Hal and F0.5 of each forged face with annotated findings, else nan."""
+        rows = [
+            _grounding(findings.findings(text), true) if forged and true else (np.nan,) * 4
+            for text, true, forged in zip(texts, self.annotated, self.sheet.forged, strict=True)
+        ]
+        return dict(zip(("COVER", "CHAIR", "Hal", "F0.5"), np.array(rows).T, strict=True))
+
+    def _by_category(self, claimed: np.ndarray) -> Triples:
+        given = np.array([face.category.value for face in self.sheet.faces])
+        return {
+            category.value: self.sheet.estimate(self._pooled(F1, claimed, given == category))
+            for category in Category if category.forged and (given == category).any()
+        }
+
+    def _by_region(self, claimed: np.ndarray) -> Triples:
+        """F1 of each region that is ever altered or claimed."""
+        triples = {}
+        for at, region in enumerate(Region):
+            mine, true = claimed[self.known, at, None], self.altered[self.known, at, None]
+            if mine.any() or true.any():
+                triples[region.value] = self.sheet.part(self.known).estimate(
+                    lambda weights, pair=(mine, true): metrics.set_scores(*pair, weights)[F1]
+                )
+        return triples
+
+    def _examples(self, texts: Sequence[str], claimed: np.ndarray, count: int = 3) -> dict:
+        """The descriptions of forged faces that match best and worst, one of each face."""
+        hits = (claimed & self.altered).sum(axis=1)
+        total = claimed.sum(axis=1) + self.altered.sum(axis=1)
+        f1 = 2 * hits / np.maximum(total, 1)
+        asked = np.flatnonzero(self.sheet.forged & self.known)
+        # Among equal scores the description with more to get right says more.
+        order = sorted(asked, key=lambda at: (-f1[at], -self.altered[at].sum()))
+        tell = partial(self._example, texts=texts, f1=f1)
+        return {"best": [tell(at) for at in order[:count]],
+                "worst": [tell(at) for at in order[count:][-count:][::-1]]}
+
+    def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
+        face = self.sheet.faces[at]
+        return {"face": face.id, "image": face.image, "category": face.category.value,
+                "method": face.method, "text": texts[at], "reference": self.references[at],
+                "altered": [region.value for region in _named(self.altered[at])],
+                "region F1": float(f1[at])}
+
+
+def best_constant(faces: Sequence[Face]) -> np.ndarray:
+    """The set of regions (12,) bool that, said of each of ``faces``, has the highest F1.
+
+    For a given number of regions the most frequent ones are best, so twelve sets are tried.
+    """
+    altered, known = altered_regions(faces)
+    counts = altered[known].sum(axis=0)
+    frequent = np.argsort(-counts, kind="stable")
+    sizes = np.arange(1, len(Region) + 1)
+    f1 = 2 * counts[frequent].cumsum() / np.maximum(known.sum() * sizes + counts.sum(), 1)
+    return np.isin(np.arange(len(Region)), frequent[: f1.argmax() + 1])
+
+
+def altered_regions(faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
+    """Which regions (N, 12) of each face were altered, and for which faces (N,) that is known."""
+    none_altered = [() if not face.category.forged else face.altered_regions for face in faces]
+    known = np.array([regions is not None for regions in none_altered], bool)
+    table = [[region in (regions or ()) for region in Region] for regions in none_altered]
+    return np.array(table, bool).reshape(-1, len(Region)), known
+
+
+def claimed_regions(texts: Sequence[str]) -> np.ndarray:
+    """Which regions (N, 12) each text calls altered."""
+    claimed = [findings.regions(text) for text in texts]
+    return np.array([[region in said for region in Region] for said in claimed], bool)
+
+
+def _reference(record: InstructRecord | None) -> tuple[Pairs, str]:
+    """Annotated findings and the description that the analyst's text is compared with."""
+    if record is None:
+        return frozenset(), ""
+    pairs = frozenset((one.region, one.artifact) for one in record.annotation.findings)
+    answers = [qa.answer for qa in record.qa if qa.task is Task.AD]
+    return pairs, (answers or [record.annotation.text])[0]
+
+
+def _grounding(said: set[tuple], true: Pairs) -> tuple[float, float, float, float]:
+    """COVER, CHAIR, Hal and F0.5; to claim nothing on a forged face is all hallucination."""
+    hits = len(said & true)
+    cover = hits / len(true)
+    chair = 1 - hits / len(said) if said else 1.0
+    weight = 0.25
+    below = weight * (1 - chair) + cover
+    f_half = (1 + weight) * (1 - chair) * cover / below if below else 0.0
+    return cover, chair, float(chair > 0), f_half
+
+
+def _overlap(text: str, reference: str) -> float:
+    return metrics.rouge_l(text, reference) if reference else np.nan
+
+
+def _named(row: np.ndarray) -> list[Region]:
+    return [region for region, on in zip(Region, row, strict=True) if on]

@@ -1,0 +1,86 @@
+"""95 % intervals by bootstrap over identities.
+
+Faces of one person resemble each other, so the person is what is drawn with replacement, not
+the picture. All metrics of a report use the same draws, which makes their differences paired.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import stats
+
+from dfa_lib.records import Face
+
+Triple = tuple[float, float, float]
+Triples = dict[str, Triple]
+Statistic = Callable[[np.ndarray], np.ndarray]
+_CHUNK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The test faces in order, and the draws (B, N) of them that all intervals rest on."""
+
+    faces: tuple[Face, ...]
+    weights: np.ndarray
+    identities: int
+
+    @classmethod
+    def of(cls, faces: Sequence[Face], resamples: int = 1000, seed: int = 0) -> "Sheet":
+        """Draw the identities of ``faces`` with replacement, ``resamples`` times."""
+        cluster = clusters(faces)
+        return cls(tuple(faces), draw(cluster, resamples, seed), int(cluster.max()) + 1)
+
+    @cached_property
+    def forged(self) -> np.ndarray:
+        """Which faces are forged, (N,) bool."""
+        return np.array([face.category.forged for face in self.faces])
+
+    def estimate(self, statistic: Statistic) -> Triple:
+        """Value and 95 % interval of a statistic over the faces."""
+        return estimate(statistic, self.weights, self.identities)
+
+    def part(self, member: np.ndarray) -> "Sheet":
+        """The faces for which ``member`` (N,) is true, in the same draws."""
+        kept = tuple(face for face, keep in zip(self.faces, member, strict=True) if keep)
+        identities = len({face.identities[0] for face in kept})
+        return Sheet(kept, self.weights[:, member], identities)
+
+
+def clusters(faces: Sequence[Face]) -> np.ndarray:
+    """Number (N,) of the identity each face counts to: the first, which is the target's."""
+    return np.unique([face.identities[0] for face in faces], return_inverse=True)[1]
+
+
+def draw(cluster: np.ndarray, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each face occurs in each resample: (resamples, N), N faces in clusters."""
+    number = int(cluster.max()) + 1
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(number, np.full(number, 1 / number), size=resamples)[:, cluster]
+
+
+def estimate(statistic: Statistic, weights: np.ndarray, identities: int) -> Triple:
+    """Value of ``statistic`` on all faces and its 95 % interval over resamples.
+
+    Percentiles are widened for few ``identities`` (expanded percentile interval, Hesterberg
+    2015, section 5.3). Resamples in which the statistic is not defined are left out.
+    """
+    value = float(statistic(np.ones((1, weights.shape[1])))[0])
+    rows = max(1, _CHUNK // max(1, weights.shape[1]))
+    chunks = (weights[at:at + rows] for at in range(0, len(weights), rows))
+    values = np.concatenate([statistic(chunk) for chunk in chunks])
+    values = values[~np.isnan(values)]
+    if identities < 2 or not len(values):
+        return value, float("nan"), float("nan")
+    tail = _tail(identities)
+    low, high = np.quantile(values, [tail, 1 - tail])
+    # Metrics that are biased on resamples, such as ECE, may leave the value itself outside.
+    return value, min(float(low), value), max(float(high), value)
+
+
+def _tail(identities: int, level: float = 0.95) -> float:
+    """Share to cut off at either end of the resampled values."""
+    bound = stats.t.ppf((1 - level) / 2, identities - 1)
+    return float(stats.norm.cdf(bound * np.sqrt(identities / (identities - 1))))

@@ -1,0 +1,147 @@
+"""The report: numbers as JSON, a page to enjoy, and a table for the shell."""
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.records import DataError, inside
+
+HEADLINES = (("DF-D", "AUC"), ("DF-D", "ACC"), ("DF-C", "accuracy"), ("DF-C", "macro-F1"),
+             ("AD", "region F1"), ("AD", "COVER"), ("AD", "CHAIR"))
+"""The columns of the scoreboard; report.json holds the rest."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a benchmark: ``data`` is report.json, ``folder`` where it lies."""
+
+    data: dict
+    folder: Path
+    faces: FaceSet
+
+    @property
+    def page(self) -> Path:
+        """The report as a page: one file that needs no network and no script."""
+        return self.folder / "report.html"
+
+    @classmethod
+    def read(cls, folder: Path, faces: FaceSet) -> "Report":
+        """Open a report that was saved; its page can be written anew from it."""
+        path = folder / "report.json"
+        if not path.exists():
+            raise DataError(f"{path}: no such file; run the benchmark first")
+        return cls(json.loads(path.read_text("utf-8")), folder, faces)
+
+    def save(self) -> "Report":
+        """Write report.json and report.html; return the report as it reads back."""
+        _write(self.folder / "report.json", json.dumps(_plain(self.data), indent=1) + "\n")
+        saved = Report.read(self.folder, self.faces)
+        _write(self.page, render(saved))
+        return saved
+
+    def show(self) -> None:
+        """Show the scoreboard in a notebook, and where the page lies."""
+        from IPython.display import Markdown, display
+
+        display(Markdown(f"{scoreboard(self.data)}\n\nThe whole page: `{self.page}`"))
+
+
+def scoreboard(data: Mapping) -> str:
+    """The scoreboard as a Markdown table: value and 95 % interval over identities."""
+    header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES)]
+    lines = [header, ["---"] * len(header)]
+    for name, scores in data["analysts"].items():
+        lines.append([name, *(_cell(scores[task].get(metric)) for task, metric in HEADLINES)])
+    constant = data["constant"]
+    lines.append(["best constant answer", *(_cell(
+        constant["region F1"] if metric == "region F1" else None) for _, metric in HEADLINES)])
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return (
+        f"{table}\n\n{data['n']} faces of {data['identities']} held-out identities, source"
+        f" {data['source']}, preset {data['preset'] or '-'}; brackets: 95 % interval over"
+        f" identities. The most frequent category alone gives DF-C {data['majority_share']:.3f}."
+    )
+
+
+def render(report: Report) -> str:
+    """The page as self-contained HTML; everything from data or models is escaped."""
+    place = files("dfa_lib.bench")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)
+    environment.filters |= {"number": _number, "percent": _percent, "across": _across}
+    template = environment.from_string((place / "report.html").read_text("utf-8"))
+    style = (place / "report.css").read_text("utf-8")
+    picture = cache(lambda image: _picture(inside(report.faces.root, image)))
+    data = report.data
+    lead = next(iter(data["analysts"]))
+    return template.render(
+        data=data, lead=lead, scores=data["analysts"][lead], detail=data["details"][lead],
+        headlines=HEADLINES, style=style, picture=picture,
+    )
+
+
+def _picture(path: Path, size: int = 160) -> str:
+    """A picture as a data URI, small enough to travel inside the page."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail((size, size))
+    store = io.BytesIO()
+    small.save(store, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(store.getvalue()).decode()
+
+
+def _cell(score: Sequence[float | None] | None) -> str:
+    if score is None:
+        return "-"
+    value, low, high = map(_number, score)
+    return f"{value} [{low}, {high}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _across(value: float | None, low: float = 0.0, high: float = 1.0) -> float:
+    """Where a value lies between the ends of an axis, in percent."""
+    share = 0.0 if value is None else (value - low) / (high - low)
+    return round(100 * min(1.0, max(0.0, share)), 2)
+
+
+def _plain(value: object) -> object:
+    """JSON knows no nan: what is not defined is left out of tables and null in lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if not _undefined(item)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _undefined(item: object) -> bool:
+    """True for a nan and for a score (value, low, high) whose value is one."""
+    value = item[0] if isinstance(item, tuple) and len(item) == 3 else item
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once: it is complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
