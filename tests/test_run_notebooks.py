@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from papermill.exceptions import PapermillExecutionError
 
-from tools.run_notebooks import Refused, clean, declared, run_all, run_notebook, share_out
+from tools.run_notebooks import Refused, clean, declared, refresh, run_all, run_notebook, share_out
 
 PARAMETERS = 'WORK = "work"  # a folder\nSTEPS = 2'
 
@@ -68,6 +68,17 @@ def test_a_failing_cell_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "[1/1] a" in capsys.readouterr().out
 
 
+def test_refresh_puts_outputs_into_the_source_and_nothing_beside_it(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ipynb", PARAMETERS, "open('made', 'w')\nprint(STEPS)")
+    ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
+    refresh([source])
+    notebook = nbformat.read(source, as_version=4)
+    assert [cell.id for cell in notebook.cells] == ids
+    assert notebook.cells[1].outputs[0].text == "2\n"
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2]
+    assert list(tmp_path.iterdir()) == [source]
+
+
 def test_clean_keeps_results_and_drops_the_machine() -> None:
     widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HBox()"}
     cell = new_code_cell("x", metadata={"papermill": {"duration": 1}, "tags": ["keep"]})
@@ -77,8 +88,7 @@ def test_clean_keeps_results_and_drops_the_machine() -> None:
         new_output("display_data", data=widget),
         new_output("stream", name="stdout", text="done\n"),
     ]
-    injected = new_code_cell("STEPS = 3", metadata={"tags": ["injected-parameters"]})
-    notebook = new_notebook(cells=[injected, cell], metadata={"widgets": {}, "papermill": {}})
+    notebook = new_notebook(cells=[cell], metadata={"widgets": {}, "papermill": {}})
     cleaned = clean(notebook)
     assert [c.id for c in cleaned.cells] == [cell.id]
     assert [o.text for o in cleaned.cells[0].outputs] == ["100 %\n", "done\n"]

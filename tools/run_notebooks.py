@@ -91,23 +91,23 @@ def run_all(notebooks: Sequence[Path], folder: Path, parameters: Parameters) -> 
     return executed
 
 
-def refresh(notebooks: Sequence[Path], parameters: Parameters) -> None:
-    """Execute notebooks in an empty folder and commit-clean their outputs in place."""
+def refresh(notebooks: Sequence[Path]) -> None:
+    """Execute notebooks as they stand in an empty folder; put the clean outputs in place."""
     with tempfile.TemporaryDirectory() as folder:
-        executed = run_all(notebooks, Path(folder), parameters)
+        executed = run_all(notebooks, Path(folder), {})
         for source, copy in zip(notebooks, executed, strict=True):
             nbformat.write(clean(nbformat.read(copy, as_version=4)), source)
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what only the machine that ran it needs; keep outputs, cell ids and tags."""
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in _tags(c)]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {"tags": _tags(cell)} if _tags(cell) else {}
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type == "code":
             cell.outputs = _joined([o for o in cell.outputs if not _is_widget(o)])
     return notebook
@@ -115,10 +115,6 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def _literal(statement: ast.stmt) -> tuple[str, object]:
     return statement.targets[0].id, ast.literal_eval(statement.value)
-
-
-def _tags(cell: nbformat.NotebookNode) -> list[str]:
-    return cell.metadata.get("tags", [])
 
 
 def _is_widget(output: nbformat.NotebookNode) -> bool:
@@ -168,11 +164,13 @@ def main() -> int:
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--refresh", action="store_true", help="rewrite the committed outputs")
     given = parser.parse_args()
+    if given.refresh and given.parameter:
+        parser.error("committed outputs come from the parameters as committed: no -p here")
     notebooks = given.notebooks or sorted(LESSONS.glob("[0-9]*.ipynb"))
     parameters = dict(_assignment(text) for text in given.parameter)
     try:
         if given.refresh:
-            refresh(notebooks, parameters)
+            refresh(notebooks)
         else:
             print(_summary(run_all(notebooks, Path(), parameters)))
     except (Refused, FileNotFoundError, PapermillExecutionError) as error:
