@@ -1,7 +1,7 @@
 """Run notebooks strictly, in order, and say how long each took.
 
     python -m tools.run_notebooks                            every lesson, into work/
-    python -m tools.run_notebooks -p SOURCE=london -p ROOT=~/london
+    python -m tools.run_notebooks -p SOURCE=london -p ROOT=/data/london
     python -m tools.run_notebooks notebooks/04_chat.ipynb    one lesson
     python -m tools.run_notebooks --refresh                  rewrite the committed outputs
 
