@@ -46,7 +46,9 @@ class ChatView:
         self.person = widgets.Text(placeholder="Your name", layout=_wide())
         self.words = widgets.Text(placeholder="Why? (optional)", layout=_wide())
         self.category = widgets.Dropdown(options=[(c.phrase, c) for c in Category], layout=_wide())
-        self.file = widgets.FileUpload(accept="image/*", multiple=False, description="Upload")
+        self.file = widgets.FileUpload(
+            accept="image/*", multiple=False, description="Your photo", tooltip="Upload a photo"
+        )
         self.buttons: list[widgets.Button] = []
         self.root = self._layout(session.samples(samples))
         self._connect()
