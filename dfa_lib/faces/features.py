@@ -10,7 +10,7 @@ from dfa_lib.faces.canvas import Array, Canvas, at, ellipse, linear, rgb, smooth
 from dfa_lib.faces.geometry import BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, LIP_OUTER
 from dfa_lib.faces.identity import EYES, HAIR, SKIN, Identity, Pose
 
-_IRIS = 0.1  # radius in units
+_IRIS = 0.108  # radius in units
 _INK = linear([0.10, 0.07, 0.06])
 
 
@@ -73,7 +73,7 @@ def _eye(view: Canvas, sitting: Sitting, points: Array, side: int) -> None:
 def _lids(view: Canvas, sitting: Sitting, upper: Array, lower: Array, centre: Array) -> None:
     """Shade the socket, the crease of the upper lid and the bag under the lower one."""
     age = sitting.who.age
-    view.tint(view.blob(centre - at(0, 0.06), (0.24, 0.11)), (0.84, 0.74, 0.73))
+    view.tint(view.blob(centre - at(0, 0.06), (0.24, 0.11)), (0.72, 0.61, 0.60))
     arc = np.sin(np.linspace(0.15, np.pi - 0.1, len(upper), dtype=np.float32))[:, None]
     lid = 0.08 + 0.03 * sitting.pose.brow_raise - 0.02 * age
     view.tint(view.strokes([upper - arc * at(0, lid)], 0.02, 0.012), (0.52, 0.44, 0.42))
@@ -86,7 +86,7 @@ def _lids(view: Canvas, sitting: Sitting, upper: Array, lower: Array, centre: Ar
 def _eyeball(view: Canvas, sitting: Sitting, centre: Array, inner: Array) -> Array:
     """Sclera, iris and pupil (3, H, W) in linear light."""
     dx, dy = view.u - centre[0], view.v - centre[1]
-    ball = np.clip(1 - 6 * np.square(dx) - 8 * np.square(dy), 0.2, 1) * linear([0.86, 0.83, 0.81])
+    ball = np.clip(1 - 6 * np.square(dx) - 8 * np.square(dy), 0.2, 1) * linear([0.80, 0.77, 0.75])
     pink = view.blob(inner, (0.035, 0.03))
     ball += pink * (linear([0.70, 0.40, 0.38]) - ball)
     gaze = _gaze(sitting.pose)
@@ -106,7 +106,7 @@ def _iris(sitting: Sitting, radius: Array, angle: Array) -> Array:
     fibres = np.random.default_rng(sitting.who.seed).random((4, 90), dtype=np.float32)
     ring = np.clip(radius * 4, 0, 3).astype(np.int32)
     tone = fibres[ring, ((angle / (2 * np.pi) + 0.5) * 89.9).astype(np.int32)]
-    tone = (0.55 + 0.9 * tone) * (1.4 - 0.5 * radius)
+    tone = (0.4 + 0.75 * tone) * (1.35 - 0.5 * radius)
     tone *= 1 - 0.75 * np.clip((radius - 0.76) * 5, 0, 1)
     tone *= np.clip((radius - 0.36) * 10, 0, 1)
     return tone * linear(EYES[sitting.who.eye_colour]) + np.float32(0.002)
@@ -140,34 +140,37 @@ def _brow(view: Canvas, sitting: Sitting, points: Array, side: int) -> None:
     """A soft undercoat and strands that rise at the inner end and lie down outwards."""
     who, own = sitting.who, sitting.own
     line = smooth(points if side > 0 else points[::-1], 12)
-    n = 110
-    along = own.random(n) ** 0.9
+    n = 130
+    along = own.random(n)
     places = along * (len(line) - 1)
     root = np.stack([np.interp(places, range(len(line)), line[:, k]) for k in (0, 1)], axis=1)
-    half = (0.05 + 0.012 * who.brow_weight + 0.02 * who.masculine) * (1 - 0.75 * along**2)
+    half = (0.030 + 0.010 * who.brow_weight + 0.020 * who.masculine) * (1 - 0.75 * along**2)
     root[:, 1] += 0.02 + half * own.uniform(-1, 1, n)
-    rise = np.interp(along, [0, 0.25, 0.7, 1], [1.4, 0.7, 0.15, -0.25]) + 0.15 * own.normal(size=n)
+    rise = np.interp(along, [0, 0.25, 0.7, 1], [0.9, 0.5, 0.12, -0.25]) + 0.15 * own.normal(size=n)
     way = np.stack([side * np.cos(rise), -np.sin(rise)], axis=1) * own.uniform(0.06, 0.12, (n, 1))
     strands = np.stack([root, root + 0.5 * way - at(0, 0.015), root + way], axis=1)
     fair = who.hair_colour in ("blonde", "auburn", "white")
-    colour = sitting.hair * np.float32(0.45 if fair else 0.8)
-    edge = np.linspace(1, 0.25, len(line))[:, None] * at(0, 0.05 + 0.012 * who.brow_weight)
+    colour = sitting.hair * np.float32(0.4 if fair else 0.7)
+    edge = np.linspace(1, 0.25, len(line))[:, None] * at(0, 0.030 + 0.009 * who.brow_weight + 0.018 * who.masculine)
     under = np.concatenate([line - edge * 0.6, line[::-1] + edge[::-1]]) + at(0, 0.02)
-    view.paint((0.5 + 0.1 * who.brow_weight) * view.fill(under, 0.03), colour)
-    view.paint(0.7 * view.strokes(strands, 0.012), colour)
+    view.paint((0.74 + 0.06 * who.brow_weight) * view.fill(under, 0.02), colour)
+    view.paint(0.8 * view.strokes(strands, 0.012), colour)
 
 
 def _nose(view: Canvas, sitting: Sitting) -> None:
-    """Nostrils, the crease round the wings and the shadowed underside."""
-    p = sitting.points
-    view.tint(view.blob(p[33], (0.16, 0.04)), (0.70, 0.57, 0.55))
+    """Nostrils, the crease round the wings, the shadowed underside and the side off the light."""
+    p, away = sitting.points, -np.sin(sitting.pose.light_side - sitting.pose.yaw)
+    cast = min(abs(away), 0.7) * sitting.pose.light_key
+    shadow = view.blob(p[30] + at(0.24 * np.sign(away), -0.02), (0.10, 0.20))
+    view.tint(cast * shadow, (0.55, 0.42, 0.40))
+    view.tint(view.blob(p[33] - at(0, 0.01), (0.15, 0.035)), (0.74, 0.62, 0.60))
     around = np.linspace(-1.2, 1.3, 9)
     arc = np.stack([0.06 * np.cos(around), 0.085 * np.sin(around)], axis=1)
     for wing, hole, side in ((p[31], p[32], -1), (p[35], p[34], 1)):
         crease = wing + at(0.02 * side, -0.06) + arc * at(side, 1)
-        view.tint(view.strokes([crease], 0.018, 0.016), (0.60, 0.48, 0.46))
-        nostril = ellipse((wing + 2 * hole) / 3 - at(0, 0.02), (0.062, 0.028), side * 0.35)
-        view.paint(0.85 * view.fill(nostril, 0.012), sitting.skin * rgb([0.14, 0.09, 0.08]))
+        view.tint(view.strokes([crease], 0.018, 0.014), (0.55, 0.42, 0.40))
+        nostril = ellipse((wing + 2 * hole) / 3 - at(0, 0.02), (0.056, 0.024), side * 0.35)
+        view.paint(0.9 * view.fill(nostril, 0.010), sitting.skin * rgb([0.12, 0.07, 0.06]))
 
 
 def _mouth(view: Canvas, sitting: Sitting) -> None:
@@ -195,7 +198,7 @@ def _open_mouth(view: Canvas, top: Array, bottom: Array) -> None:
     tongue = view.blob(at(middle[0], low + 0.01), (0.2, 0.07))
     view.paint(0.8 * inside * tongue, linear([0.62, 0.27, 0.27]))
     x = (top[:, 0] - middle[0]) / np.abs(top[:, 0] - middle[0]).max()
-    edge = top + np.stack([0 * x, 0.12 * (1 - 0.6 * x * x)], axis=1)
+    edge = top + np.stack([0 * x, 0.11 * (1 - 0.7 * x * x)], axis=1)
     teeth = inside * view.fill(np.concatenate([top - at(0, 0.02), edge[::-1]]), 0.008)
     shade = np.clip(1 - 5 * np.square(view.u - middle[0]), 0.12, 1)
     view.paint(teeth, shade * linear([0.88, 0.85, 0.78]))

@@ -48,13 +48,15 @@ def texture(canvas: Canvas, sitting: Sitting) -> Array:
         loops = 0.9 * canvas.noise(own, 0.22) + 0.4 * canvas.noise(own, 0.1)
         return strands(own, loops, canvas.u + canvas.v, 22, 8) + 0.4 * canvas.noise(own, 0.2)
     combed_back = who.fringe < 0.3
-    x, y = line[6, 0] + 0.8 * who.parting, line[6, 1] + (0.3 if combed_back else -0.45)
+    x, y = line[6, 0] + 0.8 * who.parting, line[6, 1] + (0.3 if combed_back else -0.85)
     if who.hair_style in ("cropped", "tied", "bun"):
         x, y = sitting.points[27, 0], 0.1
     dx, dy = canvas.u - x, canvas.v - y
     across, along = np.arctan2(dx, -dy if combed_back else dy), np.hypot(dx, dy)
     fine, long = {"cropped": (70, 60), "short": (65, 20)}.get(who.hair_style, (75, 7))
-    return strands(own, across, along, fine, long) + 0.5 * strands(own, across, along, 14, long / 4)
+    clumps = 0.2 if who.hair_style == "cropped" else 0.5
+    fibres = strands(own, across, along, fine, long)
+    return fibres + clumps * strands(own, across, along, 14, long / 4)
 
 
 def _falling(canvas: Canvas, sitting: Sitting, own: Generator, top: float) -> Array:
@@ -63,8 +65,8 @@ def _falling(canvas: Canvas, sitting: Sitting, own: Generator, top: float) -> Ar
     down = canvas.v - top + 0 * dx
     across = np.hypot(dx / 1.15, np.minimum(down - 1.2, 0) / 1.3)
     if sitting.who.hair_style == "wavy":
-        across = across + 0.06 * np.sin(4.5 * down + 2 * np.sin(2 * dx))
-    return strands(own, across, down, 85, 6) + 0.5 * strands(own, across, down, 18, 3)
+        across = across + 0.05 * np.sin(4.2 * down + 3 * np.sin(1.7 * dx))
+    return 0.9 * strands(own, across, down, 70, 5) + 0.6 * strands(own, across, down, 16, 2)
 
 
 def paint_back(canvas: Canvas, sitting: Sitting, noise: Array) -> None:
@@ -114,7 +116,7 @@ def _outlines(sitting: Sitting) -> list[Array]:
     skull = cranium(p, lift)
     cap = np.concatenate([skull, [p[0] + at(0.03, 0.22)], line, [p[16] + at(-0.03, 0.22)]])
     if style == "bun":
-        return [cap, ellipse((skull[:, 0].mean(), skull[:, 1].min() - 0.1), (0.36, 0.27))]
+        return [cap, ellipse((skull[:, 0].mean(), skull[:, 1].min() - 0.02), (0.40, 0.24))]
     if style not in HANGING:
         return [cap]
     end, outlines = HANGING[style], [cap]

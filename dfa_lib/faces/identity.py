@@ -26,7 +26,7 @@ HAIR: dict[str, tuple[float, float, float]] = {
     "dark brown": (0.22, 0.145, 0.105),
     "brown": (0.37, 0.25, 0.165),
     "auburn": (0.46, 0.22, 0.12),
-    "blonde": (0.74, 0.58, 0.37),
+    "blonde": (0.66, 0.53, 0.37),
     "grey": (0.56, 0.55, 0.54),
     "white": (0.83, 0.82, 0.80),
 }
@@ -157,9 +157,9 @@ def sample_pose(rng: Generator) -> Pose:
         shift=(float(rng.uniform(-0.02, 0.02)), float(rng.uniform(-0.02, 0.02))),
         light_side=float(np.clip(0.6 * rng.normal(), -1.1, 1.1)),
         light_height=float(rng.uniform(0.25, 0.9)),
-        light_key=float(rng.uniform(0.45, 0.8)),
-        warmth=float(np.clip(0.4 * rng.normal(), -1, 1)),
-        exposure=float(rng.uniform(0.9, 1.15)),
+        light_key=float(rng.uniform(0.55, 0.9)),
+        warmth=float(np.clip(0.3 * rng.normal(), -1, 1)),
+        exposure=float(rng.uniform(0.82, 1.05)),
         background=str(rng.choice(BACKGROUNDS)),
     )
 
@@ -202,7 +202,7 @@ def _hair_style(rng: Generator, masculine: float, age: float) -> str:
 
 
 def _hair_colour(rng: Generator, melanin: float, age: float) -> str:
-    if rng.random() < (age - 0.45) * 1.5:
+    if rng.random() < (age - 0.55) * 2:
         return "white" if rng.random() < age - 0.4 else "grey"
     if melanin > 0.55:
         return str(rng.choice(["black", "dark brown"], p=[0.7, 0.3]))

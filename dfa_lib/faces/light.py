@@ -9,7 +9,7 @@ import numpy as np
 from dfa_lib.faces.canvas import Array, rgb
 from dfa_lib.faces.identity import Pose
 
-_WRAP = rgb([0.42, 0.30, 0.25])  # red light travels furthest under the skin
+_WRAP = rgb([0.32, 0.21, 0.17])  # red light travels furthest under the skin
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Light:
         tint = rgb([1 + 0.10 * pose.warmth, 1.0, 1 - 0.13 * pose.warmth]) * pose.exposure
         cool = rgb([0.96, 1.0, 1.05]) * pose.exposure
         share = pose.light_key
-        key, fill = np.float32(1.30 * share), np.float32(1.05 - 0.8 * share)
+        key, fill = np.float32(1.38 * share), np.float32(1.02 - 0.8 * share)
         return cls(np.float32(direction), key * np.float32(tint), fill * np.float32(cool))
 
     def on(self, albedo: Array, height: Array, unit: float, gloss: Array | float = 0.0) -> Array:

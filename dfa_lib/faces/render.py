@@ -107,11 +107,11 @@ def _paint_skin(face: Canvas, sitting: Sitting) -> Array:
     face.tint(face.blob(p[30] + at(0, 0.08), (0.2, 0.16)), (1, 0.9, 0.88))
     face.tint(face.blob(p[8] - at(0, 0.1), (0.5, 0.2)), (0.98, 0.94, 0.93))
     mottle = face.noise(own, 0.35) + 0.8 * face.noise(own, 0.12) + 0.6 * face.noise(own, 0.05)
-    face.image *= 1 + mottle * np.float32([[[0.012]], [[0.02]], [[0.022]]])
+    face.image *= 1 + mottle * np.float32([[[0.018]], [[0.03]], [[0.032]]])
     if who.freckles > 0:
-        spots = np.clip(face.noise(own, 0.035) - 1.5 + 0.6 * who.freckles, 0, 1)
+        spots = np.clip(face.noise(own, 0.024) - 1.45 + 0.5 * who.freckles, 0, 1)
         spots *= face.blob((p[30] + p[28]) / 2, (0.75, 0.3))
-        face.tint(np.clip(1.8 * spots, 0, 1), (0.62, 0.48, 0.40))
+        face.tint(np.clip(1.8 * spots, 0, 1), (0.74, 0.60, 0.52))
     fine = face.noise(own, 0.013) + 0.7 * face.noise(own, 0.025)
     face.image *= 1 + 0.028 * fine
     return fine
@@ -121,8 +121,8 @@ def _relief(face: Canvas, sitting: Sitting, mask: Array) -> Array:
     """Height (H, W) of the face in units: an ellipsoid and the bumps of its anatomy."""
     p = sitting.points
     middle = (p[0, 0] + p[16, 0]) / 2
-    dome = 1 - np.square((face.u - middle) / 1.35) - np.square((face.v - 0.1) / 2.3)
-    height = 1.1 * np.sqrt(np.maximum(dome, 0.06)) + 0.22 * face.soften(mask, 0.16)
+    dome = 1 - np.square((face.u - middle) / 1.27) - np.square((face.v - 0.1) / 2.3)
+    height = 1.1 * np.sqrt(np.maximum(dome, 0.06)) + 0.32 * face.soften(mask, 0.20)
     return height + face.blobs(_bumps(sitting)) - _folds(face, sitting)
 
 
@@ -137,9 +137,9 @@ def _bumps(sitting: Sitting) -> Array:
         (*p[28], 0.10 * slim, 0.14, 0.09 * nose),
         (*p[29], 0.11 * slim, 0.14, 0.13 * nose),
         (*p[30], 0.13 * slim, 0.14, 0.15 * nose),
-        (*tip, 0.13 * wide, 0.10, 0.20 * nose),
-        (*(p[31] - at(-0.03, 0.05)), 0.085 * wide, 0.075, 0.10),
-        (*(p[35] - at(0.03, 0.05)), 0.085 * wide, 0.075, 0.10),
+        (*tip, 0.12 * wide, 0.09, 0.21 * nose),
+        (*(p[31] - at(-0.03, 0.05)), 0.08 * wide, 0.07, 0.12),
+        (*(p[35] - at(0.03, 0.05)), 0.08 * wide, 0.07, 0.12),
         (*mouth, 0.42, 0.30, 0.10),
         (*((p[51] + p[62]) / 2), 0.24, 0.05, 0.04),
         (*((p[57] + p[66]) / 2), 0.22, 0.06, 0.07),

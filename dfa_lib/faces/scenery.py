@@ -14,7 +14,7 @@ def paint_backdrop(canvas: Canvas, sitting: Sitting) -> None:
     rng, kind = sitting.shot, sitting.pose.background
     u, v = canvas.u, canvas.v
     hue = 0.33 if kind == "foliage" else rng.random()
-    first, second = (_muted(rng, hue, value) for value in rng.uniform(0.15, 0.7, 2))
+    first, second = (_muted(rng, hue, value) for value in rng.uniform(0.12, 0.65, 2))
     way = rng.uniform(0, 2 * np.pi)
     mix = np.clip(0.5 + 0.25 * (np.cos(way) * u + np.sin(way) * v), 0, 1).astype(np.float32)
     if kind == "studio":
@@ -33,7 +33,7 @@ def paint_backdrop(canvas: Canvas, sitting: Sitting) -> None:
 def _muted(rng: Generator, hue: float, value: float) -> Array:
     """A subdued linear colour (3, 1, 1) near ``hue`` (in turns) of display value ``value``."""
     angle = 2 * np.pi * (hue + 0.05 * rng.normal() - np.float32([0, 1 / 3, 2 / 3]))
-    return linear(np.clip(value * (1 + rng.uniform(0.05, 0.28) * np.cos(angle)), 0.03, 1))
+    return linear(np.clip(value * (1 + rng.uniform(0.03, 0.22) * np.cos(angle)), 0.03, 1))
 
 
 def _paint_spots(canvas: Canvas, rng: Generator, hue: float, leaves: bool) -> None:
@@ -57,8 +57,8 @@ def paint_body(canvas: Canvas, sitting: Sitting, light: Light) -> None:
     right = [(wide + 0.06, 0.8), (wide, chin - 0.05), (wide + 0.1, chin + 0.2), (1.25, chin + 0.36)]
     right = smooth([*right, (2.2, chin + 0.62), (2.8, 3.4)])
     mask = view.fill(np.concatenate([right, right[::-1] * at(-1, 1)]) + at(x, 0), 0.01)
-    pipe = np.sqrt(np.maximum(1 - np.square((view.u - x) / (wide + 0.2)), 0.05))
-    cords = view.blobs(np.float32([[x + s * 0.2, chin + 0.35, 0.07, 0.3, 0.05] for s in (-1, 1)]))
+    pipe = 0.8 * np.exp(-0.9 * np.square((view.u - x) / wide))
+    cords = view.blobs(np.float32([[x + s * 0.2, chin + 0.35, 0.09, 0.3, 0.05] for s in (-1, 1)]))
     height = pipe + cords + 0.3 * view.soften(mask, 0.15)
     grain = view.noise(rng, 0.013) + 0.7 * view.noise(rng, 0.025)
     neck = light.on((1 + 0.028 * grain) * sitting.skin, height + 0.0016 * grain, view.unit, 0.3)

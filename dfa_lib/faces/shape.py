@@ -24,13 +24,13 @@ from dfa_lib.faces.identity import Identity, Pose
 # The image-left half of the mean face and the points on its midline. Proportions are
 # averages over adults: iris 0.19, palpebral fissure 0.44 x 0.15, head 2.3 x 3.4 units.
 _JAW = [
-    (-1.10, 0.02), (-1.09, 0.33), (-1.06, 0.63), (-1.00, 0.92), (-0.90, 1.19), (-0.75, 1.43),
-    (-0.54, 1.62), (-0.28, 1.76), (0.0, 1.81),
+    (-1.10, 0.02), (-1.09, 0.33), (-1.06, 0.63), (-0.98, 0.92), (-0.87, 1.19), (-0.71, 1.43),
+    (-0.50, 1.63), (-0.26, 1.77), (0.0, 1.81),
 ]  # fmt: skip
-_BROW = [(-0.93, -0.20), (-0.80, -0.36), (-0.60, -0.41), (-0.40, -0.38), (-0.22, -0.29)]
+_BROW = [(-0.93, -0.17), (-0.79, -0.325), (-0.59, -0.37), (-0.39, -0.335), (-0.22, -0.25)]
 _NOSE = [(0.0, -0.10), (0.0, 0.08), (0.0, 0.26), (0.0, 0.46)]
 _BASE = [(-0.22, 0.66), (-0.12, 0.70), (0.0, 0.72), (0.12, 0.70), (0.22, 0.66)]
-_EYE = [(-0.72, 0.0), (-0.60, -0.085), (-0.41, -0.085), (-0.27, 0.03), (-0.40, 0.07), (-0.60, 0.065)]
+_EYE = [(-0.73, 0.0), (-0.61, -0.09), (-0.41, -0.095), (-0.27, 0.03), (-0.40, 0.075), (-0.60, 0.07)]
 _LIP_UP = [(-0.40, 1.08), (-0.26, 1.00), (-0.11, 0.945), (0.0, 0.965)]
 _LIP_LOW = [(0.0, 1.235), (-0.16, 1.22), (-0.29, 1.165)]
 _INNER = [(-0.36, 1.08), (-0.14, 1.07), (0.0, 1.08)]
@@ -82,10 +82,11 @@ def _shape_head(p: Array, who: Identity) -> None:
     male = who.masculine - 0.5
     lower = np.clip((p[JAW, 1] - 0.5) / 1.3, 0, 1)
     broad = 1 + 0.035 * who.face_width
-    p[JAW, 0] *= broad * (1 + lower * (1.4 - lower) * (0.06 * who.jaw_width + 0.10 * male))
+    p[JAW, 0] *= broad * (1 + lower * (1.4 - lower) * (0.045 * who.jaw_width + 0.06 * male))
     p[JAW, 1] += lower * (0.06 * who.chin + 0.06 * male) - 0.02 * who.jaw_width * lower**2
-    p[7:10, 0] *= 1 + 0.1 * male
-    p[3:14, 0] *= 1 + 0.05 * male * np.sin(np.pi * lower[3:14])
+    p[6:11, 0] *= 1 + 0.08 * male
+    taper = np.sin(np.pi * np.clip(lower * 0.9, 0, 1))
+    p[JAW, 0] *= 1 + taper * (0.13 * male - 0.04 + 0.02 * who.jaw_width)
     p[HAIRLINE, 0] *= broad
     _shape_hairline(p[HAIRLINE], who)
 
@@ -108,21 +109,21 @@ def _shape_features(p: Array, who: Identity) -> None:
     for eye, brow, side in ((EYE_LEFT, BROW_LEFT, -1), (EYE_RIGHT, BROW_RIGHT, 1)):
         middle = np.float32([side * 0.5, 0.0])
         span = p[eye] - middle
-        span *= (1 + 0.035 * who.eye_size, 1 + 0.10 * who.eye_size - 0.22 * male - 0.12 * who.age)
+        span *= (1 + 0.035 * who.eye_size, 1.04 + 0.10 * who.eye_size - 0.26 * male - 0.14 * who.age)
         span[:, 1] -= tilt * side * span[:, 0] / 0.22
         p[eye] = middle + span + (side * 0.02 * who.eye_spacing, 0)
-        p[brow, 1] -= 0.03 * who.brow_height - 0.12 * male
+        p[brow, 1] -= 0.022 * who.brow_height - 0.10 * male
         rise = np.float32([0, 0.7, 1, 0.5, 0])[:: -side]
-        p[brow, 1] -= rise * (0.02 * who.brow_arch - 0.05 * male)
+        p[brow, 1] -= rise * (0.018 * who.brow_arch - 0.035 * male)
         p[eye, 1] += side * 0.008 * who.asymmetry
         p[brow, 1] += side * 0.012 * who.asymmetry
     long = 1 + 0.05 * who.nose_length + 0.04 * male + 0.05 * who.age
     p[NOSE_BRIDGE.start + 1 : NOSE_BASE.stop, 1] *= long
-    p[NOSE_BASE, 0] *= 1 + 0.10 * who.nose_width + 0.12 * male + 0.25 * (who.melanin - 0.4)
+    p[NOSE_BASE, 0] *= 1 + 0.10 * who.nose_width + 0.18 * male + 0.25 * (who.melanin - 0.4)
     lips = slice(LIP_OUTER.start, LIP_INNER.stop)
     p[lips, 0] *= 1 + 0.05 * who.mouth_width
     p[lips, 1] += 0.35 * 0.71 * (long - 1) + 0.02 * who.chin
-    full = 0.25 * (who.melanin - 0.4) - 0.25 * male - 0.2 * who.age
+    full = 0.08 + 0.25 * (who.melanin - 0.4) - 0.35 * male - 0.25 * who.age
     p[49:54, 1] -= (1.08 - MEAN[49:54, 1]) * (0.16 * who.upper_lip + full)
     p[55:60, 1] += (MEAN[55:60, 1] - 1.08) * (0.14 * who.lower_lip + full)
     p[LIP_OUTER.start : LIP_INNER.stop, 1] += 0.015 * who.asymmetry * p[lips, 0]
