@@ -21,7 +21,7 @@ from dfa_lib.faces.geometry import (
     region_masks,
     resample_polyline,
 )
-from dfa_lib.faces.pixels import Alpha, blend, feather, from_lab, to_lab
+from dfa_lib.faces.pixels import Alpha, blend, feather, from_lab, to_lab, uneven
 from dfa_lib.taxonomy import Region
 
 _LIPSTICKS = np.float32([[38, 52, 22], [30, 38, 8], [50, 58, 12], [45, 35, -18], [58, 50, 38]])
@@ -47,8 +47,8 @@ def eyeshadow(
         rim = grown(marks[lash], (1.25, 1.0))
         lift = np.float32([0, 0.75 * np.ptp(marks[eye, 0]) * rng.uniform(0.5, 0.7)])
         lids |= fill(np.concatenate([rim, (rim - lift)[::-1]]), size)
-    colour = np.float32([rng.uniform(25, 75), rng.uniform(-12, 38), rng.uniform(-40, 18)])
-    return _dye(target, feather(lids, 0.7), colour, 0.7 * strength, 0.45 * strength)
+    colour = to_lab(target.image)[lids].mean(axis=0) + uneven(rng, 24, 40)
+    return _dye(target, feather(lids, 0.7), colour, 0.8 * strength, 0.6 * strength)
 
 
 def smooth_skin(
@@ -102,8 +102,10 @@ def redraw_brows(
         width = (np.float32([0.35, 0.8, 1, 1, 0.8])[::order] * thick)[:, None]
         lower = brow + width * np.float32([0, 1])
         brows |= fill(np.concatenate([brow - width * np.float32([0, 0.15]), lower[::-1]]), size)
-    light = rng.choice([rng.uniform(10, 24), rng.uniform(52, 68)], p=[0.7, 0.3])
-    colour = np.float32([light, rng.uniform(2, 12), rng.uniform(4, 22)])
+    own = to_lab(target.image)[brows].mean(axis=0)
+    bleach = own[0] < 32 or rng.random() < 0.3  # darker than black nobody would see
+    step = np.float32([rng.uniform(20, 34), rng.uniform(-4, 6), rng.uniform(-4, 10)])
+    colour = own + step * np.float32([1 if bleach else -1, 1, 1])
     return _dye(target, feather(brows, 0.5), colour, 0.9 * strength, 0.8 * strength)
 
 
