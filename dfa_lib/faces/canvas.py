@@ -79,7 +79,7 @@ class Canvas:
         return Canvas(view, self.unit, (self.origin[0] - left, self.origin[1] - top))
 
     def fill(self, outline: ArrayLike, soft: float = 0.0) -> Array:
-        """Coverage (H, W) in [0, 1] of the polygon ``outline`` (n, 2), blurred by ``soft`` units."""
+        """Coverage (H, W) in [0, 1] of a polygon ``outline`` (n, 2), blurred by ``soft`` units."""
         mask = np.zeros(self.shape, np.uint8)
         cv2.fillPoly(mask, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
         return self.soften(mask * np.float32(1 / 255), soft)
@@ -142,7 +142,9 @@ def smooth(points: ArrayLike, n: int = 8) -> Array:
     p = np.asarray(points, np.float32)
     p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
     t = np.linspace(0, 1, n, endpoint=False, dtype=np.float32)[:, None]
-    weights = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+    square, cube = t**2, t**3
+    weights = (2 * square - t - cube, 2 - 5 * square + 3 * cube)
+    weights += (t + 4 * square - 3 * cube, cube - square)
     spans = np.stack([p[k : len(p) - 3 + k] for k in range(4)])
     curve = np.einsum("nk,kmd->mnd", 0.5 * np.concatenate(weights, axis=1), spans)
     return np.concatenate([curve.reshape(-1, 2), p[-2:-1]])
@@ -153,4 +155,5 @@ def ellipse(centre: ArrayLike, radii: tuple[float, float], angle: float = 0.0) -
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     x, y = radii[0] * np.cos(turn), radii[1] * np.sin(turn)
     c, s = np.cos(angle), np.sin(angle)
-    return (np.stack([c * x - s * y, s * x + c * y], axis=1) + np.asarray(centre)).astype(np.float32)
+    turned = np.stack([c * x - s * y, s * x + c * y], axis=1)
+    return (turned + np.asarray(centre)).astype(np.float32)

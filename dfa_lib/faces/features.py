@@ -64,6 +64,7 @@ def _eye(view: Canvas, sitting: Sitting, points: Array, side: int) -> None:
     _lids(view, sitting, upper, lower, centre)
     opening = view.fill(outline, 0.006)
     shade = 0.42 + 0.58 * view.fill(outline + at(0, 0.05), 0.03)
+    shade *= np.float32(1 - 0.8 * sitting.pose.eyes_closed)
     inner = points[3 if side < 0 else 0]
     view.paint(opening, _eyeball(view, sitting, centre, inner) * shade)
     _catchlight(view, sitting, centre, opening)
@@ -137,24 +138,28 @@ def _lashes(view: Canvas, sitting: Sitting, upper: Array, lower: Array, side: in
 
 
 def _brow(view: Canvas, sitting: Sitting, points: Array, side: int) -> None:
-    """A soft undercoat and strands that rise at the inner end and lie down outwards."""
-    who, own = sitting.who, sitting.own
-    line = smooth(points if side > 0 else points[::-1], 12)
+    """A soft undercoat and strands along the five ``points`` (5, 2) of one brow."""
+    who, line = sitting.who, smooth(points if side > 0 else points[::-1], 12)
+    half = 0.030 + 0.009 * who.brow_weight + 0.018 * who.masculine
+    fair = who.hair_colour in ("blonde", "auburn", "white")
+    colour = sitting.hair * np.float32(0.4 if fair else 0.7)
+    edge = np.linspace(1, 0.25, len(line))[:, None] * at(0, half)
+    under = np.concatenate([line - edge * 0.6, line[::-1] + edge[::-1]]) + at(0, 0.02)
+    view.paint((0.82 + 0.05 * who.brow_weight) * view.fill(under, 0.016), colour)
+    strands = _brow_strands(sitting.own, line, half, side)
+    view.paint(0.8 * view.strokes(strands, 0.012), colour)
+
+
+def _brow_strands(own: Generator, line: Array, half: float, side: int) -> Array:
+    """Strands (n, 3, 2) that rise at the inner end of ``line`` and lie down outwards."""
     n = 130
     along = own.random(n)
     places = along * (len(line) - 1)
     root = np.stack([np.interp(places, range(len(line)), line[:, k]) for k in (0, 1)], axis=1)
-    half = (0.030 + 0.010 * who.brow_weight + 0.020 * who.masculine) * (1 - 0.75 * along**2)
-    root[:, 1] += 0.02 + half * own.uniform(-1, 1, n)
+    root[:, 1] += 0.02 + half * (1 - 0.75 * along**2) * own.uniform(-1, 1, n)
     rise = np.interp(along, [0, 0.25, 0.7, 1], [0.9, 0.5, 0.12, -0.25]) + 0.15 * own.normal(size=n)
     way = np.stack([side * np.cos(rise), -np.sin(rise)], axis=1) * own.uniform(0.06, 0.12, (n, 1))
-    strands = np.stack([root, root + 0.5 * way - at(0, 0.015), root + way], axis=1)
-    fair = who.hair_colour in ("blonde", "auburn", "white")
-    colour = sitting.hair * np.float32(0.4 if fair else 0.7)
-    edge = np.linspace(1, 0.25, len(line))[:, None] * at(0, 0.030 + 0.009 * who.brow_weight + 0.018 * who.masculine)
-    under = np.concatenate([line - edge * 0.6, line[::-1] + edge[::-1]]) + at(0, 0.02)
-    view.paint((0.74 + 0.06 * who.brow_weight) * view.fill(under, 0.02), colour)
-    view.paint(0.8 * view.strokes(strands, 0.012), colour)
+    return np.stack([root, root + 0.5 * way - at(0, 0.015), root + way], axis=1)
 
 
 def _nose(view: Canvas, sitting: Sitting) -> None:

@@ -25,8 +25,8 @@ def cranium(points: Array, lift: float = 0.0) -> Array:
     height = base[1] - (points[27, 1] - 1.55) + 1.1 * lift
     angle = np.linspace(0, np.pi, 40)
     cos, sin = np.cos(angle), np.sin(angle)
-    x = base[0] + half * (1 + 0.03 * sin**2) * np.sign(cos) * np.abs(cos) ** 0.85
-    return np.stack([x, base[1] - height * np.abs(sin) ** 0.9], axis=1).astype(np.float32)
+    x = base[0] + half * (1 + 0.03 * sin**2) * np.sign(cos) * np.abs(cos) ** 0.78
+    return np.stack([x, base[1] - height * np.abs(sin) ** 0.82], axis=1).astype(np.float32)
 
 
 def strands(rng: Generator, across: Array, along: Array, fine: float, long: float) -> Array:
@@ -35,6 +35,13 @@ def strands(rng: Generator, across: Array, along: Array, fine: float, long: floa
     tile = cv2.blur(tile, (1, 9), borderType=cv2.BORDER_REFLECT) * 3
     x, y = (across * fine).astype(np.float32), (along * long).astype(np.float32)
     return cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+
+
+def window(canvas: Canvas, sitting: Sitting) -> Canvas:
+    """The part of the canvas that this person's hair can reach."""
+    if sitting.who.hair_style in HANGING:
+        return canvas.window((sitting.points[27, 0], 0.5), (1.8, 3.0))
+    return canvas.window((sitting.points[27, 0], -0.75), (1.75, 1.6))
 
 
 def texture(canvas: Canvas, sitting: Sitting) -> Array:
@@ -76,8 +83,10 @@ def paint_back(canvas: Canvas, sitting: Sitting, noise: Array) -> None:
         return
     top = cranium(sitting.points, _lift(sitting))
     right, left = top[0] + at(0.08, 0), top[-1] - at(0.08, 0)
-    sides = [[a, a + at(0.06 * s, 0.8), a * at(0.9, 0) + at(0, end)] for a, s in ((left, -1), (right, 1))]
-    outline = np.concatenate([top, smooth(sides[0]), smooth(sides[1][::-1])])
+    tips = left * at(0.9, 0) + at(0, end), right * at(0.9, 0) + at(0, end)
+    down = smooth([left, left + at(-0.06, 0.8), tips[0]])
+    up = smooth([tips[1], right + at(0.06, 0.8), right])
+    outline = np.concatenate([top, down, up])
     mask = _ragged(canvas, outline, noise, 0.06)
     canvas.paint(mask, np.maximum(0.40 + 0.12 * noise, 0.1) * sitting.hair)
 
@@ -106,7 +115,7 @@ def _lift(sitting: Sitting) -> float:
 def _ragged(canvas: Canvas, outline: Array, noise: Array, soft: float) -> Array:
     """Fill an outline whose edge follows the strands."""
     mask = canvas.fill(outline, soft)
-    return np.clip((mask - 0.5 + 0.12 * noise * (mask > 0.05)) * 3.5 + 0.5, 0, 1)
+    return np.clip((mask - 0.5 + 0.09 * noise * (mask > 0.05)) * 3.5 + 0.5, 0, 1)
 
 
 def _outlines(sitting: Sitting) -> list[Array]:
@@ -157,5 +166,6 @@ def _beard_outlines(style: str, p: Array) -> list[Array]:
     if style == "goatee":
         corners = p[48] - at(0.07, 0.02), p[54] + at(0.07, -0.02)
         return [moustache, np.concatenate([corners[:1], p[6:11] * at(0.8, 1), corners[1:]])]
-    line = [p[54] + at(0.25, -0.02), p[35] + at(0.1, 0.14), p[31] + at(-0.1, 0.14), p[48] - at(0.25, 0.02)]
-    return [moustache, np.concatenate([p[1:16] * at(0.99, 1), smooth(np.float32(line), 4)])]
+    line = [p[54] + at(0.25, -0.02), p[35] + at(0.1, 0.14)]
+    line += [p[31] + at(-0.1, 0.14), p[48] - at(0.25, 0.02)]
+    return [moustache, np.concatenate([p[1:16] * at(0.99, 1), smooth(line, 4)])]

@@ -140,7 +140,8 @@ def sample_identity(rng: Generator) -> Identity:
 
 def sample_pose(rng: Generator) -> Pose:
     """Draw a picture-taking situation: about a third neutral, the rest with an expression."""
-    kind = rng.choice(["neutral", "smile", "open", "closed", "raise"], p=[0.34, 0.32, 0.16, 0.08, 0.1])
+    kinds = ["neutral", "smile", "open", "closed", "raise"]
+    kind = rng.choice(kinds, p=[0.34, 0.32, 0.16, 0.08, 0.1])
     faint = 0.12 * rng.random(3)
     strong = float(rng.uniform(0.6, 1))
     return Pose(

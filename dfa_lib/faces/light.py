@@ -22,14 +22,14 @@ class Light:
 
     @classmethod
     def of(cls, pose: Pose) -> Self:
-        """The light of a pose, turned with the head so that the bumps of a face catch it rightly."""
+        """The light of a pose, turned with the head so that its bumps catch it rightly."""
         side = pose.light_side - pose.yaw
         flat = np.cos(pose.light_height)
         direction = [flat * np.sin(side), -np.sin(pose.light_height), flat * np.cos(side)]
         tint = rgb([1 + 0.10 * pose.warmth, 1.0, 1 - 0.13 * pose.warmth]) * pose.exposure
         cool = rgb([0.96, 1.0, 1.05]) * pose.exposure
         share = pose.light_key
-        key, fill = np.float32(1.38 * share), np.float32(1.02 - 0.8 * share)
+        key, fill = np.float32(1.28 * share), np.float32(0.97 - 0.78 * share)
         return cls(np.float32(direction), key * np.float32(tint), fill * np.float32(cool))
 
     def on(self, albedo: Array, height: Array, unit: float, gloss: Array | float = 0.0) -> Array:

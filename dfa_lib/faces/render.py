@@ -38,14 +38,15 @@ def render(identity: Identity, pose: Pose, size: int = 160) -> Portrait:
     canvas = Canvas.blank(2 * size)
     own, shot = np.random.default_rng(identity.seed), np.random.default_rng(pose.seed)
     sitting = Sitting(identity, pose, landmarks(identity, pose), own, shot)
-    light, strands = Light.of(pose), hair.texture(canvas, sitting)
+    light, scalp = Light.of(pose), hair.window(canvas, sitting)
+    strands = hair.texture(scalp, sitting)
     paint_backdrop(canvas, sitting)
-    hair.paint_back(canvas, sitting, strands)
+    hair.paint_back(scalp, sitting, strands)
     paint_body(canvas, sitting, light)
     if identity.hair_style not in hair.HANGING:
         _paint_ears(canvas, sitting, light)
     _paint_head(canvas.window(sitting.points[28] + at(0, 0.15), (1.5, 2.0)), sitting, light)
-    hair.paint_front(canvas, sitting, strands, light)
+    hair.paint_front(scalp, sitting, strands, light)
     return _develop(canvas, sitting, size)
 
 
@@ -94,8 +95,10 @@ def _paint_head(view: Canvas, sitting: Sitting, light: Light) -> None:
     beard = hair.paint_beard(face, sitting)
     paint_features(face, sitting)
     height = _relief(face, sitting, mask) + (0.0016 + 0.004 * beard) * pores
-    gloss = 0.5 + 0.5 * face.blob(p[30], (0.2, 0.5)) + 0.3 * face.blob(p[57], (0.3, 0.06))
-    view.paint(mask, light.on(face.image, height, face.unit, gloss * (1 - 0.8 * beard)))
+    shine = [(*p[30], 0.2, 0.5, 0.5), (*p[57], 0.3, 0.06, 0.3)]
+    shine += [(*p[eye].mean(0), 0.17, 0.07, -0.6) for eye in (EYE_LEFT, EYE_RIGHT)]
+    gloss = np.maximum(0.5 + face.blobs(np.float32(shine)), 0) * (1 - 0.8 * beard)
+    view.paint(mask, light.on(face.image, height, face.unit, gloss))
 
 
 def _paint_skin(face: Canvas, sitting: Sitting) -> Array:
@@ -138,8 +141,9 @@ def _bumps(sitting: Sitting) -> Array:
         (*p[29], 0.11 * slim, 0.14, 0.13 * nose),
         (*p[30], 0.13 * slim, 0.14, 0.15 * nose),
         (*tip, 0.12 * wide, 0.09, 0.21 * nose),
-        (*(p[31] - at(-0.03, 0.05)), 0.08 * wide, 0.07, 0.12),
-        (*(p[35] - at(0.03, 0.05)), 0.08 * wide, 0.07, 0.12),
+        (*(p[31] - at(-0.03, 0.04)), 0.08 * wide, 0.08, 0.13),
+        (*(p[35] - at(0.03, 0.04)), 0.08 * wide, 0.08, 0.13),
+        (*(p[33] + at(0, 0.02)), 0.07, 0.05, 0.06),
         (*mouth, 0.42, 0.30, 0.10),
         (*((p[51] + p[62]) / 2), 0.24, 0.05, 0.04),
         (*((p[57] + p[66]) / 2), 0.22, 0.06, 0.07),
@@ -157,12 +161,13 @@ def _side_bumps(
 ) -> list[tuple[float, float, float, float, float]]:
     """Brow ridge, socket, eyeball, inner corner, cheekbone, hollow and temple of one side."""
     who, smile, (x, y) = sitting.who, sitting.pose.smile, eye
+    cheek = 0.11 + 0.03 * who.cheekbones + 0.06 * smile
     return [
         (*brow, 0.34, 0.11, 0.06 + 0.05 * (who.masculine - 0.5)),
         (x - side * 0.06, y - 0.05, 0.26, 0.17, -0.14),
         (x, y, 0.18, 0.10, 0.08),
         (x - side * 0.24, y + 0.02, 0.09, 0.12, -0.06),
-        (x + side * 0.12, y + 0.50 - 0.06 * smile, 0.26, 0.20, 0.11 + 0.03 * who.cheekbones + 0.06 * smile),
+        (x + side * 0.12, y + 0.50 - 0.06 * smile, 0.26, 0.20, cheek),
         (x + side * 0.22, y + 1.0, 0.2, 0.25, -0.05 - 0.02 * who.cheekbones),
         (x + side * 0.42, y - 0.55, 0.2, 0.3, -0.05),
     ]

@@ -1,5 +1,6 @@
 """What surrounds a procedural face: backgrounds, neck, shoulders and a garment."""
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 
@@ -10,8 +11,9 @@ from dfa_lib.faces.light import Light
 
 
 def paint_backdrop(canvas: Canvas, sitting: Sitting) -> None:
-    """What is behind: a lit studio cloth, a wall, blurred lights, a window or leaves."""
-    rng, kind = sitting.shot, sitting.pose.background
+    """What is behind, drawn at half the size: cloth, a wall, blurred lights, a window or leaves."""
+    rng, kind, full = sitting.shot, sitting.pose.background, canvas
+    canvas = Canvas.blank(full.shape[0] // 2)
     u, v = canvas.u, canvas.v
     hue = 0.33 if kind == "foliage" else rng.random()
     first, second = (_muted(rng, hue, value) for value in rng.uniform(0.12, 0.65, 2))
@@ -26,14 +28,17 @@ def paint_backdrop(canvas: Canvas, sitting: Sitting) -> None:
         edge, half = rng.uniform(-2.4, 2.4), rng.uniform(0.5, 0.9)
         pane = (np.abs(u - edge) < half) & (np.abs(u - edge) > 0.05) & (v < 1.3)
         canvas.paint(0.7 * canvas.soften(pane.astype(np.float32), 0.05), linear([0.82, 0.87, 0.92]))
-    grain = canvas.noise(rng, 0.02) + 0.7 * canvas.noise(rng, 0.1) + 0.6 * canvas.noise(rng, 0.7)
+    grain = canvas.noise(rng, 0.03) + 0.7 * canvas.noise(rng, 0.1) + 0.6 * canvas.noise(rng, 0.7)
     canvas.image *= 1 + (0.06 if kind == "wall" else 0.03) * grain
+    for plane, coarse in zip(full.image, canvas.image, strict=True):
+        cv2.resize(coarse, full.shape[::-1], dst=plane)
+    full.image *= 1 + 0.02 * full.noise(rng, 0.013)
 
 
 def _muted(rng: Generator, hue: float, value: float) -> Array:
     """A subdued linear colour (3, 1, 1) near ``hue`` (in turns) of display value ``value``."""
     angle = 2 * np.pi * (hue + 0.05 * rng.normal() - np.float32([0, 1 / 3, 2 / 3]))
-    return linear(np.clip(value * (1 + rng.uniform(0.03, 0.22) * np.cos(angle)), 0.03, 1))
+    return linear(np.clip(value * (1 + rng.uniform(0.0, 0.2) * np.cos(angle)), 0.03, 1))
 
 
 def _paint_spots(canvas: Canvas, rng: Generator, hue: float, leaves: bool) -> None:
@@ -82,7 +87,8 @@ def _paint_garment(
     weave = view.noise(rng, 0.013) + np.sin(110 * view.u) * np.sin(110 * view.v)
     weave += 0.8 * view.noise(rng, 0.25)
     if rng.random() < 0.25:
-        weave += 3 * np.sign(np.sin(rng.uniform(12, 30) * (view.v if rng.random() < 0.6 else view.u)))
+        run = view.v if rng.random() < 0.6 else view.u
+        weave += 3 * np.sign(np.sin(rng.uniform(12, 30) * run))
     colour = _muted(rng, rng.random(), rng.uniform(0.12, 0.85))
     raised = height + 0.04 * view.soften(worn, 0.02) + 0.003 * weave
     cloth = light.on((1 + 0.07 * weave) * colour, raised, view.unit)

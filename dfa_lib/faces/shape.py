@@ -27,7 +27,7 @@ _JAW = [
     (-1.10, 0.02), (-1.09, 0.33), (-1.06, 0.63), (-0.98, 0.92), (-0.87, 1.19), (-0.71, 1.43),
     (-0.50, 1.63), (-0.26, 1.77), (0.0, 1.81),
 ]  # fmt: skip
-_BROW = [(-0.93, -0.17), (-0.79, -0.325), (-0.59, -0.37), (-0.39, -0.335), (-0.22, -0.25)]
+_BROW = [(-0.93, -0.18), (-0.79, -0.31), (-0.59, -0.36), (-0.39, -0.335), (-0.22, -0.29)]
 _NOSE = [(0.0, -0.10), (0.0, 0.08), (0.0, 0.26), (0.0, 0.46)]
 _BASE = [(-0.22, 0.66), (-0.12, 0.70), (0.0, 0.72), (0.12, 0.70), (0.22, 0.66)]
 _EYE = [(-0.73, 0.0), (-0.61, -0.09), (-0.41, -0.095), (-0.27, 0.03), (-0.40, 0.075), (-0.60, 0.07)]
@@ -109,11 +109,12 @@ def _shape_features(p: Array, who: Identity) -> None:
     for eye, brow, side in ((EYE_LEFT, BROW_LEFT, -1), (EYE_RIGHT, BROW_RIGHT, 1)):
         middle = np.float32([side * 0.5, 0.0])
         span = p[eye] - middle
-        span *= (1 + 0.035 * who.eye_size, 1.04 + 0.10 * who.eye_size - 0.26 * male - 0.14 * who.age)
+        height = 1.04 + 0.10 * who.eye_size - 0.26 * male - 0.14 * who.age
+        span *= (1 + 0.035 * who.eye_size, height)
         span[:, 1] -= tilt * side * span[:, 0] / 0.22
         p[eye] = middle + span + (side * 0.02 * who.eye_spacing, 0)
         p[brow, 1] -= 0.022 * who.brow_height - 0.10 * male
-        rise = np.float32([0, 0.7, 1, 0.5, 0])[:: -side]
+        rise = np.float32([0, 0.7, 1, 0.5, 0])[::-side]
         p[brow, 1] -= rise * (0.018 * who.brow_arch - 0.035 * male)
         p[eye, 1] += side * 0.008 * who.asymmetry
         p[brow, 1] += side * 0.012 * who.asymmetry
