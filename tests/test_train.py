@@ -22,6 +22,8 @@ from dfa_lib.gpt.train import Step, train
 from dfa_lib.records import QA, Annotation, Annotator, DataError, Face, InstructRecord, read_jsonl
 from dfa_lib.taxonomy import Category, Split, Task
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+
 ANSWERS = {
     Category.BONA_FIDE: "This face is bona fide.",
     Category.FS: "This face is forged.",

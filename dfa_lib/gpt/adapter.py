@@ -3,6 +3,7 @@
 Plain ``PeftModel.from_pretrained(base, folder)`` loads it too. Only safetensors are read.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -86,6 +87,15 @@ def probe(model: nn.Module) -> Tensor:
     """Sixty-four values of the frozen word embeddings, by which a base is told from another."""
     words = core(model).get_input_embeddings().weight.detach().flatten()
     return words[:: max(1, len(words) // 64)][:64].float().cpu()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A digest of what tuning changes, by which predictions of another model are told."""
+    digest = hashlib.sha256(probe(model).numpy().tobytes())
+    for name, parameter in model.named_parameters():
+        if "lora_" in name or PROJECTOR in name:
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _about(folder: Path) -> dict:

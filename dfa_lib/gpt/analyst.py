@@ -11,10 +11,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import LlavaProcessor
 
-from dfa_lib.gpt.adapter import load_tuned
+from dfa_lib.gpt.adapter import fingerprint, load_tuned
 from dfa_lib.gpt.infer import KeysValues, Thread, decode, encode_prefix, grove, options, score
 from dfa_lib.gpt.prefix import Prompter, Turn, check_image_tokens, pixels, vision_features
 from dfa_lib.gpt.presets import NANO, Preset
@@ -73,9 +72,10 @@ class LocalAnalyst:
             model, processor = source
         else:
             model, processor, preset = load_tuned(source)
-            # adapters cost a third of the time; quantised weights cannot take them in exactly
-            model = model if preset.four_bit else model.merge_and_unload()
         self.name = name
+        self.fingerprint = fingerprint(model)
+        if not isinstance(source, tuple) and not preset.four_bit:  # nf4 weights would be rounded
+            model = model.merge_and_unload()
         self.model = model.eval()
         self.preset = preset
         self.batch = batch
@@ -88,9 +88,8 @@ class LocalAnalyst:
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
     ) -> list[list[Reply]]:
         """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3)), batch by batch."""
-        starts = range(0, len(images), self.batch)
         replies: list[list[Reply]] = []
-        for start in tqdm(starts, desc=self.name, unit="batch", disable=len(starts) == 1):
+        for start in range(0, len(images), self.batch):
             batch = slice(start, start + self.batch)
             replies += self._reply(images[batch], questions[batch])
         return replies

@@ -1,5 +1,7 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
+import warnings
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
@@ -10,21 +12,16 @@ from transformers import (
     LlavaProcessor,
 )
 
-from dfa_lib.gpt.presets import Preset
+from dfa_lib import runtime
+from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
+
+# peft asks transformers by a name that is on its way out; nothing a reader can do about it
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
 
 # The full path, because the last names alone also match the vision tower's projections.
 LORA_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj"
 PROJECTOR = "multi_modal_projector"
-
-
-def precision(preset: Preset, device: str) -> tuple[torch.dtype, str]:
-    """The number format a preset computes in on ``device`` ("cpu", "cuda" ...), and why."""
-    if preset.base == "nano" or not device.startswith("cuda"):
-        return torch.float32, "float32: small enough for full precision, or no GPU"
-    if torch.cuda.get_device_capability(device)[0] >= 8:
-        return torch.bfloat16, "bfloat16: this GPU computes it natively"
-    return torch.float16, "float16: this GPU is older than Ampere and has no bfloat16"
 
 
 def load_base(
@@ -34,17 +31,19 @@ def load_base(
 
     Raises DataError in one line if the base cannot be had or is not a LLaVA.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    here = runtime.device()
+    device = device or here.name
     if preset.four_bit and not device.startswith("cuda"):
         raise DataError(f"preset {preset.name}: needs a CUDA GPU (4-bit weights); use 'nano' here")
-    dtype, _ = precision(preset, device)
+    small = preset.source.startswith(str(WEIGHTS)) or device == "cpu"
+    dtype = torch.float32 if small else here.dtype
     try:
         model, info = LlavaForConditionalGeneration.from_pretrained(
             preset.source,
             dtype=dtype,
             use_safetensors=True,
             device_map={"": device},
-            attn_implementation="sdpa" if device.startswith("cuda") else "eager",
+            attn_implementation="eager" if small else None,  # on a CPU faster than the fused one
             quantization_config=_nf4(dtype) if preset.four_bit else None,
             output_loading_info=True,
         )

@@ -21,6 +21,7 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 from transformers import LlavaProcessor
 
+from dfa_lib import runtime
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
 from dfa_lib.gpt.base import PROJECTOR
@@ -87,8 +88,10 @@ def make_optimizer(model: nn.Module, preset: Preset) -> AdamW:
 
 
 class FrozenFeatures:
-    """Vision-tower features of faces. The tower is frozen, so each face is looked at once,
-    as long as all features fit into ``FEATURE_BYTES``; else again for each batch.
+    """Vision-tower features of faces.
+
+    The tower is frozen, so each face is looked at once, as long as all features fit into
+    ``FEATURE_BYTES``; else again for each batch.
     """
 
     def __init__(self, model: nn.Module, prompter: Prompter, images: Images) -> None:
@@ -124,7 +127,7 @@ class Trainer:
     def __init__(
         self, model: PeftModel, prompter: Prompter, images: Images, preset: Preset, seed: int
     ) -> None:
-        self.accelerator = Accelerator(mixed_precision=_mixed(model))
+        self.accelerator = Accelerator(mixed_precision=_mixed())
         self.main = self.accelerator.is_main_process
         self.preset, self.seed = preset, seed
         self.features = FrozenFeatures(model, prompter, images)
@@ -250,9 +253,9 @@ def _journal(path: Path, log: Sequence[Step], main: bool) -> Iterator[Callable[[
         yield file.append
 
 
-def _mixed(model: nn.Module) -> str:
-    dtype = core(model).get_input_embeddings().weight.dtype
-    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+def _mixed() -> str:
+    # bfloat16 on a CPU compiles its kernels anew for every new batch shape: a hundred times slower
+    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(runtime.device().dtype, "no")
 
 
 def _fingerprint(model: nn.Module, samples: Sequence[Sample], preset: Preset, seed: int) -> str:
