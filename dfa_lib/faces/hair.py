@@ -11,7 +11,7 @@ from dfa_lib.faces.light import Light
 
 # How far hair stands off the skull, in units.
 _VOLUME = {
-    "bald": 0.0, "cropped": 0.05, "short": 0.16, "swept": 0.24, "curly": 0.34, "tied": 0.10,
+    "bald": 0.07, "cropped": 0.05, "short": 0.16, "swept": 0.24, "curly": 0.34, "tied": 0.10,
     "bun": 0.10, "bob": 0.20, "long": 0.19, "wavy": 0.26,
 }  # fmt: skip
 # How far below the eyes hair hangs beside the face, in units.

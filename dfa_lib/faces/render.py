@@ -89,7 +89,7 @@ def _paint_ears(canvas: Canvas, sitting: Sitting, light: Light) -> None:
 def _paint_head(view: Canvas, sitting: Sitting, light: Light) -> None:
     """The skin of face and skull with everything painted on it, lit as one relief."""
     p = sitting.points
-    mask = view.fill(np.concatenate([smooth(p[JAW], 4), hair.cranium(p)]), 0.012)
+    mask = view.fill(np.concatenate([smooth(p[JAW], 4), hair.cranium(p, 0.03)]), 0.012)
     face = view.copy(sitting.skin)
     pores = _paint_skin(face, sitting)
     beard = hair.paint_beard(face, sitting)

@@ -37,8 +37,6 @@ _INNER = [(-0.36, 1.08), (-0.14, 1.07), (0.0, 1.08)]
 _HAIRLINE = [(-1.04, -0.28), (-1.0, -0.55), (-0.92, -0.82), (-0.76, -1.04), (-0.53, -1.17),
              (-0.27, -1.22), (0.0, -1.23)]  # fmt: skip
 
-CENTRE_LEFT, CENTRE_RIGHT = np.float32([-0.5, 0.0]), np.float32([0.5, 0.0])
-
 
 def _mirrored(half: list[tuple[float, float]], middle: bool) -> list[tuple[float, float]]:
     """Continue a left-to-right line of points on the other side of the midline."""
