@@ -17,15 +17,20 @@ def in_colab() -> bool:
     return "google" in sys.modules and find_spec("google.colab") is not None
 
 
-def workdir() -> Path:
-    """Return the folder that lessons read from and write to; it is made when missing.
+def work_path() -> Path:
+    """Return where lessons keep their files, whether or not the folder exists.
 
     ``$DFA_WORK``, else ``work`` at the root of the repository around the current folder,
     else ``work`` in the current folder (Colab).
     """
     here = Path.cwd()
     repository = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
-    path = Path(os.environ.get("DFA_WORK") or next(repository, here) / "work")
+    return Path(os.environ.get("DFA_WORK") or next(repository, here) / "work")
+
+
+def workdir() -> Path:
+    """Return ``work_path`` and make the folder where it is missing."""
+    path = work_path()
     path.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -30,7 +30,7 @@ def paint(image: np.ndarray, evidence: np.ndarray, size: int = 256) -> np.ndarra
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     picture = cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32)
     level = evidence / max(float(np.abs(evidence).max()), 1e-6)
-    level = cv2.resize(level, (size, size), interpolation=cv2.INTER_CUBIC)[..., None].clip(-1, 1)
+    level = cv2.resize(level, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
     colour = np.where(level > 0, _ORANGE, _BLUE)
     strength = 0.75 * np.abs(level)
     return (picture * (1 - strength) + colour * strength).astype(np.uint8)

@@ -18,7 +18,7 @@ from dfa_lib.gpt.analyst import Analyst
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, Face, Finding, JsonlLog
-from dfa_lib.runtime import workdir
+from dfa_lib.runtime import work_path
 from dfa_lib.taxonomy import Category, Task
 
 QUICK = {
@@ -37,7 +37,7 @@ class ChatSession:
     ) -> None:
         self.analyst = analyst
         self.gallery = gallery
-        self.reviews = reviews or workdir() / "04_chat" / "reviews.jsonl"
+        self.reviews = reviews or work_path() / "04_chat" / "reviews.jsonl"
         self.turns: list[Turn] = []
         self.image: np.ndarray | None = None
         self.face: Face | None = None

@@ -18,7 +18,7 @@ from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, paint
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
-from dfa_lib.runtime import workdir
+from dfa_lib.runtime import work_path
 from dfa_lib.taxonomy import Category, Task
 
 _QUICK = {Task.DF_D: "Forged?", Task.DF_C: "Which kind?", Task.AD: "Which artifacts?"}
@@ -39,7 +39,7 @@ class ChatView:
 
     def __init__(self, session: ChatSession, samples: int = 8, report: Path | None = None) -> None:
         self.session = session
-        self.report = report or workdir() / "04_chat" / "report.html"
+        self.report = report or work_path() / "04_chat" / "report.html"
         self.log, self.live = widgets.HTML(), widgets.HTML()
         self.picture, self.verdict, self.evidence = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.text = widgets.Text(placeholder="Ask about this face", layout=_wide())
@@ -129,7 +129,10 @@ class ChatView:
 
     def _button(self, label: str, handler: Callable[..., None], style: str = "") -> widgets.Button:
         button = widgets.Button(
-            description=label, tooltip=label, button_style=style, layout=_wide("max-content")
+            description=label,
+            tooltip=label,
+            button_style=style,
+            layout=widgets.Layout(width="max-content", flex="0 0 auto"),
         )
         button.on_click(handler)
         self.buttons.append(button)
@@ -145,10 +148,10 @@ class ChatView:
         line = widgets.HBox([self.text, self._button("Send", self.on_send, "primary")])
         talk = [self.log, self.live, widgets.HBox(quick), line, _row(tools)]
         keep = self._button("Keep my verdict", self.on_review)
-        mine = _row([self.category, self.person, self.words, keep])
-        left = _column([self.picture, self.verdict, self.evidence], "300px")
+        mine = widgets.HBox([self.category, self.person, self.words, keep])
+        left = _column([self.picture, self.verdict, self.evidence], "330px")
         right = _column(
-            [*talk, widgets.HTML("<b>Your own verdict</b>"), mine], "calc(100% - 312px)"
+            [*talk, widgets.HTML("<b>Your own verdict</b>"), mine], "calc(100% - 342px)"
         )
         table = widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
         return widgets.VBox([widgets.HTML(page.head(self.session.analyst.name)),
