@@ -1,0 +1,1 @@
+"""The embedded nano base: its recipe, from generic pictures and never from a forgery label."""

@@ -1,0 +1,141 @@
+"""What the base is asked while it learns to speak, and the true answers.
+
+Questions are about generic things only: hair, expression, which region was altered and how.
+None asks for, and no answer gives, a forgery label.
+"""
+
+import json
+from importlib.resources import files
+
+import numpy as np
+
+from dfa_lib.gpt.nano.pool import Sitter
+from dfa_lib.gpt.nano.views import ARTIFACTS, REGIONS, View
+from dfa_lib.taxonomy import Artifact, Region
+
+PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
+QUESTIONS = {
+    "altered": [
+        "Which regions look altered?",
+        "What looks unusual in this picture, and where?",
+        "Name the unusual regions and what they show.",
+        "Go through the picture and report what you find.",
+        "Where does the picture differ from the rest, and how?",
+        "List what you notice, region by region.",
+    ],
+    "region": [
+        "Does the {region} look natural?",
+        "Is anything unusual about the {region}?",
+        "What do you see at the {region}?",
+        "Look at the {region}.",
+    ],
+    "artifact": [
+        "Where do you see {artifact}?",
+        "Is there any {artifact}?",
+        "Which regions show {artifact}?",
+    ],
+    "many": [
+        "How many regions look unusual?",
+        "How much of the face looks unusual?",
+    ],
+    "caption": [
+        "Describe the person.",
+        "Who is in the picture?",
+        "What does the person look like?",
+    ],
+    "attribute": ["What is the {name}?", "Tell me the {name}.", "{name}?"],
+}
+
+
+def generic_qa(view: View, sitter: Sitter, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Seven questions and answers about a view, forged or bona fide never among them."""
+    named = dict(view.named)
+    touched, untouched = list(named), [region for region in REGIONS if region not in named]
+    asked = [untouched[rng.integers(len(untouched))]] if untouched else []
+    asked += [touched[i] for i in rng.permutation(len(touched))[:2]]
+    artifact = ARTIFACTS[rng.integers(len(ARTIFACTS))]
+    if named and rng.random() < 0.6:
+        artifact = list(named.values())[rng.integers(len(named))]
+    pairs = [("altered", {}, report(named))]
+    pairs += [("region", {"region": r}, region_answer(r, named.get(r))) for r in asked]
+    pairs += [("artifact", {"artifact": artifact}, where_answer(artifact, named))]
+    pairs += [("many", {}, _many(len(named)))]
+    pairs += _caption_qa(sitter.caption, rng)
+    return [(_ask(kind, rng).format(**slots), answer) for kind, slots, answer in pairs]
+
+
+def _ask(kind: str, rng: np.random.Generator) -> str:
+    return QUESTIONS[kind][rng.integers(len(QUESTIONS[kind]))]
+
+
+def _caption_qa(caption: dict[str, str], rng: np.random.Generator) -> list[tuple[str, dict, str]]:
+    if not caption:
+        return []
+    name = sorted(caption)[rng.integers(len(caption))]
+    whole = "; ".join(f"{key}: {value}" for key, value in sorted(caption.items()))
+    pairs = [("attribute", {"name": name}, f"The {name} is {caption[name]}.")]
+    return pairs + ([("caption", {}, f"A person. {whole}.")] if rng.random() < 0.3 else [])
+
+
+def report(named: dict[Region, Artifact]) -> str:
+    """One sentence per artifact: "The nose and chin show blur.", or that all looks natural."""
+    if not named:
+        return "No artifact stands out: every region looks natural."
+    sentences = []
+    for artifact in ARTIFACTS:
+        regions = [region for region in REGIONS if named.get(region) is artifact]
+        if regions:
+            show = "show" if len(regions) > 1 or regions[0] in PLURAL else "shows"
+            sentences.append(f"The {join(regions)} {show} {artifact}.")
+    return " ".join(sentences)
+
+
+def region_answer(region: Region, artifact: Artifact | None) -> str:
+    """Whether one region looks natural."""
+    if artifact is None:
+        return f"The {region} {'look' if region in PLURAL else 'looks'} natural."
+    return f"The {region} {'show' if region in PLURAL else 'shows'} {artifact}."
+
+
+def where_answer(artifact: Artifact, named: dict[Region, Artifact]) -> str:
+    """Which regions show one artifact."""
+    regions = [region for region, what in named.items() if what is artifact]
+    return f"The {join(regions)}." if regions else "Nowhere."
+
+
+def _many(count: int) -> str:
+    words = ("None", "One region", "Two regions", "A few regions", "Most of the face")
+    return words[min(count, 3) if count < 6 else 4] + "."
+
+
+def join(words: list[str]) -> str:
+    """Join words as a list is spoken: "nose, mouth and chin"."""
+    *head, last = map(str, words)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def corpus() -> list[str]:
+    """Sentences the tokenizer is fitted to: training wordings, the vocabulary, our questions."""
+    texts = [question for group in QUESTIONS.values() for question in group]
+    for region in Region:
+        texts += [region_answer(region, artifact) for artifact in (None, *Artifact)] * 3
+    for path in files("dfa_lib.instruct").joinpath("templates").iterdir():
+        if path.name.endswith(".json"):
+            texts += _training_strings(json.loads(path.read_text(encoding="utf-8")))
+    return texts
+
+
+def _training_strings(node: object, held_out: bool = False) -> list[str]:
+    if isinstance(node, str):
+        return [] if held_out else [node]
+    if isinstance(node, dict):
+        return [
+            t
+            for key, value in node.items()
+            for t in _training_strings(value, held_out or key == "test")
+        ]
+    return (
+        [t for value in node for t in _training_strings(value, held_out)]
+        if isinstance(node, list)
+        else []
+    )
