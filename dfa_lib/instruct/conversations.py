@@ -31,7 +31,7 @@ OPTIONS: dict[Task, dict[str, str]] = {
 """The closed answers: label -> the whole answer sentence, by task."""
 
 FORGERIES = tuple(category for category in Category if category.forged)
-STRONG = 8.0
+STRONG = 10.0
 """A face whose strongest finding has this z-score or more shows strong signs."""
 
 

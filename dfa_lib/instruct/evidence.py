@@ -52,9 +52,20 @@ def _lines(x: Plane, y: Plane) -> tuple[Plane, Plane]:
 
 
 def difference(bona_fide: Image, forged: Image) -> Plane:
-    """Map how far two shots of one face differ: (H, W) grey levels, tones matched."""
-    same = in_tones_of(bona_fide, forged)
-    return np.abs(_soft(forged, 0.8) - _soft(same, 0.8)).mean(axis=2)
+    """Map how far two shots of one face differ: (H, W) grey levels, tones matched.
+
+    Where the bona fide shot is burnt out, brighter is no difference; where it is black,
+    darker is none.
+    """
+    return _change(bona_fide, in_tones_of(bona_fide, forged), forged)
+
+
+def _change(bona_fide: Image, same: Image, forged: Image) -> Plane:
+    gap = _soft(forged, 0.8) - _soft(same, 0.8)
+    window = np.ones((3, 3), np.uint8)
+    gap[cv2.dilate(bona_fide, window) >= 250] *= -1
+    burnt_or_black = (cv2.dilate(bona_fide, window) >= 250) | (cv2.erode(bona_fide, window) <= 4)
+    return np.where(burnt_or_black, np.maximum(gap, 0), np.abs(gap)).mean(axis=2)
 
 
 def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Region, Figures]:
@@ -67,7 +78,7 @@ def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Reg
     the part of the region's width that the outline crosses.
     """
     same = in_tones_of(bona_fide, forged)
-    change = np.abs(_soft(forged, 0.8) - _soft(same, 0.8)).mean(axis=2)
+    change = _change(bona_fide, same, forged)
     change -= np.median(change)
     one, two = (
         cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) for image in (same, forged)
