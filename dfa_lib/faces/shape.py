@@ -98,7 +98,7 @@ def _shape_hairline(line: Array, who: Identity) -> None:
     line[:, 1] -= corners * (0.10 * (who.masculine - 0.5) + 0.12 * thin)
     if who.hair_style not in ("bald", "cropped", "tied", "bun", "curly"):
         side = np.clip(0.75 - 0.8 * np.sign(who.parting) * line[:, 0], 0, 1)
-        line[:, 1] += 0.34 * who.fringe * side * free**2
+        line[:, 1] += 0.26 * who.fringe * side * free**2
 
 
 def _shape_features(p: Array, who: Identity) -> None:
