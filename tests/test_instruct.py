@@ -1,0 +1,407 @@
+"""DFA-Instruct: the plan, the files, what is measured, and what is said about it."""
+
+import shutil
+from collections import Counter
+from difflib import SequenceMatcher
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfa_lib.faces.camera import shoot
+from dfa_lib.faces.forge import METHODS
+from dfa_lib.faces.geometry import EYE_LEFT, EYE_RIGHT, region_masks
+from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
+from dfa_lib.instruct.evidence import in_tones_of, measure_pair
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.london import London, carried, london_split
+from dfa_lib.instruct.naming import LEAST_CHANGE
+from dfa_lib.instruct.people import Procedural, mirrored
+from dfa_lib.instruct.plan import plan
+from dfa_lib.instruct.sources import load_faces
+from dfa_lib.instruct.wording import describe, library, wordings
+from dfa_lib.records import Annotation, Annotator, DataError, Face, Finding, InstructRecord
+from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+
+LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
+needs_london = pytest.mark.skipif(not LONDON.is_dir(), reason=f"no London Set in {LONDON}")
+N = 72
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    return load_faces("procedural", tmp_path_factory.mktemp("world"), n=N, workers=1)
+
+
+@pytest.fixture(scope="module")
+def notes(faces: FaceSet) -> dict[str, Annotation]:
+    return annotate(faces, workers=1)
+
+
+def a_face(category: str = "FS", split: str = "train", **more: object) -> Face:
+    return Face(
+        id="x1",
+        image="images/x1.png",
+        sha256="",
+        category=category,
+        dataset="d",
+        identities=("p",),
+        split=split,
+        licence="l",
+        **more,
+    )
+
+
+def a_finding(region: Region, artifact: Artifact = Artifact.BLUR, z: float = 20.0) -> Finding:
+    return Finding(region=region, artifact=artifact, evidence="", figures={"z": z})
+
+
+def a_note(*findings: Finding) -> Annotation:
+    text = describe(findings)
+    return Annotation(face="x1", findings=findings, text=text, annotator=Annotator(name="hand"))
+
+
+# --- the plan -----------------------------------------------------------------------------
+
+
+def test_plan_quotas() -> None:
+    jobs = plan(Procedural(), 5100, 0)
+    count = Counter((job.split, job.category) for job in jobs)
+    assert len(jobs) == len({job.id for job in jobs}) == 5100
+    assert sum(count[Split.TEST, category] for category in Category) >= 1000
+    for split in Split:
+        sixth = sum(count[split, category] for category in Category) / 6
+        assert abs(count[split, Category.BONA_FIDE] - 2 * sixth) <= 2
+        assert all(abs(count[split, c] - sixth) <= 2 for c in Category if c.forged)
+
+
+def test_plan_balances_methods_within_a_category() -> None:
+    count = Counter(job.method for job in plan(Procedural(), 5100, 0))
+    for category in Category:
+        used = [count[name] for name, method in METHODS.items() if method.category is category]
+        assert not used or max(used) - min(used) <= 3
+
+
+def test_plan_forges_inside_a_split_and_names_a_counterpart() -> None:
+    jobs = plan(Procedural(), 1200, 3)
+    split_of = {job.id: job.split for job in jobs}
+    owner: dict[str, Split] = {}
+    for job in jobs:
+        for take in filter(None, (job.target, job.donor)):
+            assert owner.setdefault(take.person, job.split) is job.split
+        if job.target:
+            assert split_of[job.target.face] is job.split
+        if job.donor:
+            assert job.donor.person != job.target.person
+
+
+def test_plan_uses_every_face_before_any_twice() -> None:
+    jobs = plan(Procedural(), 1200, 0)
+    targets = Counter(j.target.face for j in jobs if j.category is Category.FS)
+    assert set(targets.values()) == {1}
+
+
+def test_plan_refuses_a_handful() -> None:
+    with pytest.raises(DataError, match="n=12: too few"):
+        plan(Procedural(), 12, 0)
+
+
+# --- people -------------------------------------------------------------------------------
+
+
+def test_london_split_never_changes() -> None:
+    """The committed base was trained on these people: moving one leaks a test identity."""
+    held_out = [p for p in ("001", "005", "017", "042", "099", "173") if london_split(p) != "train"]
+    assert [london_split(person).value for person in ("001", "002", "003", "004")] == [
+        "train",
+        "test",
+        "train",
+        "train",
+    ]
+    assert held_out == ["005", "099", "173"]
+
+
+@needs_london
+def test_london_has_all_its_people_in_three_splits() -> None:
+    world = London(LONDON)
+    people = {split: set(world.people(split, 1000)) for split in Split}
+    assert [len(people[split]) for split in Split] == [66, 8, 28]
+    assert len(set.union(*people.values())) == 102
+
+
+@needs_london
+def test_london_portraits_are_repeatable_and_vary_by_take() -> None:
+    world = London(LONDON)
+    first, again, other = (world.portrait("006", take) for take in (4, 4, 6))
+    assert np.array_equal(first.image, again.image)
+    assert np.abs(first.image.astype(int) - other.image).mean() > 2
+    assert set(world.subgroup("006")) == {"age", "gender", "ethnicity"}
+
+
+@needs_london
+def test_landmarks_are_carried_from_photograph_to_photograph() -> None:
+    portrait = London(LONDON).portrait("006", 0)
+    big = np.kron(portrait.image, np.ones((3, 3, 1), np.uint8))
+    moved = np.roll(big, (9, -12), axis=(0, 1))
+    found = carried(big, moved, portrait.landmarks * 3 + 1)
+    error = np.abs(found - (portrait.landmarks * 3 + 1 + np.float32([-12, 9])))
+    assert np.median(error) < 1 and error[17:68].max() < 4
+
+
+def test_london_says_where_it_is_had(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"DeBruine & Jones.*figshare") as caught:
+        load_faces("london", tmp_path / "out", root=tmp_path / "nowhere", n=60)
+    assert "\n" not in str(caught.value)
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    portrait = Procedural().portrait("p0-train-0000", 0)
+    once = mirrored(portrait)
+    assert once.landmarks[EYE_LEFT, 0].mean() < once.landmarks[EYE_RIGHT, 0].mean()
+    assert np.array_equal(mirrored(once).image, portrait.image)
+    assert np.allclose(mirrored(once).landmarks, portrait.landmarks, atol=1e-3)
+
+
+# --- the files ----------------------------------------------------------------------------
+
+
+def test_faces_tell_the_truth(faces: FaceSet) -> None:
+    assert len(faces) == N
+    for face in faces:
+        assert faces.image(face).shape == (128, 128, 3)
+        assert len(face.landmarks) == 81
+        assert (face.mask is not None) == face.category.forged == bool(face.altered_regions)
+        if face.category in (Category.FS, Category.FR, Category.FE):
+            source = faces[face.source]
+            assert source.category is Category.BONA_FIDE and source.split is face.split
+            assert source.identities[0] == face.identities[0]
+        assert len(face.identities) == (2 if face.category is Category.FS else 1)
+
+
+def test_no_identity_is_in_two_splits(faces: FaceSet) -> None:
+    people = [{who for face in faces.split(s) for who in face.identities} for s in Split]
+    assert not any(one & other for one, other in combinations(people, 2))
+
+
+def test_workers_and_interruption_do_not_show(faces: FaceSet, tmp_path: Path) -> None:
+    """A run killed half-way, then finished by two workers, equals the run by one."""
+    shutil.copytree(faces.root, tmp_path / "again")
+    again = tmp_path / "again"
+    lines = (again / "faces.jsonl").read_bytes().splitlines(keepends=True)
+    (again / "faces.part.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:50])
+    (again / "faces.jsonl").unlink()
+    for face in faces.faces[20:]:
+        (again / face.image).unlink()
+    load_faces("procedural", again, n=N, workers=2)
+    for path in [Path("faces.jsonl"), *(Path(face.image) for face in faces)]:
+        assert (again / path).read_bytes() == (faces.root / path).read_bytes()
+    assert not (again / "faces.part.jsonl").exists()
+
+
+def test_faces_are_read_back_not_made_anew(faces: FaceSet) -> None:
+    picture = faces.root / faces.faces[0].image
+    before = picture.stat().st_mtime_ns
+    assert load_faces("procedural", faces.root, n=N).faces == faces.faces
+    assert picture.stat().st_mtime_ns == before
+
+
+def test_a_folder_with_other_faces_is_refused(faces: FaceSet) -> None:
+    with pytest.raises(DataError, match=r"holds faces made with seed=0; remove it"):
+        load_faces("procedural", faces.root, n=N, seed=1)
+
+
+def test_unknown_source_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="procedural, london"):
+        load_faces("celeba", tmp_path)
+
+
+# --- what is measured ---------------------------------------------------------------------
+
+
+def test_tones_of_another_shot_are_matched() -> None:
+    image = Procedural().portrait("p0-train-0001", 0).image
+    darker = np.clip(255 * (image / 255.0) ** 1.2 * [0.8, 0.85, 0.9], 0, 255).astype(np.uint8)
+    darker[50:70, 50:70] = 255 - darker[50:70, 50:70]
+    rest = np.ones((128, 128), bool)
+    rest[45:75, 45:75] = False
+    assert np.abs(in_tones_of(image, darker).astype(int) - darker)[rest].mean() < 1.5
+
+
+def test_planted_change_is_found_and_two_shots_are_not() -> None:
+    portrait = Procedural().portrait("p0-train-0002", 1)
+    masks, rng = region_masks(portrait.landmarks, 128), np.random.default_rng(0)
+    painted = portrait.image.copy()
+    painted[masks[Region.MOUTH]] = painted[masks[Region.MOUTH]] * 0.5 + np.uint8([60, 10, 60])
+    bona_fide = shoot(portrait.image, rng)
+    clean = measure_pair(bona_fide, shoot(portrait.image, rng), portrait.landmarks)
+    forged = measure_pair(bona_fide, shoot(painted, rng), portrait.landmarks)
+    assert max(figures["change"] for figures in clean.values()) < LEAST_CHANGE
+    assert {r for r in forged if forged[r]["change"] >= LEAST_CHANGE} == {Region.MOUTH}
+    assert forged[Region.MOUTH]["colour"] > 4
+
+
+def test_measured_regions_agree_with_the_truth(
+    faces: FaceSet, notes: dict[str, Annotation]
+) -> None:
+    found, true = set(), set()
+    for face in faces:
+        if face.source:
+            found |= {(face.id, finding.region) for finding in notes[face.id].findings}
+            true |= {(face.id, region) for region in face.altered_regions}
+    assert len(found & true) / len(found) >= 0.85
+    assert len(found & true) / len(true) >= 0.85
+
+
+def test_annotations_say_what_was_measured(faces: FaceSet, notes: dict[str, Annotation]) -> None:
+    for face in faces:
+        note = notes[face.id]
+        assert note.annotator.name == "measuring"
+        assert bool(note.findings) == face.category.forged
+        for finding in note.findings:
+            assert finding.region.value in finding.evidence and finding.figures["z"] is not None
+            assert any(sign.isdigit() for sign in finding.evidence)
+        assert not any(sign.isdigit() for sign in note.text)
+
+
+def test_annotation_goes_on_where_it_stopped(
+    faces: FaceSet, notes: dict[str, Annotation], tmp_path: Path
+) -> None:
+    whole = (faces.root / "annotations.jsonl").read_bytes()
+    (tmp_path / "annotations.jsonl").write_bytes(whole[: len(whole) // 2])
+    assert annotate(faces, out=tmp_path, workers=1) == notes
+    assert (tmp_path / "annotations.jsonl").read_bytes() == whole
+
+
+def test_unknown_annotator_is_refused(faces: FaceSet) -> None:
+    with pytest.raises(DataError, match="annotator='oracle': unknown"):
+        annotate(faces, "oracle")
+
+
+# --- what is said -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", Task)
+def test_twenty_wordings_and_more_all_distinct(task: Task) -> None:
+    kinds = library(task).questions.values()
+    texts = [text for kind in kinds for text in (*kind.train, *kind.test)]
+    assert len(texts) >= 20 and all(kind.train and kind.test for kind in kinds)
+    near = [
+        (one, other)
+        for one, other in combinations(map(str.lower, texts), 2)
+        if SequenceMatcher(None, one, other).ratio() > 0.93
+    ]
+    assert not near
+
+
+def test_one_answer_whatever_the_polarity() -> None:
+    asked, note = set(), a_note(a_finding(Region.NOSE))
+    for seed in range(200):
+        qa = converse(a_face(), note, seed).qa[0]
+        asked.add(qa.question)
+        assert qa.answer == "This face is forged."
+    assert {"Is this face real?", "Has this face been forged?"} <= asked
+    assert list(OPTIONS[Task.DF_C]) == [category.value for category in Category]
+
+
+@pytest.mark.parametrize("split", Split)
+def test_seven_qa_in_the_wordings_of_the_split(split: Split) -> None:
+    held_out = split is not Split.TRAIN
+    for seed in range(50):
+        record = converse(a_face(split=split), a_note(a_finding(Region.EYES)), seed)
+        assert Counter(qa.task for qa in record.qa) == {
+            Task.DF_D: 1,
+            Task.DF_C: 1,
+            Task.AD: 1,
+            Task.FC: 4,
+        }
+        assert all(("/test/" in qa.template) == held_out for qa in record.qa)
+        assert record.qa[0].question in wordings(Task.DF_D, split)
+        assert not any("{" in qa.question + qa.answer for qa in record.qa)
+
+
+def test_free_conversation_follows_the_findings() -> None:
+    note = a_note(a_finding(Region.NOSE), a_finding(Region.EYES, Artifact.GRID_PATTERN, z=4))
+    said = set()
+    for seed in range(300):
+        for qa in converse(a_face(), note, seed).qa[3:]:
+            said.add((qa.template.split("/")[1], qa.answer))
+    by_kind = {kind: {answer for k, answer in said if k == kind} for kind, _ in said}
+    assert {"Yes, the nose shows blur.", "Yes, the eyes show a grid pattern."} <= by_kind["region"]
+    assert "No, the nose looks natural." not in by_kind["region"]
+    assert "No, the cheeks look natural." in by_kind["region"]
+    assert by_kind["suspect"] == {"The nose looks most suspicious."}
+    assert by_kind["besides"] == {"Yes, the eyes show a grid pattern."}
+    assert by_kind["category"] == {
+        "Yes, this face was made by face swapping.",
+        "No, this face was made by face swapping.",
+    }
+    assert by_kind["sure"] == {"Very sure: the signs are strong."}
+
+
+def test_bona_fide_faces_are_never_accused() -> None:
+    for seed in range(200):
+        record = converse(a_face("bona fide"), a_note(), seed)
+        assert record.qa[2].answer == "No artifact stands out: every region looks natural."
+        assert not any(qa.answer.startswith("Yes") for qa in record.qa)
+
+
+def test_description_keeps_the_order_of_regions() -> None:
+    findings = [
+        a_finding(Region.MOUTH, Artifact.COLOUR_MISMATCH),
+        a_finding(Region.NOSE),
+        a_finding(Region.EYES),
+    ]
+    expected = "The eyes and nose show blur. The mouth shows a colour mismatch."
+    assert describe(findings) == expected + " The rest looks natural."
+    assert describe(findings, whole=True) == expected
+
+
+def test_conversations_are_the_same_alone_and_together(
+    faces: FaceSet, notes: dict[str, Annotation], tmp_path: Path
+) -> None:
+    together = build_conversations(faces, notes, tmp_path / "all", seed=1)
+    alone = build_conversations(faces.split("test"), notes, tmp_path / "test", seed=1)
+    assert [r for r in together if r.face.split is Split.TEST] == alone
+    assert load_records(tmp_path / "all" / "instruct.jsonl") == together
+    card = (tmp_path / "all" / "DATA_CARD.md").read_text("utf-8")
+    assert f"{N} images, {7 * N} QA" in card and "CC0-1.0" in card and "## Limits" in card
+
+
+def test_a_face_without_annotation_is_named(faces: FaceSet, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="annotation of bf_0000: missing"):
+        build_conversations(faces, {}, tmp_path)
+    assert not (tmp_path / "instruct.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"category":"FS"', '"category":"FX"', r":2: face\.category: .*mend"),
+        ('"images/x1.png"', '"../x1.png"', r":2: face\.image: .*relative POSIX path"),
+        ('"id":"x2"', '"id":"x1"', r":2: id: 'x1' was already used on line 1"),
+    ],
+)
+def test_broken_records_are_refused_in_one_line(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    record = converse(a_face(), a_note(a_finding(Region.NOSE)))
+    other = InstructRecord(
+        face=record.face.model_copy(update={"id": "x2"}),
+        annotation=record.annotation,
+        qa=record.qa,
+    )
+    bad = other.model_dump_json().replace(old, new, 1)
+    path = tmp_path / "instruct.jsonl"
+    path.write_text(f"{record.model_dump_json()}\n{bad}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=said.rstrip('"')) as caught:
+        load_records(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    line = converse(a_face(), a_note(a_finding(Region.NOSE))).model_dump_json()
+    path = tmp_path / "instruct.jsonl"
+    path.write_text(f"{line}\n{line[:100]}", encoding="utf-8")
+    assert [record.id for record in load_records(path)] == ["x1"]
