@@ -124,17 +124,21 @@ class Descriptions:
                 )
         return triples
 
-    def _examples(self, texts: Sequence[str], claimed: np.ndarray, count: int = 3) -> dict:
-        """The descriptions of forged faces that match best and worst, one of each face."""
+    def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict:
+        """The descriptions that match best and worst, one of each forgery category."""
         hits = (claimed & self.altered).sum(axis=1)
         total = claimed.sum(axis=1) + self.altered.sum(axis=1)
         f1 = 2 * hits / np.maximum(total, 1)
-        asked = np.flatnonzero(self.sheet.forged & self.known)
-        # Among equal scores the description with more to get right says more.
-        order = sorted(asked, key=lambda at: (-f1[at], -self.altered[at].sum()))
-        tell = partial(self._example, texts=texts, f1=f1)
-        return {"best": [tell(at) for at in order[:count]],
-                "worst": [tell(at) for at in order[count:][-count:][::-1]]}
+        # Of equal scores the description that claims most is most worth reading.
+        asked = sorted(np.flatnonzero(self.sheet.forged & self.known),
+                       key=lambda at: claimed[at].sum())
+        examples = {}
+        for name, order in (("best", f1), ("worst", -f1)):
+            last = sorted(asked, key=lambda at, order=order: order[at])
+            found = {self.sheet.faces[at].category: at for at in last}
+            examples[name] = [self._example(found[one], texts, f1) for one in Category
+                              if one in found]
+        return examples
 
     def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
         face = self.sheet.faces[at]

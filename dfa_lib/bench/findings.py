@@ -8,7 +8,7 @@ cut into statements, a negated or reassuring statement claims nothing. What cann
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -45,14 +45,15 @@ class _Mention(NamedTuple):
         return isinstance(self.word, Region)
 
 
-def claims(text: str) -> set[Claim]:
+@lru_cache(maxsize=10_000)
+def claims(text: str) -> frozenset[Claim]:
     """Every (region, artifact) that ``text`` claims to be wrong; questions claim nothing."""
     found: set[Claim] = set()
     for clause in _clauses(text[:LONGEST]):
         for statement, group in _statements(clause):
             if not _reassures(statement):
                 found |= _pairs(group)
-    return found
+    return frozenset(found)
 
 
 def findings(text: str) -> set[tuple[Region, Artifact]]:
@@ -196,26 +197,26 @@ def _pairs(group: Iterable[_Mention]) -> set[Claim]:
 
 
 def _mentions(clause: str) -> list[_Mention]:
-    """Regions, artifacts and unnamed anomalies in order; of two that overlap, the longer."""
-    hits = [
-        _Mention(match.start(), match.end(), word)
-        for word, pattern in _vocabulary()
+    """Regions, artifacts and unnamed anomalies in order; the longer of two terms at a place."""
+    pattern, words = _vocabulary()
+    return [
+        _Mention(match.start(), match.end(), words[match.lastindex - 1])
         for match in pattern.finditer(clause)
+        if match.lastindex
     ]
-    kept: list[_Mention] = []
-    for hit in sorted(hits, key=lambda hit: (hit.start - hit.end, hit.word is None, hit.start)):
-        if all(hit.end <= other.start or hit.start >= other.end for other in kept):
-            kept.append(hit)
-    return sorted(kept)
 
 
 @cache
-def _vocabulary() -> tuple[tuple[Region | Artifact | None, re.Pattern[str]], ...]:
+def _vocabulary() -> tuple[re.Pattern[str], list[Region | Artifact | None]]:
+    """One pattern with a group per term, longest first, and what each term stands for."""
     lexicon = _lexicon()
-    words = [(Region(name), terms) for name, terms in lexicon["regions"].items()]
-    words += [(Artifact(name), terms) for name, terms in lexicon["artifacts"].items()]
-    words.append((None, lexicon["anomalies"]))
-    return tuple((word, _compile(terms)) for word, terms in words)
+    terms: list[tuple[str, Region | Artifact | None]] = []
+    terms += [(term, None) for term in lexicon["anomalies"]]
+    for kind, group in ((Region, lexicon["regions"]), (Artifact, lexicon["artifacts"])):
+        terms += [(term, kind(name)) for name, listed in group.items() for term in listed]
+    terms.sort(key=lambda pair: -len(pair[0]))
+    groups = "|".join(f"({_term(term)})" for term, _ in terms)
+    return re.compile(rf"(?<!\w)(?:{groups})(?!\w)", re.I), [word for _, word in terms]
 
 
 @cache
@@ -237,10 +238,14 @@ def _category_pattern(label: str) -> re.Pattern[str]:
 
 
 def _compile(terms: Iterable[str]) -> re.Pattern[str]:
-    """One pattern for whole terms; ``*`` stands for the rest of a word, blanks may be hyphens."""
-    ordered = sorted(terms, key=len, reverse=True)
-    parts = (re.escape(term).replace(r"\*", r"\w*").replace(r"\ ", r"[\s-]+") for term in ordered)
+    """One pattern for whole terms; "n't" is the one that is glued to a word."""
+    parts = map(_term, sorted(terms, key=len, reverse=True))
     return re.compile(rf"(?:(?<!\w)|(?=n't))(?:{'|'.join(parts)})(?!\w)", re.I)
+
+
+def _term(term: str) -> str:
+    """``*`` stands for the rest of a word, and blanks may be hyphens."""
+    return re.escape(term).replace(r"\*", r"\w*").replace(r"\ ", r"[\s-]+")
 
 
 @cache

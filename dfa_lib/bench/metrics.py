@@ -53,7 +53,8 @@ def equal_error_rate(forged: Array, score: Array, weights: Array) -> Array:
     high, low = (np.take_along_axis(gap, at, axis=1) for at in (after, before))
     step = np.nan_to_num(ratio(-low, high - low))
     first, second = (np.take_along_axis(alarm, at, axis=1) for at in (before, after))
-    return (first + step * (second - first))[:, 0]
+    rate = (first + step * (second - first))[:, 0]
+    return np.where(np.isnan(gap[:, -1]), np.nan, rate)
 
 
 def hit_rate_at(limit: float, forged: Array, score: Array, weights: Array) -> Array:

@@ -79,7 +79,8 @@ def render(report: Report) -> str:
     place = files("dfa_lib.bench")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)
-    environment.filters |= {"number": _number, "percent": _percent, "across": _across}
+    environment.filters |= {"number": _number, "percent": _percent, "across": _across,
+                            "signed": _signed}
     template = environment.from_string((place / "report.html").read_text("utf-8"))
     style = (place / "report.css").read_text("utf-8")
     picture = cache(lambda image: _picture(inside(report.faces.root, image)))
@@ -110,6 +111,11 @@ def _cell(score: Sequence[float | None] | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _signed(score: Sequence[float]) -> str:
+    value, low, high = score
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _percent(value: float | None) -> str:

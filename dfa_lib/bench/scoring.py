@@ -4,12 +4,13 @@ Everything is computed from the predictions files and the faces, so a report can
 anew without asking anybody.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from sklearn.metrics import roc_curve
+from tqdm.auto import tqdm
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.describing import Descriptions, best_constant
@@ -51,7 +52,7 @@ def score_all(
     constant = best_constant(exam.train)
     described = Descriptions.of(sheet, records, constant)
     analysts, details, papers = {}, {}, {}
-    for name, given in predictions.items():
+    for name, given in tqdm(predictions.items(), "scores", unit="analyst"):
         papers[name] = _papers(name, given, exam)
         temperature = _temperature(given, exam)
         analysts[name], details[name] = _score_one(papers[name], sheet, described, temperature)
@@ -155,9 +156,8 @@ def _detection_details(paper: Paper, sheet: Sheet, temperature: float) -> dict:
     fitted = metrics.probability(paper.scores, temperature)
     return {
         "temperature": temperature,
-        "per_category": _auc_by(paper, sheet, lambda face: face.category.value),
-        "per_method": _auc_by(paper, sheet, lambda face: face.method and
-                              f"{face.category.value} {face.method}"),
+        "per_category": _auc_by(paper, sheet, [face.category.value for face in sheet.faces]),
+        "per_method": _auc_by(paper, sheet, [_method(face) for face in sheet.faces]),
         "roc": _roc(paper, sheet),
         "reliability": metrics.reliability(sheet.forged, fitted),
         "worst": _worst(fitted, sheet),
@@ -172,11 +172,17 @@ def _roc(paper: Paper, sheet: Sheet) -> list[list[float]]:
     return np.stack([alarm, hit], axis=1).tolist()
 
 
-def _auc_by(paper: Paper, sheet: Sheet, group: Callable[[Face], str | None]) -> Triples:
-    """AUC of each group of forgeries against all bona fide faces."""
-    groups = [group(face) if face.category.forged else None for face in sheet.faces]
+def _method(face: Face) -> str | None:
+    return face.method and f"{face.category.value} {face.method.replace('_', ' ')}"
+
+
+def _auc_by(paper: Paper, sheet: Sheet, groups: Sequence[str | None]) -> Triples:
+    """AUC of each group of forgeries against all bona fide faces, groups by category."""
+    order = {category.value: at for at, category in enumerate(Category)}
+    of = {name: order[face.category] for name, face in zip(groups, sheet.faces, strict=True)
+          if name and face.category.forged}
     triples = {}
-    for name in sorted({name for name in groups if name}):
+    for name in sorted(of, key=lambda name: (of[name], name)):
         member = ~sheet.forged | np.array([one == name for one in groups])
         part = sheet.part(member)
         triples[name] = part.estimate(partial(metrics.auc, part.forged, paper.scores[member]))

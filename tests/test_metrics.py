@@ -1,0 +1,186 @@
+"""Scores and intervals: hand-computed cases, scikit-learn as second opinion, coverage."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from dfa_lib.bench import intervals, metrics
+from dfa_lib.records import Face
+from dfa_lib.taxonomy import Category
+
+RNG = np.random.default_rng(0)
+
+
+def plain(metric, *arrays: np.ndarray) -> float:
+    """The metric of an unweighted test set."""
+    return float(metric(*arrays, np.ones((1, len(arrays[-1]))))[0])
+
+
+# Scores from high to low: forged, bona fide, forged, bona fide.
+FORGED = np.array([True, False, True, False])
+SCORE = np.array([0.9, 0.8, 0.4, 0.1])
+
+
+def test_hand_computed_ranking() -> None:
+    assert plain(metrics.auc, FORGED, SCORE) == 0.75  # 3 of 4 pairs in order
+    assert plain(metrics.average_precision, FORGED, SCORE) == pytest.approx((1 + 2 / 3) / 2)
+    assert plain(metrics.equal_error_rate, FORGED, SCORE) == 0.5
+    assert plain(partial(metrics.hit_rate_at, 0.01), FORGED, SCORE) == 0.5
+    assert plain(partial(metrics.hit_rate_at, 0.5), FORGED, SCORE) == 1
+
+
+def test_hand_computed_calibration() -> None:
+    probability = np.array([0.95, 0.75, 0.45, 0.05])
+    gaps = (abs(1 - 0.95) + abs(0 - 0.75) + abs(1 - 0.45) + abs(0 - 0.05)) / 4
+    assert plain(metrics.calibration_error, FORGED, probability) == pytest.approx(gaps)
+    assert metrics.reliability(FORGED, np.array([1, 0.9, 0.1, 0.1])) == [
+        (0.1, 0.5, 2), (0.95, 0.5, 2)
+    ]
+
+
+def test_hand_computed_sets() -> None:
+    said = np.array([[1, 1, 0], [0, 0, 1]], bool)
+    true = np.array([[1, 0, 0], [0, 0, 0]], bool)  # the second face is bona fide
+    one = np.ones((1, 2))
+    assert [float(part[0]) for part in metrics.set_scores(said, true, one)] == [1 / 3, 1, 0.5]
+
+
+def test_hand_computed_rouge() -> None:
+    assert metrics.rouge_l("the nose shows blur", "The nose and eyes show blur.") == 2 * 3 / 10
+    assert metrics.rouge_l("", "blur") == metrics.rouge_l("blur", "grid") == 0
+    assert metrics.rouge_l("a b " * 5000, "b a " * 5000) > 0.99
+
+
+def test_rouge_equals_the_textbook_recurrence() -> None:
+    for _ in range(20):
+        first, second = (list(RNG.choice(list("abcde"), RNG.integers(1, 30))) for _ in range(2))
+        table = np.zeros((len(first) + 1, len(second) + 1), int)
+        for i, a in enumerate(first):
+            for j, b in enumerate(second):
+                table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1],
+                                                                         table[i + 1, j])
+        wanted = 2 * table[-1, -1] / (len(first) + len(second))
+        assert metrics.rouge_l(" ".join(first), " ".join(second)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranking_equals_scikit_learn(ties: bool) -> None:
+    for _ in range(12):
+        size = RNG.integers(5, 80)
+        forged = np.append(RNG.random(size) < 0.6, [True, False])
+        score = RNG.normal(size=size + 2) + forged
+        score = score.round(0) if ties else score
+        weights = RNG.integers(0, 4, (3, size + 2)) + np.eye(3, size + 2, dtype=int)
+        weights[:, -2:] += 1
+        for metric, theirs in ((metrics.auc, sk.roc_auc_score),
+                               (metrics.average_precision, sk.average_precision_score)):
+            wanted = [theirs(forged, score, sample_weight=row) for row in weights]
+            assert np.allclose(metric(forged, score, weights), wanted)
+
+
+def test_shares_equal_scikit_learn() -> None:
+    for _ in range(8):
+        truth, answer = RNG.integers(0, 5, (2, 60))
+        weights = RNG.integers(0, 3, (2, 60))
+        right = (truth == answer).astype(float)
+        every = np.arange(5)
+        for row, f1, balanced, accuracy in zip(
+            weights, metrics.macro_f1(truth, answer, 5, weights),
+            metrics.balanced_accuracy(truth, right, weights), metrics.mean(right, weights),
+            strict=True,
+        ):
+            weigh = {"sample_weight": row}
+            theirs = sk.f1_score(truth, answer, labels=every, average="macro", **weigh)
+            assert f1 == pytest.approx(theirs)
+            assert accuracy == pytest.approx(sk.accuracy_score(truth, answer, **weigh))
+            assert balanced == pytest.approx(sk.balanced_accuracy_score(truth, answer, **weigh))
+
+
+def test_equal_error_and_hit_rate_agree_with_the_roc_curve() -> None:
+    for _ in range(10):
+        forged = np.append(RNG.random(60) < 0.5, [True, False])
+        score = (RNG.normal(size=62) + forged).round(1)
+        alarm, hit, _ = sk.roc_curve(forged, score, drop_intermediate=False)
+        fine = np.linspace(0, 1, 20_001)
+        gap = np.abs(np.interp(fine, alarm, hit) - (1 - fine))
+        assert plain(metrics.equal_error_rate, forged, score) == pytest.approx(
+            fine[gap.argmin()], abs=0.02)
+        for limit in (0.01, 0.05, 0.3):
+            found = plain(partial(metrics.hit_rate_at, limit), forged, score)
+            assert found == hit[alarm <= limit].max()
+
+
+def test_an_unparsable_class_answer_is_wrong_in_macro_f1() -> None:
+    truth = np.array([0, 0, 1, 1])
+    answer = np.array([0, -1, 1, -1])
+    assert metrics.macro_f1(truth, answer, 2, np.ones((1, 4)))[0] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_a_single_class_gives_nan_and_no_crash(kind: bool) -> None:
+    forged = np.full(5, kind)
+    for metric in (metrics.auc, metrics.average_precision, metrics.equal_error_rate,
+                   partial(metrics.hit_rate_at, 0.05)):
+        assert np.isnan(plain(metric, forged, np.arange(5.0)))
+    assert metrics.fit_temperature(forged, np.arange(5.0)) == 1
+    assert np.isnan(plain(metrics.mean, np.full(3, np.nan)))
+
+
+def test_temperature_is_found_again() -> None:
+    score = RNG.normal(size=20_000) * 2
+    forged = RNG.random(20_000) < metrics.probability(score)
+    assert metrics.fit_temperature(forged, score * 3) == pytest.approx(3, rel=0.05)
+    assert metrics.fit_temperature(forged, -score) > 10  # never negative: it turns no answer round
+
+
+def _faces(identities: list[tuple[str, ...]]) -> list[Face]:
+    same = {"image": "x.png", "sha256": "", "category": Category.FS, "dataset": "toy",
+            "split": "test", "licence": "-"}
+    return [Face(id=str(at), identities=names, **same) for at, names in enumerate(identities)]
+
+
+def test_faces_of_one_identity_are_drawn_together() -> None:
+    faces = _faces([("a",), ("b",), ("a", "b"), ("b", "a"), ("c",)])
+    cluster = intervals.clusters(faces)
+    assert list(cluster) == [0, 1, 0, 1, 2]
+    weights = intervals.draw(cluster, 200, seed=1)
+    assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 1] == weights[:, 3]).all()
+    assert (weights[:, [0, 1, 4]].sum(axis=1) == 3).all()
+    assert (weights == intervals.draw(cluster, 200, seed=1)).all()
+    assert (weights != intervals.draw(cluster, 200, seed=2)).any()
+
+
+def test_an_interval_needs_two_identities_and_spans_the_value() -> None:
+    weights = intervals.draw(np.zeros(4, int), 50)
+    value, low, high = intervals.estimate(partial(metrics.mean, np.arange(4.0)), weights, 1)
+    assert value == 1.5 and np.isnan([low, high]).all()
+    part = intervals.Sheet.of(_faces([("a",), ("b",), ("c",)]), 100)
+    value, low, high = part.estimate(partial(metrics.mean, np.array([0.0, 0.5, 1.0])))
+    assert low < value < high
+    assert part.part(np.array([True, False, False])).identities == 1
+
+
+def test_intervals_cover_the_truth() -> None:
+    """300 simulated test sets of 40 identities with 6 alike faces each (benchmarks do more)."""
+    rng = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(40), 6)
+    covered = 0
+    for number in range(300):
+        right = rng.normal(size=40)[cluster] + rng.normal(size=240) > 0
+        weights = intervals.draw(cluster, 200, seed=number)
+        _, low, high = intervals.estimate(partial(metrics.mean, right.astype(float)), weights, 40)
+        covered += low <= 0.5 <= high
+    assert 0.92 <= covered / 300 <= 0.98
+
+
+def test_a_thousand_draws_of_a_large_test_set_are_quick() -> None:
+    import time
+
+    cluster = RNG.permutation(np.arange(1200) % 120)
+    forged, score = RNG.random(1200) < 0.7, RNG.normal(size=1200)
+    weights = intervals.draw(cluster, 1000)
+    begin = time.process_time()
+    intervals.estimate(partial(metrics.auc, forged, score), weights, 120)
+    assert time.process_time() - begin < 2
