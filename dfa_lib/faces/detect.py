@@ -20,7 +20,7 @@ from dfa_lib.records import DataError
 _SIDE = 1.63
 _DOWN = -0.04
 _WORKING_SIDES = (400, 1000)  # pixels; the second look is for small faces in large pictures
-_SMALLEST = 0.12  # of the longest side
+_SMALLEST = 40  # pixels of the working picture: 4 % of a large photograph
 _VOTES = 8  # windows that must agree on a face
 _SHARE = 0.2  # of the votes of the clearest face that a second one needs
 
@@ -91,9 +91,8 @@ def _windows(image: Image, scale: float) -> np.ndarray:
 
 def _hits(picture: Image) -> np.ndarray:
     longest = max(picture.shape[:2])
-    smallest = max(24, int(_SMALLEST * longest))
     found = _cascade().detect_multi_scale(
-        img=picture, scale_factor=1.05, step_ratio=1, min_size=(smallest, smallest),
+        img=picture, scale_factor=1.05, step_ratio=1, min_size=(_SMALLEST, _SMALLEST),
         max_size=(longest, longest), min_neighbor_number=1, intersection_score_threshold=1.0,
     )  # fmt: skip
     boxes = [(f["c"] + f["width"] / 2, f["r"] + f["height"] / 2, f["width"]) for f in found]

@@ -1,0 +1,81 @@
+"""Faces are found without landmarks and framed as aligned training pictures are."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dfa_lib.faces.detect import FaceCrop, NoFace, find_face
+from dfa_lib.faces.geometry import Portrait, align, frame, from_frl189
+from dfa_lib.faces.render import render, sample_identity, sample_pose
+
+LONDON = Path(__file__).parents[2] / "shared" / "data" / "london" / "neutral_front"
+
+
+def generated(seed: int) -> Portrait:
+    rng = np.random.default_rng(seed)
+    return render(sample_identity(rng), sample_pose(rng), size=160)
+
+
+def photographs() -> list[Portrait]:
+    found = []
+    for template in sorted(LONDON.glob("*.tem"))[::12]:
+        lines = template.read_text().split("\n")[1:190]
+        points = np.array([line.split() for line in lines], np.float32)
+        picture = cv2.imread(str(template.with_suffix(".jpg")))[..., ::-1]
+        found.append(Portrait(np.ascontiguousarray(picture), from_frl189(points)))
+    return found
+
+
+def misfit(crop: FaceCrop, portrait: Portrait) -> tuple[float, float]:
+    """Return how far the crop is off the landmark frame: centre and side, in sides."""
+    matrix = frame(portrait.landmarks, 128)
+    side = 128 / np.hypot(matrix[0, 0], matrix[1, 0])
+    centre = cv2.invertAffineTransform(matrix) @ [64, 64, 1]
+    x0, y0, x1, y1 = crop.box
+    off = np.hypot((x0 + x1) / 2 - centre[0], (y0 + y1) / 2 - centre[1])
+    return off / side, abs((x1 - x0) / side - 1)
+
+
+def test_generated_faces_are_found_and_framed() -> None:
+    portraits = [generated(seed) for seed in range(5)]
+    crops = [find_face(portrait.image) for portrait in portraits]
+    off = np.array([misfit(c, p) for c, p in zip(crops, portraits, strict=True)])
+    assert all(crop.image.shape == (128, 128, 3) and crop.others == 0 for crop in crops)
+    assert off.mean(axis=0)[0] < 0.04 and off.mean(axis=0)[1] < 0.12
+
+
+@pytest.mark.skipif(not LONDON.exists(), reason="the London photographs are not on this machine")
+def test_photographs_are_framed_as_by_landmarks() -> None:
+    portraits = photographs()
+    off = np.array([misfit(find_face(p.image), p) for p in portraits]).mean(axis=0)
+    assert len(portraits) == 9 and off[0] < 0.02 and off[1] < 0.08
+
+
+def test_an_aligned_crop_is_found_again() -> None:
+    aligned = align(*vars(generated(3)).values(), size=128)
+    assert find_face(aligned.image).image.shape == (128, 128, 3)
+
+
+def test_a_small_face_in_a_large_picture() -> None:
+    sheet = np.full((1200, 1600, 3), 180, np.uint8)
+    sheet[500:660, 300:460] = generated(1).image
+    x0, _, x1, _ = find_face(sheet).box
+    assert 300 < (x0 + x1) / 2 < 460
+
+
+def test_of_several_faces_the_largest_is_taken_and_said() -> None:
+    large = cv2.resize(generated(2).image, (240, 240))
+    sheet = np.full((300, 520, 3), 180, np.uint8)
+    sheet[40:200, 20:180] = generated(1).image
+    sheet[30:270, 230:470] = large
+    crop = find_face(sheet)
+    assert (crop.box[0] + crop.box[2]) / 2 > 230
+    assert crop.note == "2 faces were found; this is about the largest one."
+
+
+def test_without_a_face_it_says_what_would_help() -> None:
+    plain = np.full((200, 200, 3), 150, np.uint8)
+    with pytest.raises(NoFace, match=r"^wall\.png: no face was found; use an upright, frontal"):
+        find_face(plain, "wall.png")
