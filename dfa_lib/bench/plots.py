@@ -1,0 +1,144 @@
+"""Figures of lesson 03: scores with their intervals, and where they come from."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dfa_lib.gpt.plots import BLUE, BRANCHES, INK, ORANGE, PALE, SOFT, TEAL, canvas
+from dfa_lib.taxonomy import Category
+
+LEAD_FIRST = (TEAL, *BRANCHES)
+CATEGORY = dict(zip((c.value for c in Category), (SOFT, *BRANCHES), strict=False))
+
+
+def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
+    """Probability of each option, one dot per wording and a bar for their mean.
+
+    ``logprobs``: (wordings, options).
+    """
+    share = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    figure, (ax,) = canvas(
+        "One face, one question, several wordings", size=(8, 0.6 * len(labels) + 1.6)
+    )
+    ax.barh(labels, share.mean(axis=0), color=TEAL, height=0.55)
+    for row in share:
+        ax.plot(row, labels, "o", color=ORANGE, markersize=6, alpha=0.8)
+    ax.invert_yaxis()
+    ax.set(xlim=(-0.02, 1.02), xlabel="probability among the allowed answers")
+    return figure
+
+
+def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -> Figure:
+    """One score of every analyst with its 95 % interval; ``data`` is report.json."""
+    rows = {name: scores[task][metric] for name, scores in data["analysts"].items()
+            if metric in scores[task]}  # fmt: skip
+    figure, (ax,) = canvas(f"{task} {metric}, 95 % intervals over identities",
+                           size=(9, 0.45 * len(rows) + 1.5))  # fmt: skip
+    for place, (value, low, high) in enumerate(rows.values()):
+        colour = INK if place else TEAL
+        ax.plot(
+            [low or value, high or value], [place, place], color=colour, linewidth=3, alpha=0.45
+        )
+        ax.plot(value, place, "o", color=colour, markersize=9)
+        ax.annotate(f"{value:.2f}", (value, place), (0, 8), textcoords="offset points",
+                    ha="center", fontsize=10, color=colour)  # fmt: skip
+    if chance is not None:
+        ax.axvline(chance, color=ORANGE, linestyle="--", linewidth=1.5)
+        ax.text(chance, len(rows) - 0.4, " chance", color=ORANGE, fontsize=10, va="center")
+    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
+    return figure
+
+
+def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Figure:
+    """A score on many resampled test sets, by what was drawn: its spread and 95 % of it."""
+    figure, (ax,) = canvas(f"{metric} on a thousand resampled test sets", size=(9, 3.8))
+    colours = (TEAL, ORANGE)
+    every = np.concatenate(list(draws.values()))
+    bins = np.linspace(np.nanmin(every), np.nanmax(every) + 1e-9, 40)
+    for depth, (colour, (name, values)) in enumerate(zip(colours, draws.items(), strict=True), 1):
+        low, high = np.nanquantile(values, [0.025, 0.975])
+        label = f"{name}: {low:.3f} to {high:.3f}"
+        ax.hist(values, bins, color=colour, alpha=0.5, label=label)
+        ax.plot([low, high], [-12 * depth] * 2, color=colour, linewidth=5, solid_capstyle="butt")
+    ax.axvline(value, color=INK, linewidth=1.5)
+    ax.set(xlabel=metric, ylabel="resamples")
+    ax.legend(frameon=False, fontsize=11)
+    return figure
+
+
+def roc_curves(data: Mapping, names: Sequence[str]) -> Figure:
+    """ROC curves of DF-D; ``data`` is report.json."""
+    figure, (ax,) = canvas("ROC: hits against false alarms", size=(6.2, 5.4))
+    ax.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2)
+    for colour, name in zip(LEAD_FIRST, names, strict=False):
+        points = np.array(data["details"][name]["DF-D"]["roc"])
+        area = data["analysts"][name]["DF-D"]["AUC"][0]
+        width = 3 if colour == TEAL else 1.8
+        ax.plot(*points.T, color=colour, linewidth=width, label=f"{name}  {area:.2f}")
+    ax.set(xlabel="bona fide faces called forged", ylabel="forged faces found", aspect="equal")
+    ax.legend(frameon=False, fontsize=11, loc="lower right", title="area under the curve")
+    return figure
+
+
+def confusion(data: Mapping, name: str) -> Figure:
+    """DF-C: what was (rows) against what was said (columns), shares of each row."""
+    detail = data["details"][name]["DF-C"]
+    counts, labels = np.array(detail["confusion"]), [*detail["labels"], "unread"]
+    if not counts[:, -1].any():
+        counts, labels = counts[:, :-1], labels[:-1]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, (ax,) = canvas(f"DF-C: what {name} takes for what", size=(6.6, 4.9))
+    ax.imshow(share, cmap="GnBu", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        ink = "white" if share[row, column] > 0.6 else INK
+        ax.text(column, row, count or "·", ha="center", va="center", color=ink, fontsize=12)
+    ax.set(xticks=range(len(labels)), xticklabels=labels, xlabel="said", ylabel="true")
+    ax.set(yticks=range(len(counts)), yticklabels=detail["labels"])
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def method_scores(data: Mapping, name: str) -> Figure:
+    """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
+    rows = data["details"][name]["DF-D"]["per_method"]
+    figure, (ax,) = canvas(f"DF-D AUC of {name}, method by method",
+                           size=(9, 0.36 * len(rows) + 1.3))  # fmt: skip
+    for place, (method, (value, low, high)) in enumerate(rows.items()):
+        colour = CATEGORY[method.split()[0]]
+        ax.plot([low or value, high or value], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+        ax.plot(value, place, "o", color=colour, markersize=8)
+    ax.axvline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(None, 1.01))
+    ax.invert_yaxis()
+    return figure
+
+
+def described_regions(data: Mapping, name: str) -> Figure:
+    """AD region F1 by category, beside the best answer that does not look."""
+    mine = data["details"][name]["AD"]["per_category"]
+    constant = data["constant"]["per_category"]
+    place = np.arange(len(mine))
+    figure, (ax,) = canvas("Naming what was altered", size=(8, 3.8))
+    for shift, rows, colour, label in ((-0.2, mine, TEAL, name),
+                                       (0.2, constant, PALE, "best constant answer")):  # fmt: skip
+        value, low, high = np.array([rows[key] for key in mine], float).T
+        error = np.nan_to_num(np.abs([value - low, high - value]))
+        ax.bar(place + shift, value, 0.38, color=colour, label=label, yerr=error, ecolor=INK,
+               capsize=3)  # fmt: skip
+    ax.set(xticks=place, xticklabels=mine, ylim=(0, 1.05), ylabel="region F1")
+    ax.legend(frameon=False, fontsize=11)
+    return figure
+
+
+def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
+    """Milliseconds to the first token of an answer: first question and later ones."""
+    figure, (ax,) = canvas("Waiting for the first token", size=(8, 2.6))
+    for place, (values, colour) in enumerate(((first, SOFT), (later, TEAL))):
+        ax.barh(place, np.median(values), color=colour, height=0.55)
+        ax.plot(values, [place] * len(values), "o", color=BLUE, markersize=5, alpha=0.7)
+    ax.set(yticks=[0, 1], yticklabels=["first question", "second question"], xlabel="milliseconds")
+    ax.set_xlim(0, None)
+    ax.invert_yaxis()
+    return figure

@@ -1,0 +1,218 @@
+"""Figures of lesson 02: what a LLaVA is made of, what LoRA adds to it, what tuning did."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from sklearn.metrics import roc_auc_score
+
+from dfa_lib.gpt.train import Step
+
+INK, SOFT, PALE = "#1d2330", "#667085", "#e6e9ee"
+TEAL, ORANGE, BLUE, RED = "#0b6e69", "#d55e00", "#0072b2", "#b4472f"
+BRANCHES = ("#d55e00", "#0072b2", "#cc79a7", "#e0a800", "#7b5ea7", "#56b4e9", "#8a8f98")
+LINE = 104  # characters in a line of tokens
+
+
+def canvas(
+    title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 4), **grid: object
+) -> tuple[Figure, list[Axes]]:
+    """A titled figure and its axes, row by row; closed, so that a notebook shows it once."""
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, **grid
+    )
+    plt.close(figure)
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(colors=INK, labelsize=10)
+    return figure, list(axes.flat)
+
+
+def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> Figure:
+    """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure, axes = canvas(title, rows, columns, (max(2.4 * columns, 4), 2.75 * rows + 0.4))
+    for ax in axes:
+        ax.axis("off")
+    for ax, (name, picture) in zip(axes, pictures.items(), strict=False):
+        ax.imshow(picture, cmap="gray", interpolation="nearest" if picture.ndim == 2 else None)
+        ax.set_title(name, fontsize=10, color=INK)
+    return figure
+
+
+def anatomy(parts: Mapping[str, int], side: int, patches: int, words: int) -> Figure:
+    """A LLaVA as boxes; ``parts`` are parameters by name, the rest sizes of one prompt."""
+    figure, (ax,) = canvas("A LLaVA, from picture to answer", size=(11, 3.9))
+    ax.set(xlim=(0, 112), ylim=(0, 38))
+    ax.axis("off")
+    vision, projector, language = (
+        f"{parts[name] / 1e6:,.2f} M"
+        for name in ("vision_tower", "multi_modal_projector", "language_model")
+    )
+    _box(ax, (1, 22, 13, 12), f"picture\n{side} x {side}", PALE)
+    _box(ax, (24, 22, 18, 12), f"vision encoder\n{vision}\nfrozen", BLUE)
+    _box(ax, (54, 22, 14, 12), f"projector\n{projector}\ntrained", ORANGE)
+    _box(ax, (1, 4, 13, 12), "question", PALE)
+    _box(ax, (24, 4, 18, 12), "word\nembeddings\nfrozen", BLUE)
+    _box(ax, (77, 4, 18, 30), f"language model\n{language}\nfrozen", BLUE)
+    _box(ax, (77.8, 5, 16.4, 7), "+ LoRA, trained", ORANGE)
+    _box(ax, (102, 13, 9, 12), "answer", PALE)
+    for x, y, end, label in (
+        (14.5, 28, 23.5, "pixels"), (42.5, 28, 53.5, f"{patches} patches"),
+        (68.5, 28, 76.5, f"{patches}\n“words”"), (14.5, 10, 23.5, "text"),
+        (42.5, 10, 76.5, f"{words} words"), (95.5, 19, 101.5, ""),
+    ):  # fmt: skip
+        _arrow(ax, x, y, end, label)
+    return figure
+
+
+def label_mask(branches: Sequence[tuple[Sequence[str], int]], image: int) -> Figure:
+    """The tokens of some QA, supervised ones in colour.
+
+    A branch is its tokens and the index at which the answer begins; ``image`` tokens
+    stand before each.
+    """
+    rows = [_flow([f"[image x {image}]", *tokens]) for tokens, _ in branches]
+    height = sum(row[-1][1] + 1.4 for row in rows)
+    figure, (ax,) = canvas("Where the loss looks: answers only", size=(11, 0.42 * height + 0.7))
+    ax.set(xlim=(0, LINE), ylim=(height, -0.6))
+    ax.axis("off")
+    top = 0.0
+    for row, (_, answer) in zip(rows, branches, strict=True):
+        for index, (x, line, text) in enumerate(row):
+            colour = TEAL if index == 0 else ORANGE if index > answer else PALE
+            _token(ax, x, top + line, text, colour)
+        top += row[-1][1] + 1.4
+    return figure
+
+
+def block_mask(seen: np.ndarray, positions: np.ndarray) -> Figure:
+    """Who sees whom in a shared row: ``seen`` (L, L) bool by query and key, positions (L,)."""
+    part = np.cumsum(np.diff(positions, prepend=positions[0] - 1) != 1)
+    colours = np.array([to_rgb(_part_colour(number)) for number in part])
+    grid = np.where(seen[..., None], colours[None], 1.0)
+    figure, (mask, place) = canvas(
+        "One row: the image once, every question a branch", 1, 2, (11, 5.2), width_ratios=(5, 4)
+    )
+    mask.imshow(grid, interpolation="nearest")
+    mask.set(xlabel="token that is looked at", ylabel="token that looks")
+    mask.set_title("Who sees whom", fontsize=11)
+    for number in range(part[-1] + 1):
+        own = np.flatnonzero(part == number)
+        name = "image" if number == 0 else f"QA {number}"
+        place.plot(own, positions[own], color=_part_colour(number), linewidth=4)
+        place.text(own.mean(), positions[own].max() + 3, name, ha="center", fontsize=10)
+    place.set(xlabel="place in the row", ylabel="position the model is told")
+    place.set_title("Positions begin again after the image", fontsize=11)
+    return figure
+
+
+def lora_matrices(weight: np.ndarray, up: np.ndarray, down: np.ndarray, scale: float) -> Figure:
+    """A frozen matrix W (n, m) beside what LoRA adds, scale · B (n, r) @ A (r, m)."""
+    shown = {
+        f"W, frozen\n{weight.shape[0]} x {weight.shape[1]}": weight,
+        f"B\n{up.shape[0]} x {up.shape[1]}": up,
+        f"A\n{down.shape[0]} x {down.shape[1]}": down,
+        f"{scale:g} · BA, learnt\n{weight.shape[0]} x {weight.shape[1]}": scale * up @ down,
+    }
+    figure, axes = canvas("LoRA: two thin matrices beside a frozen one", 1, 4, (11, 3.9))
+    for ax, (name, matrix) in zip(axes, shown.items(), strict=True):
+        limit = 3 * matrix.std() + 1e-9
+        ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.set_title(name, fontsize=11)
+        ax.set(xticks=[], yticks=[])
+    return figure
+
+
+def learning_curve(log: Sequence[Step]) -> Figure:
+    """Loss of each step with its running mean, and the learning rate below."""
+    step, loss = [one.step for one in log], np.array([one.loss for one in log])
+    width = max(1, len(log) // 20)
+    mean = np.convolve(np.pad(loss, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
+    figure, (top, low) = canvas("Learning curve", 2, 1, (9, 4.6), height_ratios=(4, 1), sharex=True)
+    top.plot(step, loss, color=PALE, linewidth=1.5)
+    top.plot(step, mean, color=TEAL, linewidth=2.5)
+    top.annotate(f"{mean[-1]:.2f}", (step[-1], mean[-1]), (4, 6), textcoords="offset points",
+                 color=TEAL, fontsize=12, ha="right")  # fmt: skip
+    top.set(ylabel="loss", ylim=(0, None))
+    low.plot(step, [one.lr_lora for one in log], color=ORANGE, label="LoRA")
+    low.plot(step, [one.lr_projector for one in log], color=BLUE, label="projector")
+    low.set(xlabel="step", ylabel="rate")
+    low.legend(fontsize=9, ncols=2, frameon=False)
+    return figure
+
+
+def before_after(scores: Mapping[str, np.ndarray], forged: np.ndarray) -> Figure:
+    """How far each face leans to "forged" (log odds, (N,)), for each state of the model."""
+    figure, axes = canvas(
+        "The same held-out faces, before and after tuning", 1, len(scores), (11, 3.6), sharey=True
+    )
+    for ax, (name, score) in zip(axes, scores.items(), strict=True):
+        bins = np.linspace(score.min() - 1e-3, score.max() + 1e-3, 25)
+        ax.hist(score[~forged], bins, color=TEAL, alpha=0.75, label="bona fide")
+        ax.hist(score[forged], bins, color=ORANGE, alpha=0.6, label="forged")
+        ax.axvline(0, color=SOFT, linewidth=1, linestyle=":")
+        ax.set_title(f"{name}: AUC {roc_auc_score(forged, score):.2f}", fontsize=12)
+        ax.set_xlabel("log odds of “forged”")
+    axes[0].set_ylabel("faces")
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def sharing_cost(tokens: Mapping[str, tuple[int, int]]) -> Figure:
+    """Tokens of one face with all its QA, apart and on a shared prefix, by model."""
+    figure, axes = canvas(
+        "What one face with seven questions costs", 1, len(tokens), (10, 2.7), sharey=True
+    )
+    for ax, (name, (apart, shared)) in zip(axes, tokens.items(), strict=True):
+        bars = ax.barh(["shared", "apart"], [shared, apart], color=[ORANGE, SOFT], height=0.6)
+        ax.bar_label(bars, fmt=" {:,.0f} tokens", fontsize=11)
+        ax.set_xlim(0, apart * 1.45)
+        ax.set_title(f"{name}: {apart / shared:.1f} times fewer", fontsize=12)
+        ax.set_xticks([])
+        ax.spines[["bottom"]].set_visible(False)
+    return figure
+
+
+def _box(ax: Axes, place: tuple[float, float, float, float], text: str, colour: str) -> None:
+    x, y, width, height = place
+    ax.add_patch(FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0,rounding_size=1.2", facecolor=colour,
+        edgecolor="white", linewidth=1.5,
+    ))  # fmt: skip
+    ink = INK if colour == PALE else "white"
+    ax.text(x + width / 2, y + height / 2, text, ha="center", va="center", color=ink, fontsize=11)
+
+
+def _arrow(ax: Axes, x: float, y: float, end: float, label: str) -> None:
+    ax.annotate("", (end, y), (x, y), arrowprops={"arrowstyle": "-|>", "color": SOFT, "lw": 1.8})
+    ax.text((x + end) / 2, y + 1.2, label, ha="center", va="bottom", fontsize=9.5, color=SOFT)
+
+
+def _flow(tokens: Sequence[str]) -> list[tuple[float, int, str]]:
+    """Where each token stands, (x, line), when they are set like words in a paragraph."""
+    placed, x, line = [], 0.0, 0
+    for text in tokens:
+        width = max(2, len(text)) + 0.9
+        if x + width > LINE:
+            x, line = 0.0, line + 1
+        placed.append((x, line, text))
+        x += width
+    return placed
+
+
+def _token(ax: Axes, x: float, line: float, text: str, colour: str) -> None:
+    width = max(2, len(text)) + 0.5
+    ax.add_patch(Rectangle((x, line - 0.4), width, 0.8, facecolor=colour, linewidth=0))
+    ax.text(x + width / 2, line, text, ha="center", va="center", family="monospace", fontsize=9.5,
+            color=INK if colour == PALE else "white")  # fmt: skip
+
+
+def _part_colour(number: int) -> str:
+    return TEAL if number == 0 else BRANCHES[(number - 1) % len(BRANCHES)]
