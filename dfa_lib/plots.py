@@ -1,0 +1,258 @@
+"""Figures of the lessons; each function returns a titled matplotlib Figure.
+
+One colour per category and one per artifact, the same in every lesson (after Okabe and
+Ito, told apart by colour-blind readers too).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfa_lib.chat.verdict import Verdict
+from dfa_lib.faces.geometry import Image, region_masks
+from dfa_lib.gpt.train import Step
+from dfa_lib.instruct.evidence import Figures, difference
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.naming import LEAST_CHANGE
+from dfa_lib.records import Annotation, Face, Finding, InstructRecord
+from dfa_lib.taxonomy import Artifact, Category, Region
+
+COLOURS: dict[Category, str] = {
+    Category.BONA_FIDE: "#009E73",
+    Category.FS: "#D55E00",
+    Category.FR: "#0072B2",
+    Category.FE: "#CC79A7",
+    Category.EFS: "#E69F00",
+}
+ARTIFACT_COLOURS: dict[Artifact, str] = {
+    Artifact.BLUR: "#56B4E9",
+    Artifact.OVER_SMOOTHING: "#0072B2",
+    Artifact.BLENDING_BOUNDARY: "#D55E00",
+    Artifact.COLOUR_MISMATCH: "#CC79A7",
+    Artifact.LIGHTING_MISMATCH: "#D4B400",
+    Artifact.TEXTURE_LOSS: "#009E73",
+    Artifact.NOISE_MISMATCH: "#777777",
+    Artifact.MISALIGNMENT: "#E69F00",
+    Artifact.ASYMMETRY: "#882255",
+    Artifact.GRID_PATTERN: "#44AA99",
+    Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
+}
+INK, PALE = "#222222", "#D9D9D9"
+_FORGED = tuple(category for category in Category if category.forged)
+_BRIGHTEST = 40.0  # grey levels of difference that are drawn brightest
+
+
+def figure(width: float, height: float, title: str) -> Figure:
+    """An empty titled figure of ``width`` x ``height`` inches, shown once as a cell's result."""
+    empty = plt.figure(figsize=(width, height), layout="constrained")
+    empty.suptitle(title, fontsize=14, color=INK)
+    plt.close(empty)  # else the notebook would show it a second time
+    return empty
+
+
+def jpeg_figures() -> None:
+    """Let a notebook keep figures as JPEG: with photographs a tenth of the size of PNG."""
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    set_matplotlib_formats("jpeg", dpi=90, pil_kwargs={"quality": 82})
+
+
+def picture_grid(
+    rows: Mapping[str, Sequence[Image | None]], title: str, columns: Sequence[str] = ()
+) -> Figure:
+    """Rows of pictures (H, W, 3), each row with its name; None leaves a place empty."""
+    wide = max(map(len, rows.values()))
+    sheet = figure(1.05 * wide + 1.2, 1.08 * len(rows) + 0.5, title)
+    axes = sheet.subplots(len(rows), wide, squeeze=False)
+    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=_named(name))
+        for place, axis in enumerate(line):
+            _show(axis, pictures[place] if place < len(pictures) else None)
+    for axis, name in zip(axes[0], columns, strict=False):
+        axis.set_title(name, fontsize=9, color=_named(name.partition("\n")[0]))
+    return sheet
+
+
+def forgeries(faces: FaceSet, shown: Sequence[Face], title: str) -> Figure:
+    """One column per forged face: its bona fide counterpart, itself, its mask, the difference."""
+    pairs = [faces[face.source] if face.source else None for face in shown]
+    before = [source and faces.image(source) for source in pairs]
+    after = [faces.image(face) for face in shown]
+    change = [
+        None if one is None else _heat(difference(one, two))
+        for one, two in zip(before, after, strict=True)
+    ]
+    masks = [faces.mask(face) for face in shown]
+    rows = {"bona fide": before, "forged": after, "mask": masks, "difference": change}
+    names = [f"{face.category}\n{face.method}".replace("_", " ") for face in shown]
+    return picture_grid(rows, title, names)
+
+
+def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
+    """A forged face beside its counterpart, the difference of the two, and the findings on it."""
+    before, after = faces.image(faces[face.source]), faces.image(face)
+    panels = {
+        "bona fide": before,
+        f"forged: {face.category}, {face.method}".replace("_", " "): after,
+        "difference": _heat(difference(before, after)),
+        "findings": painted(after, face, note.findings),
+    }
+    sheet = figure(13, 3.5, f"{face.id}: what was done, and what was found")
+    axes = sheet.subplots(1, 5, width_ratios=[1, 1, 1, 1, 0.75])
+    for axis, (name, picture) in zip(axes, panels.items(), strict=False):
+        _show(axis, picture)
+        axis.set_title(name, fontsize=11, color=INK)
+    _legend(axes[4], note.findings)
+    return sheet
+
+
+def painted(image: Image, face: Face, findings: Iterable[Finding]) -> Image:
+    """Lay the colour of its artifact over every region with a finding, (H, W, 3)."""
+    picture = image.copy()
+    masks = region_masks(np.float32(face.landmarks), len(image))
+    for finding in findings:
+        mask = masks[finding.region].astype(np.uint8)
+        colour = np.array(plt.matplotlib.colors.to_rgb(ARTIFACT_COLOURS[finding.artifact])) * 255
+        inside = mask.astype(bool)
+        picture[inside] = 0.55 * picture[inside] + 0.45 * colour
+        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outline, -1, colour.tolist(), 1)
+    return picture
+
+
+def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
+    """How far every region differs from the counterpart, and the artifact that it was called."""
+    said = {finding.region: finding.artifact for finding in note.findings}
+    order = sorted(regions, key=lambda region: regions[region]["change"])
+    change = [max(regions[region]["change"], 0) for region in order]
+    chart = figure(8, 0.34 * len(order) + 1.2, f"{note.face}: change in every region")
+    axis = chart.subplots()
+    colours = [ARTIFACT_COLOURS[said[r]] if r in said else PALE for r in order]
+    axis.barh([region.value for region in order], change, color=colours)
+    axis.axvline(LEAST_CHANGE, color=INK, linewidth=1, linestyle=":")
+    for row, (region, value) in enumerate(zip(order, change, strict=True)):
+        axis.text(value + 0.4, row, said.get(region, ""), va="center", fontsize=10, color=INK)
+    axis.set_xlim(0, max(change) * 1.3)
+    _clean(axis, "grey levels beyond what two shots of one face differ by")
+    return chart
+
+
+def composition(records: Sequence[InstructRecord]) -> Figure:
+    """What a data set holds: images by method, answers to DF-C, and length of descriptions."""
+    sheet = figure(13, 4.2, f"{len(records):,} images: how they were made, and what is said")
+    methods, words = sheet.subplots(1, 2, width_ratios=[1, 1])
+    count = Counter((record.face.category, record.face.method or "-") for record in records)
+    keys = sorted(count, key=lambda key: (list(Category).index(key[0]), key[1]), reverse=True)
+    names = [method.replace("_", " ") if method != "-" else "bona fide" for _, method in keys]
+    methods.barh(names, [count[key] for key in keys], color=[COLOURS[key[0]] for key in keys])
+    _clean(methods, "images")
+    for category in _FORGED:
+        mine = [record.annotation for record in records if record.face.category is category]
+        lengths = Counter(len(note.text.split()) // 5 * 5 for note in mine)
+        longest, images = zip(*sorted(lengths.items()), strict=True)
+        words.plot(longest, images, color=COLOURS[category], label=category, linewidth=2.5)
+    words.legend(frameon=False)
+    _clean(words, "words in the artifact description", "images")
+    return sheet
+
+
+def findings_map(records: Iterable[InstructRecord]) -> Figure:
+    """In how many of a category's faces a region, and an artifact, is named: two tables."""
+    forged = [record for record in records if record.face.category.forged]
+    sheet = figure(12, 4.6, "What the annotator names: share of the faces of each category")
+    regions, artifacts = sheet.subplots(1, 2)
+    for axis, kind, field in ((regions, Region, "region"), (artifacts, Artifact, "artifact")):
+        table = np.zeros((len(kind), len(_FORGED)))
+        for record in forged:
+            named = {getattr(finding, field) for finding in record.annotation.findings}
+            column = _FORGED.index(record.face.category)
+            table[[list(kind).index(name) for name in named], column] += 1
+        total = Counter(record.face.category for record in forged)
+        _table(axis, table / [max(total[c], 1) for c in _FORGED], [k.value for k in kind])
+    return sheet
+
+
+def loss_curve(log: Sequence[Step]) -> Figure:
+    """Loss at every step, and its running mean over an eighth of the run."""
+    chart = figure(8, 3, "Loss while tuning")
+    axis = chart.subplots()
+    loss = np.array([step.loss for step in log])
+    wide = max(len(loss) // 8, 1)
+    steps = np.arange(1, len(loss) + 1)
+    axis.plot(steps, loss, color=PALE, linewidth=1.5)
+    mean = np.convolve(loss, np.ones(wide) / wide, "valid")
+    axis.plot(steps[wide - 1 :], mean, color=COLOURS[Category.FR], linewidth=2.5)
+    axis.set_ylim(0)
+    _clean(axis, "step", "loss")
+    return chart
+
+
+def verdict_card(image: Image, verdict: Verdict) -> Figure:
+    """A face, and the analyst's own probability of each category."""
+    card = figure(8, 2.8, f"The analyst's verdict: {verdict.sentence}")
+    face, bars = card.subplots(1, 2, width_ratios=[1, 1.6])
+    _show(face, image)
+    kinds = list(verdict.categories)[::-1]
+    shares = [verdict.categories[kind] for kind in kinds]
+    bars.barh([kind.phrase for kind in kinds], shares, color=[COLOURS[kind] for kind in kinds])
+    for row, share in enumerate(shares):
+        bars.text(share + 0.02, row, f"{share:.0%}", va="center", fontsize=10, color=INK)
+    bars.set_xlim(0, 1.12)
+    _clean(bars)
+    bars.set_xticks([])
+    bars.spines["bottom"].set_visible(False)
+    return card
+
+
+def _show(axis: Axes, picture: np.ndarray | None) -> None:
+    """Draw a picture without a frame; grey if it has no colours, and nothing for None."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    if picture is not None:
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+
+
+def _heat(change: np.ndarray) -> Image:
+    """A difference in grey levels (H, W) as colours, black where there is none."""
+    return (plt.get_cmap("inferno")(change / _BRIGHTEST)[..., :3] * 255).astype(np.uint8)
+
+
+def _legend(axis: Axes, findings: Sequence[Finding]) -> None:
+    """List findings, each in the colour of its artifact."""
+    axis.set_axis_off()
+    for row, finding in enumerate(findings):
+        height, colour = 0.97 - 0.09 * row, ARTIFACT_COLOURS[finding.artifact]
+        text = f"{finding.region}: {finding.artifact}"
+        axis.text(0, height, "■", color=colour, va="top", fontsize=12)
+        axis.text(0.14, height, text, color=INK, va="top", fontsize=10)
+
+
+def _table(axis: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
+    """Shares (names, forged categories) as tinted cells with their per cent."""
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
+    axis.set_xticks(range(len(_FORGED)), _FORGED, fontsize=11)
+    axis.set_yticks(range(len(names)), names, fontsize=10)
+    axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else INK
+        text = f"{share:.0%}" if share else "·"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+
+
+def _clean(axis: Axes, x: str = "", y: str = "") -> None:
+    """Leave the two axes that carry a scale, and name them."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlabel(x, fontsize=11, color=INK)
+    axis.set_ylabel(y, fontsize=11, color=INK)
+    axis.tick_params(labelsize=10, colors=INK)
+
+
+def _named(name: str) -> str:
+    """The colour of a category given by its value; ink for any other name."""
+    return COLOURS[Category(name)] if name in set(Category) else INK
