@@ -263,6 +263,11 @@ def test_weights_of_shares_sum_to_one_over_the_batch(preset, balanced):
         torch.testing.assert_close(answers[answers > 0], torch.full((4,), 1 / 7))
 
 
+def test_an_empty_set_of_records_is_refused(preset, tmp_path):
+    with pytest.raises(DataError, match="none to train on"):
+        run(preset, tmp_path, records=[])
+
+
 def test_each_epoch_takes_each_sample_once(preset):
     order = plan(12, replace(preset, epochs=2), seed=0)
     assert sorted(order[:3].ravel()) == sorted(order[3:].ravel()) == list(range(12))

@@ -57,7 +57,12 @@ def collate(samples: Sequence[Sample], whole: Sequence[Sample], preset: Preset) 
 
 
 def plan(count: int, preset: Preset, seed: int) -> np.ndarray:
-    """Which samples each step takes: (steps, batch), epoch after epoch in a new order."""
+    """Which samples each step takes: (steps, batch), epoch after epoch in a new order.
+
+    Raises DataError if there are none.
+    """
+    if not count:
+        raise DataError("records: none to train on; pass those of the split 'train'")
     steps = max(1, round(preset.epochs * count / preset.batch))
     wanted = steps * preset.batch
     epochs = [

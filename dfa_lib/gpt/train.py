@@ -104,12 +104,12 @@ class FrozenFeatures:
             return torch.stack([self.kept[face.id] for face in faces])
         return self._look(faces)
 
-    def fill(self, faces: Sequence[Face], batch: int = 64) -> None:
+    def fill(self, faces: Sequence[Face], quiet: bool, batch: int = 64) -> None:
         """Look at all faces now if their features fit."""
         size = self._look(faces[:1]).nbytes
         if size * len(faces) > FEATURE_BYTES:
             return
-        for start in tqdm(range(0, len(faces), batch), desc="vision tower", unit="batch"):
+        for start in tqdm(range(0, len(faces), batch), desc="vision tower", disable=quiet):
             part = faces[start : start + batch]
             for face, features in zip(part, self._look(part), strict=True):
                 self.kept[face.id] = features
@@ -149,7 +149,7 @@ class Trainer:
         self.tuner.train()
         core(self.plain.model).model.vision_tower.eval()
         faces = {sample.face.id: sample.face for sample in samples}
-        self.features.fill(list(faces.values()))
+        self.features.fill(list(faces.values()), quiet=not self.main)
 
     def mine(self, batch: Sequence) -> Sequence:
         """The share of a batch that this process computes."""
@@ -225,7 +225,9 @@ def train(
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
     if begin < len(order):
         trainer.prepare([samples[i] for row in order for i in trainer.mine(row)])
-    bar = tqdm(range(begin, len(order)), "tuning", len(order), initial=begin, unit="step")
+    bar = tqdm(
+        range(begin, len(order)), "tuning", len(order), initial=begin, disable=not trainer.main
+    )
     with _journal(out / LOG, log, trainer.main) as write:
         for number in bar:
             batch = [samples[i] for i in order[number]]
