@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dfa_lib.gpt.plots import BLUE, BRANCHES, INK, ORANGE, PALE, SOFT, TEAL, canvas
-from dfa_lib.taxonomy import Category
+from dfa_lib.plots import COLOURS
 
 LEAD_FIRST = (TEAL, *BRANCHES)
-CATEGORY = dict(zip((c.value for c in Category), (SOFT, *BRANCHES), strict=False))
+CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
 
 
 def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:

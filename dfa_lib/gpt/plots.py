@@ -10,10 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from sklearn.metrics import roc_auc_score
 
-from dfa_lib.gpt.train import Step
-
 INK, SOFT, PALE = "#1d2330", "#667085", "#e6e9ee"
-TEAL, ORANGE, BLUE, RED = "#0b6e69", "#d55e00", "#0072b2", "#b4472f"
+TEAL, ORANGE, BLUE = "#0b6e69", "#d55e00", "#0072b2"
 BRANCHES = ("#d55e00", "#0072b2", "#cc79a7", "#e0a800", "#7b5ea7", "#56b4e9", "#8a8f98")
 LINE = 104  # characters in a line of tokens
 
@@ -37,12 +35,12 @@ def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> 
     """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure, axes = canvas(title, rows, columns, (max(2.4 * columns, 4), 2.75 * rows + 0.4))
+    figure, axes = canvas(title, rows, columns, (max(2.6 * columns, 4.5), 2.9 * rows + 0.5))
     for ax in axes:
         ax.axis("off")
     for ax, (name, picture) in zip(axes, pictures.items(), strict=False):
-        ax.imshow(picture, cmap="gray", interpolation="nearest" if picture.ndim == 2 else None)
-        ax.set_title(name, fontsize=10, color=INK)
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+        ax.set_title(name, fontsize=11, color=INK)
     return figure
 
 
@@ -127,24 +125,6 @@ def lora_matrices(weight: np.ndarray, up: np.ndarray, down: np.ndarray, scale: f
         ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         ax.set_title(name, fontsize=11)
         ax.set(xticks=[], yticks=[])
-    return figure
-
-
-def learning_curve(log: Sequence[Step]) -> Figure:
-    """Loss of each step with its running mean, and the learning rate below."""
-    step, loss = [one.step for one in log], np.array([one.loss for one in log])
-    width = max(1, len(log) // 20)
-    mean = np.convolve(np.pad(loss, (width - 1, 0), "edge"), np.ones(width) / width, "valid")
-    figure, (top, low) = canvas("Learning curve", 2, 1, (9, 4.6), height_ratios=(4, 1), sharex=True)
-    top.plot(step, loss, color=PALE, linewidth=1.5)
-    top.plot(step, mean, color=TEAL, linewidth=2.5)
-    top.annotate(f"{mean[-1]:.2f}", (step[-1], mean[-1]), (4, 6), textcoords="offset points",
-                 color=TEAL, fontsize=12, ha="right")  # fmt: skip
-    top.set(ylabel="loss", ylim=(0, None))
-    low.plot(step, [one.lr_lora for one in log], color=ORANGE, label="LoRA")
-    low.plot(step, [one.lr_projector for one in log], color=BLUE, label="projector")
-    low.set(xlabel="step", ylabel="rate")
-    low.legend(fontsize=9, ncols=2, frameon=False)
     return figure
 
 
