@@ -2,17 +2,30 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_llava import tiny_llava
 
-from dfa_lib.bench.baselines import Blind, Chance, Control, Majority, Probe, choose, pixel_features
+from dfa_lib.bench.baselines import (
+    Blind,
+    Chance,
+    Control,
+    Majority,
+    Probe,
+    choose,
+    controls,
+    pixel_features,
+)
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.report import Report, scoreboard
 from dfa_lib.bench.run import ask, run_bench
-from dfa_lib.gpt.analyst import Question, Reply
+from dfa_lib.bench.scoring import score_all
+from dfa_lib.gpt.analyst import LocalAnalyst, Question, Reply
+from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
@@ -23,6 +36,7 @@ from dfa_lib.records import (
     Face,
     Finding,
     InstructRecord,
+    Prediction,
     read_jsonl,
 )
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
@@ -306,6 +320,9 @@ def test_bad_names_and_missing_answers_are_refused(world: tuple, tmp_path: Path)
     exam = set_exam(world[0])
     with pytest.raises(DataError, match="name its file"):
         ask("../x", Teller(oracle), exam, tmp_path)
+    kept = ask("one", Teller(oracle), exam, tmp_path)
+    with pytest.raises(DataError, match=r"predictions of one: DF-D: .* are not answered"):
+        score_all({"one": kept[3:]}, exam, {}, 10)
 
 
 def test_the_report_is_whole_and_escaped(world: tuple, tmp_path: Path) -> None:
@@ -321,7 +338,7 @@ def test_the_report_is_whole_and_escaped(world: tuple, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http://" not in page and "https://" not in page
-    assert page.count("data:image/jpeg;base64,") == 6 + 10
+    assert page.count("data:image/jpeg;base64,") == 2 * 4 + 10
     assert len(data["details"]["dfa-gpt"]["DF-D"]["worst"]) == 10
     again = Report.read(tmp_path, world[0]).save()
     assert again.page.read_text() == page
@@ -344,8 +361,6 @@ def test_one_class_alone_gives_no_auc_and_no_crash(world: tuple, tmp_path: Path)
 
 
 def test_predictions_are_kept_as_records(world: tuple, tmp_path: Path) -> None:
-    from dfa_lib.records import Prediction
-
     faces, _ = world
     exam = set_exam(faces, limit=5, val_limit=4)
     kept = ask("one", Teller(oracle), exam, tmp_path)
@@ -353,3 +368,16 @@ def test_predictions_are_kept_as_records(world: tuple, tmp_path: Path) -> None:
     assert len(kept) == 5 * 3 + 4
     one = next(p for p in kept if p.task is Task.DF_C)
     assert list(one.options) == list(OPTIONS[Task.DF_C]) and one.prompt.count("\n") == 2
+
+
+def test_a_real_model_sits_the_exam_with_all_its_controls(world: tuple, tmp_path: Path) -> None:
+    faces, records = world
+    analyst = LocalAnalyst(tiny_llava(), replace(NANO, max_new_tokens=8))
+    analysts = {"dfa-gpt": analyst, **controls(analyst, faces, records)}
+    data = _bench(world, tmp_path, **analysts)
+    names = ["dfa-gpt", "linear_probe", "dct", "pixels16", "blind", "majority", "chance"]
+    assert list(data["analysts"]) == names
+    assert _values(data, "blind", "DF-D")["AUC"] == 0.5
+    assert 0 < _values(data, "dfa-gpt", "DF-D")["AUC"] < 1
+    assert _values(data, "pixels16", "DF-D")["AUC"] > 0.9  # the stripe again
+    assert set(data["lead"]["linear_probe"]) == {"DF-D AUC", "DF-C accuracy"}

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfa_lib.bench.describing import best_constant
-from dfa_lib.bench.exam import labels, truth
+from dfa_lib.bench.exam import labels, some, truth
 from dfa_lib.gpt.analyst import Analyst, LocalAnalyst, Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
@@ -37,7 +37,7 @@ def controls(
     """All controls for an analyst; the probes are fitted on at most ``limit`` training faces."""
     train = faces.split(Split.TRAIN)
     written = [record.annotation.text for record in records if record.face.split is Split.TRAIN]
-    part = FaceSet(train.root, train.faces[:limit])
+    part = FaceSet(train.root, some(train.faces, limit, seed))
     return {
         "linear_probe": Probe("linear_probe", analyst.features, part),
         "dct": Probe("dct", dct_features, part),

@@ -5,6 +5,7 @@ Its hash stands in every report, so that numbers of different exams are not put 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -57,7 +58,7 @@ def set_exam(
         raise DataError(f"{faces.root}: no test face; load faces of all three splits")
     _refuse_leaks(test, [*train, *val])
     return Exam(
-        faces, _some(test, limit, seed), _some(val, val_limit, seed), tuple(train),
+        faces, some(test, limit, seed), some(val, val_limit, seed), tuple(train),
         {task: _questions(task, seed, paraphrases) for task in (Task.DF_D, Task.DF_C, Task.AD)},
         seed,
     )
@@ -75,6 +76,14 @@ def labels(task: Task) -> tuple[str, ...]:
     return tuple(OPTIONS[task])
 
 
+def some(faces: Sequence[Face], limit: int | None, seed: int) -> tuple[Face, ...]:
+    """At most ``limit`` faces, drawn by id and left in their order."""
+    if limit is None or limit >= len(faces):
+        return tuple(faces)
+    drawn = set(Random(seed).sample(sorted(face.id for face in faces), limit))
+    return tuple(face for face in faces if face.id in drawn)
+
+
 def _questions(task: Task, seed: int, paraphrases: int) -> tuple[Question, ...]:
     """Wordings never trained on: several for the closed tasks, one for the description."""
     variants = wordings(task, Split.TEST)
@@ -82,14 +91,6 @@ def _questions(task: Task, seed: int, paraphrases: int) -> tuple[Question, ...]:
         return (Question(variants[seed % len(variants)], task, None),)
     chosen = Random(f"{seed}/{task}").sample(variants, min(paraphrases, len(variants)))
     return tuple(Question(text, task, tuple(OPTIONS[task].values())) for text in chosen)
-
-
-def _some(faces: tuple[Face, ...], limit: int | None, seed: int) -> tuple[Face, ...]:
-    """At most ``limit`` faces, drawn by id and left in their order."""
-    if limit is None or limit >= len(faces):
-        return tuple(faces)
-    drawn = set(Random(seed).sample(sorted(face.id for face in faces), limit))
-    return tuple(face for face in faces if face.id in drawn)
 
 
 def _refuse_leaks(test: tuple[Face, ...], others: list[Face]) -> None:

@@ -89,7 +89,7 @@ def render(report: Report) -> str:
     return template.render(
         data=data, lead=lead, scores=data["analysts"][lead], detail=data["details"][lead],
         headlines=HEADLINES, style=style, picture=picture,
-    )
+    ).lstrip()
 
 
 def _picture(path: Path, size: int = 160) -> str:
