@@ -154,15 +154,15 @@ def findings_of_single(measured: dict[Region, Figures], normal: Normal) -> list[
 def _single_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
     grid = normal.z("single", region, "grid", figures["grid"])
     flat = -normal.z("single", region, "detail", figures["detail"])
-    if grid >= max(GRID_Z, flat):
-        artifact, z, what = Artifact.GRID_PATTERN, grid, "a pattern of four pixels' period is"
-    else:
-        artifact, z, what = Artifact.OVER_SMOOTHING, flat, "fine detail lies"
-    side = "above" if artifact is Artifact.GRID_PATTERN else "below"
+    is_grid = grid >= max(GRID_Z, flat)
+    z, off = (grid, grid) if is_grid else (flat, -flat)
+    what = "a pattern of four pixels' period" if is_grid else "fine detail"
+    side = "above" if off > 0 else "below"
     return Finding(
         region=region,
-        artifact=artifact,
-        evidence=f"{region.value}: {what} {z:.1f} standard deviations {side} bona fide faces.",
+        artifact=Artifact.GRID_PATTERN if is_grid else Artifact.OVER_SMOOTHING,
+        evidence=f"{region.value}: {what} lies {abs(off):.1f} standard deviations {side} the mean"
+        " of bona fide faces.",
         figures={"z": z} | {name: round(value, 2) for name, value in figures.items()},
         supported=z >= 1,
     )
