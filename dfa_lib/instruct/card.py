@@ -39,16 +39,11 @@ def _table(rows: Iterable[Sequence[object]]) -> str:
 
 def _by_split(records: Sequence[InstructRecord]) -> list[list[object]]:
     count = Counter((record.face.split, record.face.category) for record in records)
-    people = {
-        split: {
-            who
-            for record in records
-            if record.face.split is split
-            for who in record.face.identities
-        }
-        for split in Split
-    }
-    rows: list[list[object]] = [["split", *Category, "identities"]]
+    people: dict[Split, set[str]] = {split: set() for split in Split}
+    for face in (record.face for record in records):
+        if face.category is not Category.EFS:  # a synthetic person is nobody
+            people[face.split].update(face.identities)
+    rows: list[list[object]] = [["split", *Category, "people"]]
     for split in Split:
         rows.append([split, *(count[split, category] for category in Category), len(people[split])])
     return rows
