@@ -26,7 +26,7 @@ from dfa_lib.records import DataError, Face, InstructRecord, inside, write_jsonl
 from dfa_lib.taxonomy import Split
 
 RESCUE = Path(__file__).resolve().parent.parent / "dfa_lib" / "rescue"
-SIZES = {Split.TRAIN: 44, Split.VAL: 8, Split.TEST: 40}
+SIZES = {Split.TRAIN: 36, Split.VAL: 12, Split.TEST: 36}
 
 
 def choose(faces: FaceSet, size: int) -> list[Face]:

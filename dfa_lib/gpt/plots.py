@@ -77,22 +77,25 @@ def label_mask(branches: Sequence[tuple[Sequence[str], int]], image: int) -> Fig
     stand before each.
     """
     rows = [_flow([f"[image x {image}]", *tokens]) for tokens, _ in branches]
-    height = sum(row[-1][1] + 1.4 for row in rows)
+    height = sum(row[-1][1] + 1.5 for row in rows)
     figure, (ax,) = canvas("Where the loss looks: answers only", size=(11, 0.42 * height + 0.7))
-    ax.set(xlim=(0, LINE), ylim=(height, -0.6))
+    ax.set(xlim=(0, LINE), ylim=(height - 0.8, -0.6))
     ax.axis("off")
     top = 0.0
     for row, (_, answer) in zip(rows, branches, strict=True):
         for index, (x, line, text) in enumerate(row):
             colour = TEAL if index == 0 else ORANGE if index > answer else PALE
             _token(ax, x, top + line, text, colour)
-        top += row[-1][1] + 1.4
+        top += row[-1][1] + 1.5
     return figure
 
 
-def block_mask(seen: np.ndarray, positions: np.ndarray) -> Figure:
-    """Who sees whom in a shared row: ``seen`` (L, L) bool by query and key, positions (L,)."""
-    part = np.cumsum(np.diff(positions, prepend=positions[0] - 1) != 1)
+def block_mask(seen: np.ndarray, positions: np.ndarray, prefix: int) -> Figure:
+    """Who sees whom in a shared row: ``seen`` (L, L) bool by query and key, positions (L,).
+
+    The first ``prefix`` tokens are the image's; every branch takes up the count after them.
+    """
+    part = np.cumsum(positions == prefix)
     colours = np.array([to_rgb(_part_colour(number)) for number in part])
     grid = np.where(seen[..., None], colours[None], 1.0)
     figure, (mask, place) = canvas(
@@ -105,26 +108,37 @@ def block_mask(seen: np.ndarray, positions: np.ndarray) -> Figure:
         own = np.flatnonzero(part == number)
         name = "image" if number == 0 else f"QA {number}"
         place.plot(own, positions[own], color=_part_colour(number), linewidth=4)
-        place.text(own.mean(), positions[own].max() + 3, name, ha="center", fontsize=10)
+        place.text(own[-1], positions[own[-1]] + 2, name, ha="center", fontsize=10)
     place.set(xlabel="place in the row", ylabel="position the model is told")
     place.set_title("Positions begin again after the image", fontsize=11)
     return figure
 
 
 def lora_matrices(weight: np.ndarray, up: np.ndarray, down: np.ndarray, scale: float) -> Figure:
-    """A frozen matrix W (n, m) beside what LoRA adds, scale · B (n, r) @ A (r, m)."""
-    shown = {
-        f"W, frozen\n{weight.shape[0]} x {weight.shape[1]}": weight,
-        f"B\n{up.shape[0]} x {up.shape[1]}": up,
-        f"A\n{down.shape[0]} x {down.shape[1]}": down,
-        f"{scale:g} · BA, learnt\n{weight.shape[0]} x {weight.shape[1]}": scale * up @ down,
+    """W (n, m), B (n, r) and A (r, m) to scale, and the singular values of W and scale · BA."""
+    (rows, columns), rank = weight.shape, len(down)
+    figure, (shape, values) = canvas("LoRA: two thin matrices beside a frozen one", 1, 2, (11, 4))
+    places = {
+        f"W\n{rows} x {columns}\nfrozen": (0, 0, columns, rows, BLUE),
+        f"B\n{rows} x {rank}": (1.35 * columns, 0, rank, rows, ORANGE),
+        f"A, {rank} x {columns}": (1.4 * columns + rank, rows - rank, columns, rank, ORANGE),
     }
-    figure, axes = canvas("LoRA: two thin matrices beside a frozen one", 1, 4, (11, 3.9))
-    for ax, (name, matrix) in zip(axes, shown.items(), strict=True):
-        limit = 3 * matrix.std() + 1e-9
-        ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        ax.set_title(name, fontsize=11)
-        ax.set(xticks=[], yticks=[])
+    for name, (x, y, width, height, colour) in places.items():
+        shape.add_patch(Rectangle((x, y), width, height, facecolor=colour))
+        high = y + height / 2 if colour == BLUE else y - 0.06 * rows
+        align = {"ha": "center", "va": "center" if colour == BLUE else "top", "fontsize": 12}
+        shape.text(x + width / 2, high, name, color="white" if colour == BLUE else INK, **align)
+    shape.text(1.17 * columns, rows / 2, f"+ {scale:g} ·", ha="center", fontsize=15, color=INK)
+    shape.set(xlim=(-5, 2.45 * columns + rank), ylim=(-0.3 * rows, 1.05 * rows), aspect="equal")
+    shape.axis("off")
+    added = f"{scale:g} · BA", scale * up @ down, ORANGE
+    for name, matrix, colour in (("W", weight, BLUE), added):
+        spectrum = np.linalg.svd(matrix, compute_uv=False)[: 4 * rank]
+        values.plot(range(1, len(spectrum) + 1), spectrum, color=colour, linewidth=2.5, label=name)
+    values.axvline(rank, color=SOFT, linestyle=":", linewidth=1.5)
+    values.text(rank, values.get_ylim()[1], f" rank {rank}", color=SOFT, va="top", fontsize=11)
+    values.set(xlabel="singular values, largest first", ylim=(0, None))
+    values.legend(frameon=False, fontsize=12)
     return figure
 
 
