@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
+import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ ARTIFACT_COLOURS: dict[Artifact, str] = {
     Artifact.GRID_PATTERN: "#44AA99",
     Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
 }
-INK, PALE = "#222222", "#D9D9D9"
+INK, PALE = "#1d2330", "#d5d9e0"
 _FORGED = tuple(category for category in Category if category.forged)
 _BRIGHTEST = 40.0  # grey levels of difference that are drawn brightest
 
@@ -50,7 +51,7 @@ _BRIGHTEST = 40.0  # grey levels of difference that are drawn brightest
 def figure(width: float, height: float, title: str) -> Figure:
     """An empty titled figure of ``width`` x ``height`` inches, shown once as a cell's result."""
     empty = plt.figure(figsize=(width, height), layout="constrained")
-    empty.suptitle(title, fontsize=14, color=INK)
+    empty.suptitle(title, fontsize=14, fontweight="bold", color=INK)
     plt.close(empty)  # else the notebook would show it a second time
     return empty
 
@@ -112,16 +113,16 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
 
 
 def painted(image: Image, face: Face, findings: Iterable[Finding]) -> Image:
-    """Lay the colour of its artifact over every region with a finding, (H, W, 3)."""
-    picture = image.copy()
-    masks = region_masks(np.float32(face.landmarks), len(image))
+    """Lay the colour of its artifact over every region with a finding, (3 H, 3 W, 3)."""
+    picture = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    masks = region_masks(np.float32(face.landmarks) * 3, len(picture))
     for finding in findings:
-        mask = masks[finding.region].astype(np.uint8)
-        colour = np.array(plt.matplotlib.colors.to_rgb(ARTIFACT_COLOURS[finding.artifact])) * 255
-        inside = mask.astype(bool)
-        picture[inside] = 0.55 * picture[inside] + 0.45 * colour
-        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, outline, -1, colour.tolist(), 1)
+        mask, colour = masks[finding.region], _rgb(ARTIFACT_COLOURS[finding.artifact])
+        picture[mask] = 0.6 * picture[mask] + 0.4 * colour
+        outline, _ = cv2.findContours(
+            mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        cv2.drawContours(picture, outline, -1, colour.tolist(), 2, cv2.LINE_AA)
     return picture
 
 
@@ -143,7 +144,7 @@ def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
 
 
 def composition(records: Sequence[InstructRecord]) -> Figure:
-    """What a data set holds: images by method, answers to DF-C, and length of descriptions."""
+    """What a data set holds: images by method, and the length of the descriptions."""
     sheet = figure(13, 4.2, f"{len(records):,} images: how they were made, and what is said")
     methods, words = sheet.subplots(1, 2, width_ratios=[1, 1])
     count = Counter((record.face.category, record.face.method or "-") for record in records)
@@ -151,11 +152,13 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
     names = [method.replace("_", " ") if method != "-" else "bona fide" for _, method in keys]
     methods.barh(names, [count[key] for key in keys], color=[COLOURS[key[0]] for key in keys])
     _clean(methods, "images")
-    for category in _FORGED:
-        mine = [record.annotation for record in records if record.face.category is category]
-        lengths = Counter(len(note.text.split()) // 5 * 5 for note in mine)
-        longest, images = zip(*sorted(lengths.items()), strict=True)
-        words.plot(longest, images, color=COLOURS[category], label=category, linewidth=2.5)
+    lengths = [
+        [len(r.annotation.text.split()) for r in records if r.face.category is category]
+        for category in _FORGED
+    ]
+    bins = np.arange(0, max(map(max, lengths)) + 5, 5)
+    paint = [COLOURS[category] for category in _FORGED]
+    words.hist(lengths, bins, stacked=True, color=paint, label=_FORGED, rwidth=0.9)
     words.legend(frameon=False)
     _clean(words, "words in the artifact description", "images")
     return sheet
@@ -220,6 +223,10 @@ def _show(axis: Axes, picture: np.ndarray | None) -> None:
 def _heat(change: np.ndarray) -> Image:
     """A difference in grey levels (H, W) as colours, black where there is none."""
     return (plt.get_cmap("inferno")(change / _BRIGHTEST)[..., :3] * 255).astype(np.uint8)
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array(matplotlib.colors.to_rgb(colour)) * 255
 
 
 def _legend(axis: Axes, findings: Sequence[Finding]) -> None:
