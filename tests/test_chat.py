@@ -121,8 +121,10 @@ def test_bad_uploads_leave_the_table_as_it_was(
 def test_truth_and_counterpart(session: ChatSession) -> None:
     session.pick("fe_1")
     session.reveal()
-    assert last(session)[1] == "The truth: face editing, made by patch."
-    assert np.array_equal(session.turns[-1].image[0], session.image[-1] * 0 + 128)
+    assert last(session)[1].startswith("The truth: face editing, made by patch. Left its bona")
+    pair = session.turns[-1].image
+    assert pair.shape == (128, 256, 3) and np.array_equal(pair[:, 128:], session.image)
+    assert np.all(pair[:100, :128] == 128)
     session.upload(as_png(red_patch()), "mine.png", aligned=True)
     session.reveal()
     assert "Nobody knows" in last(session)[1]
@@ -132,6 +134,7 @@ def test_samples_show_every_category_without_telling(session: ChatSession) -> No
     shown = session.samples(10)
     assert {face.category for face in shown} == set(Category) and len(shown) == 10
     assert [face.sha256 for face in shown] == sorted(face.sha256 for face in shown)
+    assert {face.identities for face in session.samples(2)} == {("0",), ("1",)}  # two people
 
 
 def test_reviews_are_kept_with_who_and_when(session: ChatSession) -> None:

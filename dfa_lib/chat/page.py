@@ -31,10 +31,10 @@ def style() -> str:
     return f"<style>{(files('dfa_lib.chat') / 'chat.css').read_text('utf-8')}</style>"
 
 
-def picture(image: np.ndarray, alt: str, width: int = 128) -> str:
+def picture(image: np.ndarray, alt: str, height: int = 128) -> str:
     """Return an image (H, W, 3) as an HTML element that holds its own data."""
     data = base64.b64encode(png(image)).decode()
-    return f'<img src="data:image/png;base64,{data}" width="{width}" alt="{escape(alt)}">'
+    return f'<img src="data:image/png;base64,{data}" height="{height}" alt="{escape(alt)}">'
 
 
 def png(image: np.ndarray) -> bytes:
@@ -88,9 +88,9 @@ def _bar(label: str, share: float, kind: str = "") -> str:
     )
 
 
-def figure(image: np.ndarray, caption: str, width: int = 256) -> str:
+def figure(image: np.ndarray, caption: str, height: int = 256) -> str:
     """Return a picture with its caption, which is also its alternative text."""
-    seen = picture(image, caption, width)
+    seen = picture(image, caption, height)
     return f'<div class="dfa-figure">{seen}<p class="dfa-small">{escape(caption)}</p></div>'
 
 
@@ -104,6 +104,6 @@ def report(turns: Sequence[Turn], parts: Sequence[str], analyst: str) -> str:
         f"<title>Deepfake analysis</title>{style()}</head>"
         f'<body class="dfa dfa-report"><h1>Deepfake analysis</h1>'
         f'<p class="dfa-small">Analyst: {escape(analyst)}. Exported {when}.</p>'
-        f'<p class="dfa-limits">{escape(LIMITS)}</p>{"".join(parts)}'
-        f"{''.join(map(turn_html, turns))}</body></html>"
+        f'<p class="dfa-limits">{escape(LIMITS)}</p>'
+        f"{''.join(map(turn_html, turns))}{''.join(parts)}</body></html>"
     )

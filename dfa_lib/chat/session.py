@@ -5,6 +5,7 @@ Nothing raises out of a session: what goes wrong becomes one sentence in the tra
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,15 @@ class ChatSession:
         self.known_evidence: np.ndarray | None = None
 
     def samples(self, n: int = 10) -> list[Face]:
-        """Return gallery faces, the categories in turn and in an order that gives none away."""
-        if self.gallery is None:
-            return []
-        rows = [[f for f in self.gallery if f.category is category] for category in Category]
-        mixed = [row[i] for i in range(n) for row in rows if i < len(row)][:n]
-        return sorted(mixed, key=lambda face: face.sha256)
+        """Return gallery faces: categories in turn, new people first, shown in no telling order."""
+        faces, people = list(self.gallery or ()), set[str]()
+        chosen: list[Face] = []
+        for category in islice(cycle(sorted({face.category for face in faces})), n):
+            rest = [face for face in faces if face.category is category and face not in chosen]
+            if rest:
+                chosen.append(min(rest, key=lambda face: not people.isdisjoint(face.identities)))
+                people.update(chosen[-1].identities)
+        return sorted(chosen, key=lambda face: face.sha256)
 
     def pick(self, face_id: str) -> bool:
         """Put a face of the gallery on the table; False if that failed."""
@@ -133,7 +137,12 @@ class ChatSession:
             self._say("note", "Nobody knows the truth about an uploaded picture here.")
             return
         method = f", made by {self.face.method}" if self.face.method else ""
-        self._say("note", f"The truth: {self.face.category.phrase}{method}.", self.counterpart())
+        truth, twin = f"The truth: {self.face.category.phrase}{method}.", self.counterpart()
+        if twin is None:
+            self._say("note", truth)
+        else:
+            pair = np.hstack([twin, self.image])
+            self._say("note", f"{truth} Left its bona fide counterpart, right this face.", pair)
 
     def review(
         self, category: Category, person: str, words: str = "", findings: tuple[Finding, ...] = ()
@@ -155,7 +164,9 @@ class ChatSession:
 
     def export_html(self, path: Path) -> Path | None:
         """Write the conversation as one file that needs no other; None if that failed."""
-        parts = [] if self.known_verdict is None else [page.verdict_html(self.known_verdict)]
+        parts = [] if self.image is None else [page.figure(self.image, "The last picture")]
+        if self.known_verdict is not None:
+            parts.append(page.verdict_html(self.known_verdict))
         if self.known_evidence is not None:
             parts.append(page.figure(paint(self.image, self.known_evidence), LEGEND))
 
