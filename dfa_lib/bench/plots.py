@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfa_lib.gpt.plots import BLUE, BRANCHES, INK, ORANGE, PALE, SOFT, TEAL, canvas
+from dfa_lib.gpt.plots import BLUE, BRANCHES, INK, ORANGE, SOFT, TEAL, canvas
 from dfa_lib.plots import COLOURS
 
+GREY = "#b4bbc6"
 LEAD_FIRST = (TEAL, *BRANCHES)
 CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
 
@@ -53,7 +54,7 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
 
 def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Figure:
     """A score on many resampled test sets, by what was drawn: its spread and 95 % of it."""
-    figure, (ax,) = canvas(f"{metric} on a thousand resampled test sets", size=(9, 3.8))
+    figure, (ax,) = canvas(f"{metric} on resampled test sets", size=(9, 3.8))
     colours = (TEAL, ORANGE)
     every = np.concatenate(list(draws.values()))
     bins = np.linspace(np.nanmin(every), np.nanmax(every) + 1e-9, 40)
@@ -61,9 +62,10 @@ def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Fi
         low, high = np.nanquantile(values, [0.025, 0.975])
         label = f"{name}: {low:.3f} to {high:.3f}"
         ax.hist(values, bins, color=colour, alpha=0.5, label=label)
-        ax.plot([low, high], [-12 * depth] * 2, color=colour, linewidth=5, solid_capstyle="butt")
+        place = -0.006 * len(values) * depth
+        ax.plot([low, high], [place] * 2, color=colour, linewidth=5, solid_capstyle="butt")
     ax.axvline(value, color=INK, linewidth=1.5)
-    ax.set(xlabel=metric, ylabel="resamples")
+    ax.set(xlabel=metric, yticks=[], ylabel="resamples")
     ax.legend(frameon=False, fontsize=11)
     return figure
 
@@ -122,7 +124,7 @@ def described_regions(data: Mapping, name: str) -> Figure:
     place = np.arange(len(mine))
     figure, (ax,) = canvas("Naming what was altered", size=(8, 3.8))
     for shift, rows, colour, label in ((-0.2, mine, TEAL, name),
-                                       (0.2, constant, PALE, "best constant answer")):  # fmt: skip
+                                       (0.2, constant, GREY, "best constant answer")):  # fmt: skip
         value, low, high = np.array([rows[key] for key in mine], float).T
         error = np.nan_to_num(np.abs([value - low, high - value]))
         ax.bar(place + shift, value, 0.38, color=colour, label=label, yerr=error, ecolor=INK,
