@@ -60,15 +60,20 @@ def jpeg_figures() -> None:
     """Let a notebook keep figures as JPEG: with photographs a tenth of the size of PNG."""
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("jpeg", dpi=90, pil_kwargs={"quality": 82})
+    options = {"quality": 70, "optimize": True, "progressive": True}
+    set_matplotlib_formats("jpeg", dpi=80, pil_kwargs=options)
 
 
 def picture_grid(
-    rows: Mapping[str, Sequence[Image | None]], title: str, columns: Sequence[str] = ()
+    rows: Mapping[str, Sequence[Image | None]],
+    title: str,
+    columns: Sequence[str] = (),
+    side: float = 1.05,
 ) -> Figure:
-    """Rows of pictures (H, W, 3), each row with its name; None leaves a place empty."""
+    """Rows of pictures ``side`` inches wide, each row with its name; None leaves a gap."""
     wide = max(map(len, rows.values()))
-    sheet = figure(1.05 * wide + 1.2, 1.08 * len(rows) + 0.5, title)
+    margin = 1.2 if any(rows) else 0.2
+    sheet = figure(side * wide + margin, side * 1.03 * len(rows) + 0.7, title)
     axes = sheet.subplots(len(rows), wide, squeeze=False)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=_named(name))
@@ -79,7 +84,7 @@ def picture_grid(
     return sheet
 
 
-def forgeries(faces: FaceSet, shown: Sequence[Face], title: str) -> Figure:
+def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1.05) -> Figure:
     """One column per forged face: its bona fide counterpart, itself, its mask, the difference."""
     pairs = [faces[face.source] if face.source else None for face in shown]
     before = [source and faces.image(source) for source in pairs]
@@ -91,7 +96,7 @@ def forgeries(faces: FaceSet, shown: Sequence[Face], title: str) -> Figure:
     masks = [faces.mask(face) for face in shown]
     rows = {"bona fide": before, "forged": after, "mask": masks, "difference": change}
     names = [f"{face.category}\n{face.method}".replace("_", " ") for face in shown]
-    return picture_grid(rows, title, names)
+    return picture_grid(rows, title, names, side)
 
 
 def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
@@ -145,7 +150,7 @@ def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
 
 def composition(records: Sequence[InstructRecord]) -> Figure:
     """What a data set holds: images by method, and the length of the descriptions."""
-    sheet = figure(13, 4.2, f"{len(records):,} images: how they were made, and what is said")
+    sheet = figure(11, 3.8, f"{len(records):,} images: how they were made, and what is said")
     methods, words = sheet.subplots(1, 2, width_ratios=[1, 1])
     count = Counter((record.face.category, record.face.method or "-") for record in records)
     keys = sorted(count, key=lambda key: (list(Category).index(key[0]), key[1]), reverse=True)
@@ -167,7 +172,7 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
 def findings_map(records: Iterable[InstructRecord]) -> Figure:
     """In how many of a category's faces a region, and an artifact, is named: two tables."""
     forged = [record for record in records if record.face.category.forged]
-    sheet = figure(12, 4.6, "What the annotator names: share of the faces of each category")
+    sheet = figure(11, 4.4, "What the annotator names: share of the faces of each category")
     regions, artifacts = sheet.subplots(1, 2)
     for axis, kind, field in ((regions, Region, "region"), (artifacts, Artifact, "artifact")):
         table = np.zeros((len(kind), len(_FORGED)))
