@@ -73,7 +73,7 @@ def _ask(args: argparse.Namespace) -> None:
     analyst = _analyst(args.model, args.base)
     from dfa_lib.chat.verdict import judge
 
-    answer = "".join(analyst.stream(face, (), args.question)).strip()
+    answer = "".join(analyst.stream(face, (), args.question)).strip() or "(no answer)"
     lines = [_report(args.photo, judge(analyst, [face])[0]), f"Q: {args.question}", f"A: {answer}"]
     lines += [note] if note else []
     print("\n".join([*lines, NANO_LIMITS if analyst.preset.name == "nano" else OTHER_LIMITS]))

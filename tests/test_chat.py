@@ -85,6 +85,13 @@ def test_questions_that_cannot_be_asked(session: ChatSession, question: str, sen
     assert list(session.ask(question)) == [] and sentence in last(session)[1]
 
 
+def test_silence_is_told(session: ChatSession) -> None:
+    session.analyst.stream = lambda image, history, text: iter(["", " "])
+    session.pick("fs_0")
+    list(session.ask("Forged?"))
+    assert last(session) == ("error", "The analyst gave no answer; ask in other words.")
+
+
 def test_nothing_raises_without_a_picture(session: ChatSession) -> None:
     assert list(session.ask("Forged?")) == []
     assert last(session) == ("error", "Pick or upload a picture first.")

@@ -95,10 +95,12 @@ class ChatSession:
             for piece in self.analyst.stream(self.image, self._history, text):
                 answer += piece
                 yield piece
+            if not answer.strip():
+                self._say("error", "The analyst gave no answer; ask in other words.")
         except Exception as error:  # any analyst, any fault: a chat must go on
             self._say("error", _sentence(error))
         finally:
-            if answer:
+            if answer.strip():
                 self._say("analyst", answer.strip())
                 self._history.append((text, answer.strip()))
 
