@@ -16,7 +16,7 @@ from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
 from dfa_lib.chat.verdict import judge
 from dfa_lib.chat.view import uploaded
 from dfa_lib.instruct.wording import library
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import Category
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
