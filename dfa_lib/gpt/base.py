@@ -12,6 +12,7 @@ from transformers import (
     LlavaProcessor,
 )
 
+import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano vision tower
 from dfa_lib import runtime
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError

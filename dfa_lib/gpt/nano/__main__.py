@@ -20,7 +20,7 @@ SEED = 7_000_000  # far from the seeds of lessons, so that nobody there was seen
 def build(
     out: Path, photographs: Path | None, faces: int, views: int, epochs: int, steps: int
 ) -> None:
-    """Make pictures, train tower and language, save everything under ``out`` in float16."""
+    """Make pictures, train tower and language, save everything under ``out``."""
     drawn = pool.generated(faces, SEED)
     photographed = pool.london(photographs) if photographs else []
     seen = pool.make_views(drawn, photographed, views, SEED)
@@ -29,7 +29,7 @@ def build(
     torch.manual_seed(SEED)
     model = make_model(processor, tower)
     train_language(model, processor, seen, steps, SEED)
-    model.half().save_pretrained(out)
+    model.save_pretrained(out)
     processor.save_pretrained(out)
     write_card(
         out,
@@ -49,10 +49,10 @@ def main() -> None:
         "--london", type=Path, help="folder of the London Set (else drawn faces only)"
     )
     parser.add_argument("--out", type=Path, default=WEIGHTS / "nano")
-    parser.add_argument("--faces", type=int, default=3_000)
-    parser.add_argument("--views", type=int, default=48_000)
-    parser.add_argument("--epochs", type=int, default=3, help="passes of the tower over the views")
-    parser.add_argument("--steps", type=int, default=2_400, help="steps of the language stage")
+    parser.add_argument("--faces", type=int, default=2_500)
+    parser.add_argument("--views", type=int, default=36_000)
+    parser.add_argument("--epochs", type=int, default=5, help="passes of the tower over the views")
+    parser.add_argument("--steps", type=int, default=1_400, help="steps of the language stage")
     arguments = vars(parser.parse_args())
     build(arguments.pop("out"), arguments.pop("london"), **arguments)
 

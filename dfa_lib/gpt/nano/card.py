@@ -10,11 +10,11 @@ A LLaVA of {parameters:.1f} million parameters for teaching: it runs on a CPU, f
 knows a small world. **It is not a deepfake detector for real use.** Its verdicts about people
 outside the data named here mean nothing.
 
-| part | class of transformers | parameters |
+| part | class | parameters |
 |---|---|---|
-| vision tower, 128 x 128 px to 64 tokens | FocalNet | {tower:.2f} M |
+| vision tower, 128 x 128 px to 64 tokens | ours, seven convolutions | {tower:.2f} M |
 | projector | LLaVA's two-layer MLP | {projector:.2f} M |
-| language model, 3 layers of 192 | Llama | {language:.2f} M |
+| language model, 3 layers of 128 | Llama | {language:.2f} M |
 
 ## What it has seen
 - {drawn:,} generated faces and {photographed} photographs of the training identities of the Face

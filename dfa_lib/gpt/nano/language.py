@@ -16,9 +16,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from dfa_lib.gpt.nano.conv import FaceConvModel
 from dfa_lib.gpt.nano.phrases import corpus, generic_qa
 from dfa_lib.gpt.nano.pool import SIZE, Sitter, pixels
-from dfa_lib.gpt.nano.tower import mini_batches, tokens_of, tower_config
+from dfa_lib.gpt.nano.tower import mini_batches
 from dfa_lib.gpt.nano.views import GRID, View
 from dfa_lib.gpt.prefix import Node, Packed, PrefixLoss, Prompter, pack
 
@@ -70,7 +71,7 @@ def make_processor() -> LlavaProcessor:
     )
 
 
-def make_model(processor: LlavaProcessor, tower: torch.nn.Module) -> LlavaForConditionalGeneration:
+def make_model(processor: LlavaProcessor, tower: FaceConvModel) -> LlavaForConditionalGeneration:
     """A stock LLaVA of 3 Llama layers around the trained tower."""
     tokens = processor.tokenizer
     ids = {
@@ -80,16 +81,16 @@ def make_model(processor: LlavaProcessor, tower: torch.nn.Module) -> LlavaForCon
     }
     text = LlamaConfig(
         vocab_size=len(tokens),
-        hidden_size=192,
-        intermediate_size=512,
+        hidden_size=128,
+        intermediate_size=384,
         num_hidden_layers=3,
-        num_attention_heads=6,
+        num_attention_heads=4,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         **ids,
     )
     config = LlavaConfig(
-        vision_config=tower_config(),
+        vision_config=tower.config,
         text_config=text,
         image_token_index=tokens.convert_tokens_to_ids("<image>"),
         image_seq_length=GRID * GRID,
@@ -109,12 +110,12 @@ def train_language(
     seen: list[tuple[View, Sitter]],
     steps: int,
     seed: int,
-    batch: int = 32,
+    batch: int = 16,
     peak: float = 2e-3,
 ) -> None:
     """Train projector and language model in place on generic QA; the tower stays as it is."""
     prompter, rng = Prompter(processor), np.random.default_rng(seed)
-    tower = model.model.vision_tower.requires_grad_(False)
+    tower = model.train().model.vision_tower.requires_grad_(False).eval()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, steps, pct_start=0.05)
@@ -127,10 +128,9 @@ def train_language(
             tree(prompter, view, sitter, rng)
             for view, (_, sitter) in zip(views, pairs, strict=True)
         ]
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                features = tokens_of(tower, pixels(views))
-            loss = loss_of(features, balanced(trees))
+        with torch.no_grad():
+            features = tower(pixels(views)).last_hidden_state
+        loss = loss_of(features, balanced(trees))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)

@@ -18,6 +18,9 @@ from dfa_lib.faces.geometry import Portrait, region_masks
 from dfa_lib.taxonomy import Artifact, Region
 
 GRID = 8
+# Dense and mostly strong: with few and faint alterations a small tower learns next to nothing.
+ALTERATIONS_PER_VIEW = (0.12, 0.18, 0.2, 0.2, 0.15, 0.15)
+WEAK, STRONG = (0.15, 0.4), (0.4, 1.0)
 ARTIFACTS = (
     Artifact.BLUR,
     Artifact.OVER_SMOOTHING,
@@ -64,7 +67,7 @@ def make_view(portrait: Portrait, rng: Rng, difficulty: float = 0.5) -> View:
     masks = region_masks(portrait.landmarks, size)
     image = portrait.image.astype(np.float32)
     altered = np.zeros((size, size, len(ARTIFACTS)), np.float32)
-    for _ in range(rng.choice([0, 1, 2, 3], p=[0.25, 0.45, 0.2, 0.1])):
+    for _ in range(rng.choice(6, p=ALTERATIONS_PER_VIEW)):
         image = _alter(image, portrait, masks, altered, rng)
     cells = altered.reshape(GRID, size // GRID, GRID, size // GRID, -1).mean((1, 3))
     shot = camera.shoot(np.clip(image, 0, 255).astype(np.uint8), rng, difficulty)
@@ -74,7 +77,7 @@ def make_view(portrait: Portrait, rng: Rng, difficulty: float = 0.5) -> View:
 def _alter(image: Image, portrait: Portrait, masks: dict, altered: np.ndarray, rng: Rng) -> Image:
     mask = _random_mask(portrait, masks, rng)
     artifact = ARTIFACTS[rng.integers(len(ARTIFACTS))]
-    strength = rng.uniform(0.15, 1.0)
+    strength = rng.uniform(*(WEAK if rng.random() < 0.3 else STRONG))
     names = [artifact]
     changed = ALTERATIONS[artifact](image, strength, rng)
     if artifact is Artifact.BLENDING_BOUNDARY:
@@ -82,7 +85,7 @@ def _alter(image: Image, portrait: Portrait, masks: dict, altered: np.ndarray, r
         changed = ALTERATIONS[extra](changed, rng.uniform(0.1, 0.6), rng)
         names.append(Artifact(extra))
     result = image + mask[..., None] * (changed - image)
-    visible = np.minimum(cv2.blur(np.abs(result - image).mean(-1), (9, 9)) / 4, 1)
+    visible = np.minimum(cv2.blur(np.abs(result - image).mean(-1), (9, 9)) / 3, 1)
     for name in names:
         channel = altered[..., ARTIFACTS.index(name)]
         np.maximum(channel, visible * (mask > 0.3), out=channel)
@@ -189,11 +192,11 @@ def _light(image: Image, strength: float, rng: Rng) -> Image:
 
 
 def _noise(image: Image, strength: float, rng: Rng) -> Image:
-    grain = rng.normal(0, 2 + 9 * strength, image.shape[:2] + (rng.choice([1, 3]),)).astype(
+    grain = rng.normal(0, 2 + 9 * strength, (*image.shape[:2], rng.choice([1, 3]))).astype(
         np.float32
     )
     if rng.random() < 0.5:
-        grain = 1.7 * cv2.GaussianBlur(grain, (0, 0), 0.7).reshape(image.shape[:2] + (-1,))
+        grain = 1.7 * cv2.GaussianBlur(grain, (0, 0), 0.7).reshape((*image.shape[:2], -1))
     return image + grain
 
 
