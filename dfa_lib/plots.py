@@ -60,7 +60,7 @@ def jpeg_figures() -> None:
     """Let a notebook keep figures as JPEG: with photographs a tenth of the size of PNG."""
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    options = {"quality": 70, "optimize": True, "progressive": True}
+    options = {"quality": 64, "optimize": True, "progressive": True}
     set_matplotlib_formats("jpeg", dpi=80, pil_kwargs=options)
 
 
@@ -108,7 +108,7 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
         "difference": _heat(difference(before, after)),
         "findings": painted(after, face, note.findings),
     }
-    sheet = figure(13, 3.5, f"{face.id}: what was done, and what was found")
+    sheet = figure(13, 3.15, f"{face.id}: what was done, and what was found")
     axes = sheet.subplots(1, 5, width_ratios=[1, 1, 1, 1, 0.75])
     for axis, (name, picture) in zip(axes, panels.items(), strict=False):
         _show(axis, picture)
@@ -136,7 +136,7 @@ def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
     said = {finding.region: finding.artifact for finding in note.findings}
     order = sorted(regions, key=lambda region: regions[region]["change"])
     change = [max(regions[region]["change"], 0) for region in order]
-    chart = figure(8, 0.34 * len(order) + 1.2, f"{note.face}: change in every region")
+    chart = figure(7.5, 0.3 * len(order) + 1.2, f"{note.face}: change in every region")
     axis = chart.subplots()
     colours = [ARTIFACT_COLOURS[said[r]] if r in said else PALE for r in order]
     axis.barh([region.value for region in order], change, color=colours)
@@ -172,7 +172,7 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
 def findings_map(records: Iterable[InstructRecord]) -> Figure:
     """In how many of a category's faces a region, and an artifact, is named: two tables."""
     forged = [record for record in records if record.face.category.forged]
-    sheet = figure(11, 4.4, "What the annotator names: share of the faces of each category")
+    sheet = figure(10.5, 4.1, "What the annotator names: share of the faces of each category")
     regions, artifacts = sheet.subplots(1, 2)
     for axis, kind, field in ((regions, Region, "region"), (artifacts, Artifact, "artifact")):
         table = np.zeros((len(kind), len(_FORGED)))
@@ -196,6 +196,7 @@ def loss_curve(log: Sequence[Step]) -> Figure:
     mean = np.convolve(loss, np.ones(wide) / wide, "valid")
     axis.plot(steps[wide - 1 :], mean, color=COLOURS[Category.FR], linewidth=2.5)
     axis.set_ylim(0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     _clean(axis, "step", "loss")
     return chart
 
