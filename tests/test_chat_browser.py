@@ -60,7 +60,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
             yield f"http://127.0.0.1:{port}/lab/tree/chat.ipynb", folder
         finally:
             server.terminate()
-            server.wait(20)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 def notebook(source: str) -> str:
@@ -71,7 +74,7 @@ def notebook(source: str) -> str:
                        "nbformat": 4, "nbformat_minor": 5})  # fmt: skip
 
 
-def wait_for(port: int, log: Path, seconds: float = 40) -> None:
+def wait_for(port: int, log: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as probe:
