@@ -1,0 +1,58 @@
+"""A lesson that starts alone finds a small, whole copy of what the lessons before would write."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from dfa_lib.gpt.adapter import check_adapter
+from dfa_lib.instruct.conversations import load_records
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.runtime import FINISHED, lesson
+from dfa_lib.taxonomy import Category, Split
+from tools.make_rescue import RESCUE, choose
+
+
+@pytest.fixture(scope="module")
+def faces() -> FaceSet:
+    return FaceSet.read(RESCUE / "01_instruct")
+
+
+def test_a_lesson_that_has_run_comes_before_the_rescue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, last in FINISHED.items():
+        assert lesson(tmp_path, name) == RESCUE / name
+        assert f"run lesson {name[:2]}" in capsys.readouterr().out
+        (tmp_path / name / last).parent.mkdir(parents=True)
+        assert lesson(tmp_path, name) == RESCUE / name, "half of a lesson is none"
+        (tmp_path / name / last).touch()
+        capsys.readouterr()
+        assert lesson(tmp_path, name) == tmp_path / name
+        assert capsys.readouterr().out == ""
+
+
+def test_the_rescue_is_small_and_whole(faces: FaceSet) -> None:
+    assert sum(file.stat().st_size for file in RESCUE.rglob("*") if file.is_file()) < 3_000_000
+    records = load_records(faces.root / "instruct.jsonl")
+    assert [record.face for record in records] == list(faces)
+    for face in faces:
+        assert sha256((faces.root / face.image).read_bytes()).hexdigest() == face.sha256
+        assert faces.image(face).shape == (128, 128, 3)
+        assert face.source is None or faces[face.source].split == face.split
+        assert (faces.mask(face) is not None) == face.category.forged
+    check_adapter(RESCUE / "02_gpt" / "adapter")
+
+
+def test_every_split_has_what_its_lesson_needs(faces: FaceSet) -> None:
+    seen = [{who for face in faces.split(split) for who in face.identities} for split in Split]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    for split in (Split.TRAIN, Split.TEST):
+        assert {face.category for face in faces.split(split)} == set(Category)
+
+
+def test_methods_come_in_turn_with_their_counterparts(faces: FaceSet) -> None:
+    few = choose(faces.split(Split.TRAIN), 12)
+    methods = [face.method for face in few if face.method]
+    assert len(set(methods)) == len(methods)
+    assert {face.source for face in few if face.source} <= {face.id for face in few}
