@@ -60,8 +60,8 @@ def jpeg_figures() -> None:
     """Let a notebook keep figures as JPEG: with photographs a tenth of the size of PNG."""
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    options = {"quality": 64, "optimize": True, "progressive": True}
-    set_matplotlib_formats("jpeg", dpi=80, pil_kwargs=options)
+    options = {"quality": 62, "optimize": True, "progressive": True}
+    set_matplotlib_formats("jpeg", dpi=76, pil_kwargs=options)
 
 
 def picture_grid(
