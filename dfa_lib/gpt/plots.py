@@ -108,7 +108,8 @@ def block_mask(seen: np.ndarray, positions: np.ndarray, prefix: int) -> Figure:
         own = np.flatnonzero(part == number)
         name = "image" if number == 0 else f"QA {number}"
         place.plot(own, positions[own], color=_part_colour(number), linewidth=4)
-        place.text(own[-1], positions[own[-1]] + 2, name, ha="center", fontsize=10)
+        align = "right" if number == 0 else "center"
+        place.text(own[-1] - 3 * (number == 0), positions[own[-1]] + 2, name, ha=align)
     place.set(xlabel="place in the row", ylabel="position the model is told")
     place.set_title("Positions begin again after the image", fontsize=11)
     return figure
