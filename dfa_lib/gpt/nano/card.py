@@ -20,7 +20,7 @@ outside the data named here mean nothing.
 - {drawn:,} generated faces and {photographed} photographs of the training identities of the Face
   Research Lab London Set (DeBruine and Jones, CC BY 4.0). The test and validation identities of
   that set stayed out.
-- {views:,} views of them: each altered in none to three generic ways (blur, smoothing, tint,
+- {views:,} views of them: each altered in none to five generic ways (blur, smoothing, tint,
   light, noise, shift, distortion, grid, self-blending) inside a random mask, then taken by the
   camera that DFA-Instruct uses.
 - Stage one, {epochs} passes: the tower says for each cell which alteration it shows and which
