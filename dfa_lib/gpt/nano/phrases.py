@@ -1,17 +1,23 @@
 """What the base is asked while it learns to speak, and the true answers.
 
 Questions are about generic things only: hair, expression, which region was altered and how.
-None asks for, and no answer gives, a forgery label.
+None asks for, and no answer gives, a forgery label. So that it also knows the words it will
+need, as any language model would, it repeats sentences and says what a question is about:
+language, whatever the picture shows. Held-out wordings stay out.
 """
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 
 from dfa_lib.gpt.nano.pool import Sitter
 from dfa_lib.gpt.nano.views import ARTIFACTS, REGIONS, View
-from dfa_lib.taxonomy import Artifact, Region
+from dfa_lib.taxonomy import Artifact, Category, Region
 
 PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
 QUESTIONS = {
@@ -43,6 +49,8 @@ QUESTIONS = {
         "Who is in the picture?",
         "What does the person look like?",
     ],
+    "repeat": ["Say: {text}", "Repeat: {text}", "Please say this: {text}"],
+    "about": ["What is this question about? {text}", "What does this ask for? {text}"],
     "attribute": ["What is the {name}?", "Tell me the {name}.", "{name}?"],
 }
 
@@ -60,7 +68,7 @@ def generic_qa(view: View, sitter: Sitter, rng: np.random.Generator) -> list[tup
     pairs += [("region", {"region": r}, region_answer(r, named.get(r))) for r in asked]
     pairs += [("artifact", {"artifact": artifact}, where_answer(artifact, named))]
     pairs += [("many", {}, _many(len(named)))]
-    pairs += _caption_qa(sitter.caption, rng)
+    pairs += _caption_qa(sitter.caption, rng) + _reading_qa(rng)
     return [(_ask(kind, rng).format(**slots), answer) for kind, slots, answer in pairs]
 
 
@@ -75,6 +83,16 @@ def _caption_qa(caption: dict[str, str], rng: np.random.Generator) -> list[tuple
     whole = "; ".join(f"{key}: {value}" for key, value in sorted(caption.items()))
     pairs = [("attribute", {"name": name}, f"The {name} is {caption[name]}.")]
     return pairs + ([("caption", {}, f"A person. {whole}.")] if rng.random() < 0.3 else [])
+
+
+def _reading_qa(rng: np.random.Generator) -> list[tuple[str, dict, str]]:
+    """A sentence to repeat, and a question to tell the subject of."""
+    said, (asked, subject) = _draw(sentences(), rng), _draw(subjects(), rng)
+    return [("repeat", {"text": said}, said), ("about", {"text": asked}, f"{subject}.")]
+
+
+def _draw(items: Sequence, rng: np.random.Generator) -> Any:
+    return items[rng.integers(len(items))]
 
 
 def report(named: dict[Region, Artifact]) -> str:
@@ -115,27 +133,46 @@ def join(words: list[str]) -> str:
 
 
 def corpus() -> list[str]:
-    """Sentences the tokenizer is fitted to: training wordings, the vocabulary, our questions."""
+    """What the tokenizer is fitted to: training wordings, the vocabulary, our questions."""
     texts = [question for group in QUESTIONS.values() for question in group]
     for region in Region:
         texts += [region_answer(region, artifact) for artifact in (None, *Artifact)] * 3
-    for path in files("dfa_lib.instruct").joinpath("templates").iterdir():
-        if path.name.endswith(".json"):
-            texts += _training_strings(json.loads(path.read_text(encoding="utf-8")))
-    return texts
+    return [*texts, *sentences(), *(question for question, _ in subjects())]
 
 
-def _training_strings(node: object, held_out: bool = False) -> list[str]:
-    if isinstance(node, str):
-        return [] if held_out else [node]
-    if isinstance(node, dict):
-        return [
-            t
-            for key, value in node.items()
-            for t in _training_strings(value, held_out or key == "test")
-        ]
-    return (
-        [t for value in node for t in _training_strings(value, held_out)]
-        if isinstance(node, list)
-        else []
-    )
+@cache
+def sentences() -> list[str]:
+    """Every answer of the template library, its slots filled in every way that is not too many."""
+    filled = [
+        _fill(answer, category, region, artifact)
+        for library in _libraries()
+        for answer in library["answers"].values()
+        for category in Category
+        for region, artifact in zip(Region, cycle(Artifact), strict=False)
+    ]
+    return sorted(set(filled))
+
+
+@cache
+def subjects() -> list[tuple[str, str]]:
+    """Every training question of the template library, and what it is about."""
+    return [
+        (_fill(question, category, region, Artifact.BLUR), f"{library['task']} {kind}")
+        for library in _libraries()
+        for kind, group in library["questions"].items()
+        for question in group["train"]
+        for category, region in zip(cycle(Category), Region, strict=False)
+    ]
+
+
+def _fill(text: str, category: Category, region: Region, artifact: Artifact) -> str:
+    plural = region in PLURAL
+    the, show, look = f"the {region}", "show" if plural else "shows", "look" if plural else "looks"
+    slots = {"category": category.phrase, "region": region, "artifact": artifact, "show": show}
+    return text.format(**slots, regions=the, Regions=f"The {region}", look=look)
+
+
+def _libraries() -> list[dict]:
+    folder = files("dfa_lib.instruct").joinpath("templates")
+    paths = sorted((p for p in folder.iterdir() if p.name.endswith(".json")), key=lambda p: p.name)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
