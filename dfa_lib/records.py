@@ -182,10 +182,10 @@ class JsonlLog:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Join ``relative`` to ``root``; raise DataError if the result (links followed) lies outside."""
+    """Join ``relative`` to ``root``; raise DataError if that, links followed, lies outside."""
     path = (root / relative).resolve()
     if not _is_inside(relative) or not path.is_relative_to(root.resolve()):
-        raise DataError(f"{relative}: lies outside the data root {root}; use a path below it")
+        raise DataError(f"{relative}: outside the data root {root}; use a path below it")
     return path
 
 
@@ -211,8 +211,10 @@ def _parse(line: str, kind: type[AnyRecord], where: str) -> AnyRecord:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "line"
-        got = "" if first["type"] in {"missing", "json_invalid"} else f" (got {first['input']!r:.60})"
-        raise DataError(f"{where}: {field}: {first['msg']}{got}; mend this line or remove it") from None
+        silent = first["type"] in {"missing", "json_invalid"}
+        got = "" if silent else f" (got {first['input']!r:.60})"
+        problem = f"{where}: {field}: {first['msg']}{got}"
+        raise DataError(f"{problem}; mend this line or remove it") from None
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -62,26 +62,39 @@ def _face(split: Split, person: int, category: Category, root: Path) -> Face:
     Image.fromarray(image).save(path)
     altered = ALTERED[category] if person % 2 else ALTERED[category][:2]
     return Face(
-        id=name, image=f"images/{name}.png", sha256=name, category=category,
-        method=f"m{person % 2}" if category.forged else None, dataset="toy",
-        identities=(f"{split}{person}",), split=split, licence="-", altered_regions=altered,
+        id=name,
+        image=f"images/{name}.png",
+        sha256=name,
+        category=category,
+        method=f"m{person % 2}" if category.forged else None,
+        dataset="toy",
+        identities=(f"{split}{person}",),
+        split=split,
+        licence="-",
+        altered_regions=altered,
     )
 
 
 def _note(face: Face) -> Annotation:
-    blur = [Finding(region=region, artifact=Artifact.BLUR, evidence="")
-            for region in face.altered_regions or ()]
-    return Annotation(face=face.id, findings=tuple(blur), text=describe(blur),
-                      annotator=Annotator(name="toy"))
+    blur = [
+        Finding(region=region, artifact=Artifact.BLUR, evidence="")
+        for region in face.altered_regions or ()
+    ]
+    return Annotation(
+        face=face.id, findings=tuple(blur), text=describe(blur), annotator=Annotator(name="toy")
+    )
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceSet, list[InstructRecord]]:
     root = tmp_path_factory.mktemp("toy")
     (root / "images").mkdir()
-    faces = [_face(split, person, category, root)
-             for split, people in PEOPLE.items() for person in range(people)
-             for category in Category]
+    faces = [
+        _face(split, person, category, root)
+        for split, people in PEOPLE.items()
+        for person in range(people)
+        for category in Category
+    ]
     notes = {face.id: _note(face) for face in faces}
     return FaceSet(root, tuple(faces)), build_conversations(faces, notes, root)
 
@@ -123,8 +136,11 @@ def anti_oracle(image: np.ndarray, question: Question) -> str:
 
 
 def always_forged(image: np.ndarray, question: Question) -> str:
-    return {Task.DF_D: "This face is forged.", Task.DF_C: "This face was made by face swapping.",
-            Task.AD: "No artifact stands out."}[question.task]
+    return {
+        Task.DF_D: "This face is forged.",
+        Task.DF_C: "This face was made by face swapping.",
+        Task.AD: "No artifact stands out.",
+    }[question.task]
 
 
 def parrot(image: np.ndarray, question: Question) -> str:
@@ -145,10 +161,15 @@ def _bench(world: tuple, out: Path, **analysts: Control) -> dict:
 def data(world: tuple, tmp_path_factory: pytest.TempPathFactory) -> dict:
     faces, records = world
     return _bench(
-        world, tmp_path_factory.mktemp("bench"),
-        oracle=Teller(oracle), anti=Teller(anti_oracle), forged=Teller(always_forged),
-        parrot=Teller(parrot, closed=False), silent=Teller(silent, closed=False),
-        talker=Teller(oracle, closed=False), blind=Blind(Teller(oracle)),
+        world,
+        tmp_path_factory.mktemp("bench"),
+        oracle=Teller(oracle),
+        anti=Teller(anti_oracle),
+        forged=Teller(always_forged),
+        parrot=Teller(parrot, closed=False),
+        silent=Teller(silent, closed=False),
+        talker=Teller(oracle, closed=False),
+        blind=Blind(Teller(oracle)),
         majority=Majority(faces.split("train").faces),
         chance=Chance([record.annotation.text for record in records]),
     )
@@ -238,8 +259,10 @@ def test_probes_answer_closed_questions_only(world: tuple, tmp_path: Path) -> No
     seen = [faces.image(face) for face in faces.split("train")]
     question = Question("?", Task.DF_C, tuple(OPTIONS[Task.DF_C].values()))
     answers = [reply[0] for reply in probe.reply(seen, [[question]] * len(seen))]
-    answered = [answer.text == OPTIONS[Task.DF_C][face.category.value]
-             for answer, face in zip(answers, faces.split("train"), strict=True)]
+    answered = [
+        answer.text == OPTIONS[Task.DF_C][face.category.value]
+        for answer, face in zip(answers, faces.split("train"), strict=True)
+    ]
     assert np.mean(answered) > 0.9  # a stripe of the picture gives the category away
     assert np.allclose([np.exp(answer.logprobs).sum() for answer in answers], 1)
 
@@ -295,8 +318,9 @@ def test_answers_of_another_exam_or_model_are_not_used(world: tuple, tmp_path: P
 
 def test_questions_are_held_out_and_the_exam_has_a_hash(world: tuple) -> None:
     faces, records = world
-    trained = {qa.question for record in records if record.face.split is Split.TRAIN
-               for qa in record.qa}
+    trained = {
+        qa.question for record in records if record.face.split is Split.TRAIN for qa in record.qa
+    }
     exam = set_exam(faces)
     asked = {question.text for questions in exam.questions.values() for question in questions}
     assert len(asked) == 7 and not asked & trained
@@ -308,8 +332,12 @@ def test_questions_are_held_out_and_the_exam_has_a_hash(world: tuple) -> None:
 def test_a_leak_between_splits_is_refused(world: tuple) -> None:
     faces, _ = world
     donor = faces.split("train").faces[0].identities[0]
-    leaky = [face.model_copy(update={"identities": (*face.identities, donor)})
-             if face.split is Split.TEST else face for face in faces]
+    leaky = [
+        face.model_copy(update={"identities": (*face.identities, donor)})
+        if face.split is Split.TEST
+        else face
+        for face in faces
+    ]
     with pytest.raises(DataError, match=donor):
         set_exam(FaceSet(faces.root, leaky))
     with pytest.raises(DataError, match="no test face"):
@@ -354,8 +382,9 @@ def test_the_scoreboard_is_a_table(data: dict) -> None:
 def test_one_class_alone_gives_no_auc_and_no_crash(world: tuple, tmp_path: Path) -> None:
     faces, records = world
     kept = [face for face in faces if face.split is Split.TRAIN or face.category is Category.FS]
-    data = run_bench({"one": Teller(oracle)}, FaceSet(faces.root, kept), records, tmp_path,
-                     resamples=20).data
+    data = run_bench(
+        {"one": Teller(oracle)}, FaceSet(faces.root, kept), records, tmp_path, resamples=20
+    ).data
     assert "AUC" not in data["analysts"]["one"]["DF-D"]
     assert _values(data, "one", "DF-C")["accuracy"] == 1
 

@@ -53,7 +53,8 @@ def test_verdict_follows_the_scores_and_sums_to_one() -> None:
 def test_evidence_points_at_the_patch_that_moves_the_score() -> None:
     evidence = occlusion_map(RedEye(), red_patch())
     assert evidence.shape == (8, 8) and evidence[1, 1] == pytest.approx(40 / 64)
-    assert np.count_nonzero(evidence) == 1
+    assert evidence[1, 6] == -evidence[1, 1]  # the patch that gets the red one's mirror image
+    assert np.count_nonzero(evidence) == 2
     painted = paint(red_patch(), evidence, 64)
     assert painted[12, 12, 0] > painted[12, 12, 2] and painted.shape == (64, 64, 3)
 

@@ -32,7 +32,7 @@ COLAB = {
     "transformers": "5.15.0",
 }
 # opened by a person or started as a program, never imported
-PROGRAMS = {"jupyterlab", "pytest-timeout", "ruff"}
+PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "ruff"}  # or asked for by importorskip
 NOT_FROM_PYPI = {
     "dfa_lib",
     "tools",

@@ -16,19 +16,34 @@ DESCRIPTIONS = {
     # one claim, and lists of them
     "The nose is blurred.": {(R.NOSE, A.BLUR)},
     "The nose, the eyes and the mouth look blurred.": {
-        (R.NOSE, A.BLUR), (R.EYES, A.BLUR), (R.MOUTH, A.BLUR)},
+        (R.NOSE, A.BLUR),
+        (R.EYES, A.BLUR),
+        (R.MOUTH, A.BLUR),
+    },
     "The chin and jawline show noise mismatch and texture loss.": {
-        (R.CHIN, A.NOISE_MISMATCH), (R.CHIN, A.TEXTURE_LOSS),
-        (R.JAWLINE, A.NOISE_MISMATCH), (R.JAWLINE, A.TEXTURE_LOSS)},
+        (R.CHIN, A.NOISE_MISMATCH),
+        (R.CHIN, A.TEXTURE_LOSS),
+        (R.JAWLINE, A.NOISE_MISMATCH),
+        (R.JAWLINE, A.TEXTURE_LOSS),
+    },
     # statements do not bleed into each other
     "The nose is blurred and the mouth shows a blending boundary.": {
-        (R.NOSE, A.BLUR), (R.MOUTH, A.BLENDING_BOUNDARY)},
+        (R.NOSE, A.BLUR),
+        (R.MOUTH, A.BLENDING_BOUNDARY),
+    },
     "Blur on the nose and a colour mismatch at the mouth.": {
-        (R.NOSE, A.BLUR), (R.MOUTH, A.COLOUR_MISMATCH)},
+        (R.NOSE, A.BLUR),
+        (R.MOUTH, A.COLOUR_MISMATCH),
+    },
     "Blur is visible on the nose, and the mouth shows a color mismatch.": {
-        (R.NOSE, A.BLUR), (R.MOUTH, A.COLOUR_MISMATCH)},
+        (R.NOSE, A.BLUR),
+        (R.MOUTH, A.COLOUR_MISMATCH),
+    },
     "The nose shows a colour mismatch, the eyes a blur and the mouth a grid pattern.": {
-        (R.NOSE, A.COLOUR_MISMATCH), (R.EYES, A.BLUR), (R.MOUTH, A.GRID_PATTERN)},
+        (R.NOSE, A.COLOUR_MISMATCH),
+        (R.EYES, A.BLUR),
+        (R.MOUTH, A.GRID_PATTERN),
+    },
     "- Nose: blur\n- **Lips**: over-smoothing": {(R.NOSE, A.BLUR), (R.MOUTH, A.OVER_SMOOTHING)},
     # negation and reassurance
     "The nose looks natural.": set(),
@@ -48,11 +63,17 @@ DESCRIPTIONS = {
     "Die Nase ist unscharf.": set(),
     # wordings of other models
     "The skin texture around the cheeks appears overly smooth, lacking natural pores.": {
-        (R.SKIN, A.OVER_SMOOTHING), (R.CHEEKS, A.OVER_SMOOTHING)},
+        (R.SKIN, A.OVER_SMOOTHING),
+        (R.CHEEKS, A.OVER_SMOOTHING),
+    },
     "Inconsistent lighting across the forehead; a visible seam along the jaw.": {
-        (R.FOREHEAD, A.LIGHTING_MISMATCH), (R.JAWLINE, A.BLENDING_BOUNDARY)},
+        (R.FOREHEAD, A.LIGHTING_MISMATCH),
+        (R.JAWLINE, A.BLENDING_BOUNDARY),
+    },
     "I see checkerboard artifacts in the hair and misaligned pupils.": {
-        (R.HAIRLINE, A.GRID_PATTERN), (R.EYES, A.MISALIGNMENT)},
+        (R.HAIRLINE, A.GRID_PATTERN),
+        (R.EYES, A.MISALIGNMENT),
+    },
 }
 
 
@@ -66,8 +87,10 @@ def test_every_description_of_ours_reads_back() -> None:
         for region in Region:
             one = Finding(region=region, artifact=artifact, evidence="")
             assert findings(describe([one])) == {(region, artifact)}
-    several = [Finding(region=r, artifact=a, evidence="")
-               for r, a in zip(Region, [*Artifact, A.BLUR], strict=True)]
+    several = [
+        Finding(region=r, artifact=a, evidence="")
+        for r, a in zip(Region, [*Artifact, A.BLUR], strict=True)
+    ]
     assert findings(describe(several)) == {(one.region, one.artifact) for one in several}
 
 

@@ -36,7 +36,8 @@ def test_hand_computed_calibration() -> None:
     gaps = (abs(1 - 0.95) + abs(0 - 0.75) + abs(1 - 0.45) + abs(0 - 0.05)) / 4
     assert plain(metrics.calibration_error, FORGED, probability) == pytest.approx(gaps)
     assert metrics.reliability(FORGED, np.array([1, 0.9, 0.1, 0.1])) == [
-        (0.1, 0.5, 2), (0.95, 0.5, 2)
+        (0.1, 0.5, 2),
+        (0.95, 0.5, 2),
     ]
 
 
@@ -59,8 +60,9 @@ def test_rouge_equals_the_textbook_recurrence() -> None:
         table = np.zeros((len(first) + 1, len(second) + 1), int)
         for i, a in enumerate(first):
             for j, b in enumerate(second):
-                table[i + 1, j + 1] = table[i, j] + 1 if a == b else max(table[i, j + 1],
-                                                                         table[i + 1, j])
+                table[i + 1, j + 1] = (
+                    table[i, j] + 1 if a == b else max(table[i, j + 1], table[i + 1, j])
+                )
         wanted = 2 * table[-1, -1] / (len(first) + len(second))
         assert metrics.rouge_l(" ".join(first), " ".join(second)) == pytest.approx(wanted)
 
@@ -74,8 +76,10 @@ def test_ranking_equals_scikit_learn(ties: bool) -> None:
         score = score.round(0) if ties else score
         weights = RNG.integers(0, 4, (3, size + 2)) + np.eye(3, size + 2, dtype=int)
         weights[:, -2:] += 1
-        for metric, theirs in ((metrics.auc, sk.roc_auc_score),
-                               (metrics.average_precision, sk.average_precision_score)):
+        for metric, theirs in (
+            (metrics.auc, sk.roc_auc_score),
+            (metrics.average_precision, sk.average_precision_score),
+        ):
             wanted = [theirs(forged, score, sample_weight=row) for row in weights]
             assert np.allclose(metric(forged, score, weights), wanted)
 
@@ -87,8 +91,10 @@ def test_shares_equal_scikit_learn() -> None:
         right = (truth == answer).astype(float)
         every = np.arange(5)
         for row, f1, balanced, accuracy in zip(
-            weights, metrics.macro_f1(truth, answer, 5, weights),
-            metrics.balanced_accuracy(truth, right, weights), metrics.mean(right, weights),
+            weights,
+            metrics.macro_f1(truth, answer, 5, weights),
+            metrics.balanced_accuracy(truth, right, weights),
+            metrics.mean(right, weights),
             strict=True,
         ):
             weigh = {"sample_weight": row}
@@ -106,7 +112,8 @@ def test_equal_error_and_hit_rate_agree_with_the_roc_curve() -> None:
         fine = np.linspace(0, 1, 20_001)
         gap = np.abs(np.interp(fine, alarm, hit) - (1 - fine))
         assert plain(metrics.equal_error_rate, forged, score) == pytest.approx(
-            fine[gap.argmin()], abs=0.02)
+            fine[gap.argmin()], abs=0.02
+        )
         for limit in (0.01, 0.05, 0.3):
             found = plain(partial(metrics.hit_rate_at, limit), forged, score)
             assert found == hit[alarm <= limit].max()
@@ -121,8 +128,12 @@ def test_an_unparsable_class_answer_is_wrong_in_macro_f1() -> None:
 @pytest.mark.parametrize("kind", [True, False])
 def test_a_single_class_gives_nan_and_no_crash(kind: bool) -> None:
     forged = np.full(5, kind)
-    for metric in (metrics.auc, metrics.average_precision, metrics.equal_error_rate,
-                   partial(metrics.hit_rate_at, 0.05)):
+    for metric in (
+        metrics.auc,
+        metrics.average_precision,
+        metrics.equal_error_rate,
+        partial(metrics.hit_rate_at, 0.05),
+    ):
         assert np.isnan(plain(metric, forged, np.arange(5.0)))
     assert metrics.fit_temperature(forged, np.arange(5.0)) == 1
     assert np.isnan(plain(metrics.mean, np.full(3, np.nan)))
@@ -136,8 +147,14 @@ def test_temperature_is_found_again() -> None:
 
 
 def _faces(identities: list[tuple[str, ...]]) -> list[Face]:
-    same = {"image": "x.png", "sha256": "", "category": Category.FS, "dataset": "toy",
-            "split": "test", "licence": "-"}
+    same = {
+        "image": "x.png",
+        "sha256": "",
+        "category": Category.FS,
+        "dataset": "toy",
+        "split": "test",
+        "licence": "-",
+    }
     return [Face(id=str(at), identities=names, **same) for at, names in enumerate(identities)]
 
 

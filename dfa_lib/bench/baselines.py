@@ -31,8 +31,11 @@ GREY = 128
 
 
 def controls(
-    analyst: LocalAnalyst, faces: FaceSet, records: Iterable[InstructRecord],
-    seed: int = 0, limit: int = 3000,
+    analyst: LocalAnalyst,
+    faces: FaceSet,
+    records: Iterable[InstructRecord],
+    seed: int = 0,
+    limit: int = 3000,
 ) -> dict[str, Analyst]:
     """All controls for an analyst; the probes are fitted on at most ``limit`` training faces."""
     train = faces.split(Split.TRAIN)
@@ -140,17 +143,21 @@ class Probe(Control):
         self.name = name
         self.features = features
         known = batches(features, train)
-        self.models = {task: _fit(known, [truth(face, task) for face in train])
-                       for task in self.tasks}
-        self.fingerprint = _digest(repr([model[-1].coef_.round(6).tobytes()
-                                         for model in self.models.values()]))
+        self.models = {
+            task: _fit(known, [truth(face, task) for face in train]) for task in self.tasks
+        }
+        self.fingerprint = _digest(
+            repr([model[-1].coef_.round(6).tobytes() for model in self.models.values()])
+        )
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer closed questions from the features of each picture."""
         seen = self.features(images)
         shares = {task: _ordered(model, seen, task) for task, model in self.models.items()}
-        return [[choose(one, shares[one.task][at]) for one in asked]
-                for at, asked in enumerate(questions)]
+        return [
+            [choose(one, shares[one.task][at]) for one in asked]
+            for at, asked in enumerate(questions)
+        ]
 
     def stream(
         self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
@@ -168,7 +175,7 @@ def choose(question: Question, logprobs: Sequence[float]) -> Reply:
 def batches(features: Features, faces: FaceSet, size: int = 64) -> np.ndarray:
     """Features (N, D) of all pictures of a set, a few pictures in memory at a time."""
     starts = range(0, len(faces), size)
-    parts = (faces.faces[start:start + size] for start in starts)
+    parts = (faces.faces[start : start + size] for start in starts)
     return np.concatenate([features([faces.image(face) for face in part]) for part in parts])
 
 
@@ -197,9 +204,9 @@ def _dct(grey: np.ndarray, rings: int = 32) -> np.ndarray:
 
 
 def _fit(features: np.ndarray, answers: Sequence[str]) -> Pipeline:
-    return make_pipeline(
-        StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)
-    ).fit(features, answers)
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(
+        features, answers
+    )
 
 
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:

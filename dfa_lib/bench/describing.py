@@ -90,8 +90,10 @@ class Descriptions:
     ) -> Statistic:
         """Precision, recall or F1 over the faces of ``member`` whose alterations are known."""
         kept = self.known if member is None else self.known & member
+
         def statistic(weights: np.ndarray) -> np.ndarray:
             return metrics.set_scores(claimed[kept], self.altered[kept], weights[:, kept])[which]
+
         return statistic
 
     def _above_constant(self, claimed: np.ndarray) -> Statistic:
@@ -110,7 +112,8 @@ class Descriptions:
         given = np.array([face.category.value for face in self.sheet.faces])
         return {
             category.value: self.sheet.estimate(self._pooled(F1, claimed, given == category))
-            for category in Category if category.forged and (given == category).any()
+            for category in Category
+            if category.forged and (given == category).any()
         }
 
     def _by_region(self, claimed: np.ndarray) -> Triples:
@@ -130,22 +133,30 @@ class Descriptions:
         total = claimed.sum(axis=1) + self.altered.sum(axis=1)
         f1 = 2 * hits / np.maximum(total, 1)
         # Of equal scores the description that claims most is most worth reading.
-        asked = sorted(np.flatnonzero(self.sheet.forged & self.known),
-                       key=lambda at: claimed[at].sum())
+        asked = sorted(
+            np.flatnonzero(self.sheet.forged & self.known), key=lambda at: claimed[at].sum()
+        )
         examples = {}
         for name, order in (("best", f1), ("worst", -f1)):
             last = sorted(asked, key=lambda at, order=order: order[at])
             found = {self.sheet.faces[at].category: at for at in last}
-            examples[name] = [self._example(found[one], texts, f1) for one in Category
-                              if one in found]
+            examples[name] = [
+                self._example(found[one], texts, f1) for one in Category if one in found
+            ]
         return examples
 
     def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
         face = self.sheet.faces[at]
-        return {"face": face.id, "image": face.image, "category": face.category.value,
-                "method": face.method, "text": texts[at], "reference": self.references[at],
-                "altered": [region.value for region in _named(self.altered[at])],
-                "region F1": float(f1[at])}
+        return {
+            "face": face.id,
+            "image": face.image,
+            "category": face.category.value,
+            "method": face.method,
+            "text": texts[at],
+            "reference": self.references[at],
+            "altered": [region.value for region in _named(self.altered[at])],
+            "region F1": float(f1[at]),
+        }
 
 
 def best_constant(faces: Sequence[Face]) -> np.ndarray:

@@ -38,16 +38,21 @@ class Exam:
             "version": VERSION,
             "test": {face.id: face.sha256 for face in self.test},
             "val": {face.id: face.sha256 for face in self.val},
-            "questions": {task: [(question.text, question.options) for question in asked]
-                          for task, asked in self.questions.items()},
+            "questions": {
+                task: [(question.text, question.options) for question in asked]
+                for task, asked in self.questions.items()
+            },
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def set_exam(
-    faces: FaceSet, seed: int = 0, paraphrases: int = 3,
-    limit: int | None = None, val_limit: int = 300,
+    faces: FaceSet,
+    seed: int = 0,
+    paraphrases: int = 3,
+    limit: int | None = None,
+    val_limit: int = 300,
 ) -> Exam:
     """Choose faces and held-out wordings; ``limit`` and ``val_limit`` bound the faces asked.
 
@@ -58,7 +63,10 @@ def set_exam(
         raise DataError(f"{faces.root}: no test face; load faces of all three splits")
     _refuse_leaks(test, [*train, *val])
     return Exam(
-        faces, some(test, limit, seed), some(val, val_limit, seed), tuple(train),
+        faces,
+        some(test, limit, seed),
+        some(val, val_limit, seed),
+        tuple(train),
         {task: _questions(task, seed, paraphrases) for task in (Task.DF_D, Task.DF_C, Task.AD)},
         seed,
     )

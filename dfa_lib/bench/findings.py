@@ -128,7 +128,7 @@ def _yes_or_no(text: str, question: str) -> set[str]:
 
 def _denied(text: str, start: int) -> bool:
     """True if a negator stands in the same clause, at most four words before ``start``."""
-    clause = re.split(r"[.,;:!?\n]|\bbut\b", text[max(0, start - 80):start])[-1]
+    clause = re.split(r"[.,;:!?\n]|\bbut\b", text[max(0, start - 80) : start])[-1]
     near = " ".join(_pattern("not negating").sub(" ", clause).split()[-4:])
     return len(_pattern("negators").findall(near)) % 2 == 1
 
@@ -166,7 +166,7 @@ def _opens(clause: str, mentions: Sequence[_Mention], start: int, index: int) ->
     group, last, new = mentions[start:index], mentions[index - 1], mentions[index]
     if not new.is_region:
         return last.is_region and not group[0].is_region
-    between = clause[last.end:new.start]
+    between = clause[last.end : new.start]
     if all(mention.is_region for mention in group) or between.strip() in {"", "the"}:
         return False
     if last.is_region and _LIST.match(between):

@@ -69,7 +69,7 @@ def estimate(statistic: Statistic, weights: np.ndarray, identities: int) -> Trip
     """
     value = float(statistic(np.ones((1, weights.shape[1])))[0])
     rows = max(1, _CHUNK // max(1, weights.shape[1]))
-    chunks = (weights[at:at + rows] for at in range(0, len(weights), rows))
+    chunks = (weights[at : at + rows] for at in range(0, len(weights), rows))
     values = np.concatenate([statistic(chunk) for chunk in chunks])
     values = values[~np.isnan(values)]
     if identities < 2 or not len(values):

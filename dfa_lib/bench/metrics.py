@@ -66,8 +66,10 @@ def hit_rate_at(limit: float, forged: Array, score: Array, weights: Array) -> Ar
 
 def balanced_accuracy(truth: Array, right: Array, weights: Array) -> Array:
     """Mean over the classes of the share of ``right`` (N,) answers in each."""
-    shares = [mean(right[truth == label].astype(float), weights[:, truth == label])
-              for label in np.unique(truth)]
+    shares = [
+        mean(right[truth == label].astype(float), weights[:, truth == label])
+        for label in np.unique(truth)
+    ]
     return np.mean(shares, axis=0)
 
 
@@ -82,8 +84,9 @@ def reliability(forged: Array, probability: Array) -> list[tuple[float, float, i
     """Bins of the reliability diagram: mean probability, share of forgeries, faces."""
     bins = _bins(probability)
     members = (bins == number for number in np.unique(bins))
-    return [(float(probability[at].mean()), float(forged[at].mean()), int(at.sum()))
-            for at in members]
+    return [
+        (float(probability[at].mean()), float(forged[at].mean()), int(at.sum())) for at in members
+    ]
 
 
 def macro_f1(truth: Array, answer: Array, classes: int, weights: Array) -> Array:
@@ -108,6 +111,7 @@ def fit_temperature(forged: Array, score: Array) -> float:
 
     One parameter only: it changes how sure an answer is, never which answer it is.
     """
+
     def loss(log_temperature: float) -> float:
         margin = np.where(forged, score, -score) / np.exp(log_temperature)
         return float(np.logaddexp(0, -margin).mean())
@@ -147,16 +151,17 @@ def _counts(forged: Array, score: Array, weights: Array) -> tuple[Array, Array]:
     order = np.argsort(-score, kind="stable")
     last = np.append(np.diff(score[order]) != 0, True)
     forged, weights = forged[order].astype(bool), weights[:, order]
-    return ((weights * forged).cumsum(axis=1)[:, last],
-            (weights * ~forged).cumsum(axis=1)[:, last])
+    return ((weights * forged).cumsum(axis=1)[:, last], (weights * ~forged).cumsum(axis=1)[:, last])
 
 
 def _roc(forged: Array, score: Array, weights: Array) -> tuple[Array, Array]:
     """False alarm rate and hit rate (B, 1 + G), starting at (0, 0)."""
     hits, alarms = _counts(forged, score, weights)
     start = np.zeros((len(hits), 1))
-    return tuple(np.concatenate([start, ratio(part, part[:, -1:].repeat(part.shape[1], 1))], 1)
-                 for part in (alarms, hits))
+    return tuple(
+        np.concatenate([start, ratio(part, part[:, -1:].repeat(part.shape[1], 1))], 1)
+        for part in (alarms, hits)
+    )
 
 
 def _bins(probability: Array) -> Array:

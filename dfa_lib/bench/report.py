@@ -17,8 +17,15 @@ from PIL import Image
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, inside
 
-HEADLINES = (("DF-D", "AUC"), ("DF-D", "ACC"), ("DF-C", "accuracy"), ("DF-C", "macro-F1"),
-             ("AD", "region F1"), ("AD", "COVER"), ("AD", "CHAIR"))
+HEADLINES = (
+    ("DF-D", "AUC"),
+    ("DF-D", "ACC"),
+    ("DF-C", "accuracy"),
+    ("DF-C", "macro-F1"),
+    ("AD", "region F1"),
+    ("AD", "COVER"),
+    ("AD", "CHAIR"),
+)
 """The columns of the scoreboard; report.json holds the rest."""
 
 
@@ -64,8 +71,15 @@ def scoreboard(data: Mapping) -> str:
     for name, scores in data["analysts"].items():
         lines.append([name, *(_cell(scores[task].get(metric)) for task, metric in HEADLINES)])
     constant = data["constant"]
-    lines.append(["best constant answer", *(_cell(
-        constant["region F1"] if metric == "region F1" else None) for _, metric in HEADLINES)])
+    lines.append(
+        [
+            "best constant answer",
+            *(
+                _cell(constant["region F1"] if metric == "region F1" else None)
+                for _, metric in HEADLINES
+            ),
+        ]
+    )
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return (
         f"{table}\n\n{data['n']} faces of {data['identities']} held-out identities, source"
@@ -77,18 +91,28 @@ def scoreboard(data: Mapping) -> str:
 def render(report: Report) -> str:
     """The page as self-contained HTML; everything from data or models is escaped."""
     place = files("dfa_lib.bench")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
-    environment.filters |= {"number": _number, "percent": _percent, "across": _across,
-                            "signed": _signed}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": _number,
+        "percent": _percent,
+        "across": _across,
+        "signed": _signed,
+    }
     template = environment.from_string((place / "report.html").read_text("utf-8"))
     style = (place / "report.css").read_text("utf-8")
     picture = cache(lambda image: _picture(inside(report.faces.root, image)))
     data = report.data
     lead = next(iter(data["analysts"]))
     return template.render(
-        data=data, lead=lead, scores=data["analysts"][lead], detail=data["details"][lead],
-        headlines=HEADLINES, style=style, picture=picture,
+        data=data,
+        lead=lead,
+        scores=data["analysts"][lead],
+        detail=data["details"][lead],
+        headlines=HEADLINES,
+        style=style,
+        picture=picture,
     ).lstrip()
 
 

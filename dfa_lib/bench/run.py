@@ -71,7 +71,7 @@ def ask(name: str, analyst: Analyst, exam: Exam, folder: Path) -> list[Predictio
         todo = list(_todo(exam, getattr(analyst, "tasks", TASKS), done))
         with tqdm(total=len(todo), desc=name, unit="face", disable=not todo) as bar:
             for start in range(0, len(todo), BATCH):
-                chunk = todo[start:start + BATCH]
+                chunk = todo[start : start + BATCH]
                 for prediction in _answers(name, analyst, exam, chunk):
                     log.append(prediction)
                 bar.update(len(chunk))
@@ -119,8 +119,13 @@ def _prediction(
         votes = [verdict(reply.text, task, q.text) for reply, q in zip(replies, asked, strict=True)]
         answer, options = _elect(votes, labels(task))
     return Prediction(
-        analyst=name, face=face.id, task=task, prompt="\n".join(q.text for q in asked),
-        text=text, answer=answer, options=options,
+        analyst=name,
+        face=face.id,
+        task=task,
+        prompt="\n".join(q.text for q in asked),
+        text=text,
+        answer=answer,
+        options=options,
         seconds=round(sum(reply.seconds for reply in replies), 4),
         tokens=sum(reply.tokens for reply in replies),
     )

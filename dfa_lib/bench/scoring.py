@@ -57,9 +57,14 @@ def score_all(
         temperature = _temperature(given, exam)
         analysts[name], details[name] = _score_one(papers[name], sheet, described, temperature)
     return {
-        "version": VERSION, "exam": exam.hash, "seed": exam.seed, "resamples": resamples,
-        "n": len(sheet.faces), "identities": sheet.identities,
-        "majority_share": _majority(sheet, Task.DF_C), "forged_share": float(sheet.forged.mean()),
+        "version": VERSION,
+        "exam": exam.hash,
+        "seed": exam.seed,
+        "resamples": resamples,
+        "n": len(sheet.faces),
+        "identities": sheet.identities,
+        "majority_share": _majority(sheet, Task.DF_C),
+        "forged_share": float(sheet.forged.mean()),
         "categories": {c.value: sum(f.category is c for f in sheet.faces) for c in Category},
         "analysts": analysts,
         "constant": described.constant_scores(),
@@ -74,8 +79,10 @@ def _papers(name: str, given: Sequence[Prediction], exam: Exam) -> dict[Task, Pa
         mine = {one.face: one for one in given if one.task is task}
         missing = [face.id for face in exam.test if face.id not in mine]
         if mine and missing:
-            raise DataError(f"predictions of {name}: {task}: {missing[0]} and {len(missing) - 1}"
-                            " more faces are not answered; run the benchmark again")
+            raise DataError(
+                f"predictions of {name}: {task}: {missing[0]} and {len(missing) - 1}"
+                " more faces are not answered; run the benchmark again"
+            )
         if mine:
             papers[task] = Paper.of(task, exam.test, mine)
     return papers
@@ -179,8 +186,11 @@ def _method(face: Face) -> str | None:
 def _auc_by(paper: Paper, sheet: Sheet, groups: Sequence[str | None]) -> Triples:
     """AUC of each group of forgeries against all bona fide faces, groups by category."""
     order = {category.value: at for at, category in enumerate(Category)}
-    of = {name: order[face.category] for name, face in zip(groups, sheet.faces, strict=True)
-          if name and face.category.forged}
+    of = {
+        name: order[face.category]
+        for name, face in zip(groups, sheet.faces, strict=True)
+        if name and face.category.forged
+    }
     triples = {}
     for name in sorted(of, key=lambda name: (of[name], name)):
         member = ~sheet.forged | np.array([one == name for one in groups])
@@ -193,9 +203,16 @@ def _worst(probability: np.ndarray, sheet: Sheet, count: int = 10) -> list[dict]
     """The mistakes made with most confidence."""
     wrong = np.abs(sheet.forged - probability)
     order = [at for at in np.argsort(-wrong, kind="stable")[:count] if wrong[at] > 0.5]
-    return [{"face": sheet.faces[at].id, "image": sheet.faces[at].image,
-             "category": sheet.faces[at].category.value, "method": sheet.faces[at].method,
-             "probability": float(probability[at])} for at in order]
+    return [
+        {
+            "face": sheet.faces[at].id,
+            "image": sheet.faces[at].image,
+            "category": sheet.faces[at].category.value,
+            "method": sheet.faces[at].method,
+            "probability": float(probability[at]),
+        }
+        for at in order
+    ]
 
 
 def _classification_details(paper: Paper, sheet: Sheet) -> dict:
@@ -212,8 +229,11 @@ def _lead(papers: Mapping[str, Mapping[Task, Paper]], sheet: Sheet) -> dict[str,
     first, *others = papers
     leads: dict[str, Triples] = {}
     for other in others:
-        pairs = {task: (papers[first][task], paper) for task, paper in papers[other].items()
-                 if task in papers[first] and task is not Task.AD}
+        pairs = {
+            task: (papers[first][task], paper)
+            for task, paper in papers[other].items()
+            if task in papers[first] and task is not Task.AD
+        }
         leads[other] = {
             f"{task} {_HEADLINE[task]}": sheet.estimate(partial(_difference, task, pair, sheet))
             for task, pair in pairs.items()
@@ -221,8 +241,9 @@ def _lead(papers: Mapping[str, Mapping[Task, Paper]], sheet: Sheet) -> dict[str,
     return leads
 
 
-def _difference(task: Task, pair: tuple[Paper, Paper], sheet: Sheet, weights: np.ndarray
-                ) -> np.ndarray:
+def _difference(
+    task: Task, pair: tuple[Paper, Paper], sheet: Sheet, weights: np.ndarray
+) -> np.ndarray:
     if task is Task.DF_D:
         mine, other = (metrics.auc(sheet.forged, one.scores, weights) for one in pair)
     else:
