@@ -53,7 +53,8 @@ def towers() -> dict[str, nn.Module]:
     )  # fmt: skip
     focal = FocalNetConfig(
         image_size=128, patch_size=4, embed_dim=48, use_conv_embed=True,
-        hidden_sizes=[48, 96, WIDTH], hidden_size=WIDTH, depths=[1, 2, 3], focal_levels=[1, 2, 2], focal_windows=[3, 3, 3],
+        hidden_sizes=[48, 96, WIDTH], hidden_size=WIDTH, depths=[1, 2, 3],
+        focal_levels=[1, 2, 2], focal_windows=[3, 3, 3],
         mlp_ratio=2.0, drop_path_rate=0.0,
     )  # fmt: skip
     return {
