@@ -15,6 +15,7 @@ from dfa_lib.gpt.nano.conv import FaceConvModel
 from dfa_lib.gpt.nano.pool import Sitter, london, make_views
 from dfa_lib.gpt.nano.views import ARTIFACTS, GRID, make_view
 from dfa_lib.gpt.presets import WEIGHTS
+from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
 
@@ -119,3 +120,13 @@ def test_the_one_command_builds_a_whole_base(tmp_path):
     build(tmp_path / "base", None, faces=8, views=96, epochs=1, steps=2)
     AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
     assert "not a deepfake detector" in (tmp_path / "base/MODEL_CARD.md").read_text("utf-8")
+
+
+def test_the_base_knows_the_words_that_answers_are_made_of():
+    """A word it never said keeps its first, short embedding, and tuning cannot make it likely."""
+    model = AutoModelForImageTextToText.from_pretrained(WEIGHTS / "nano")
+    tokenizer = AutoProcessor.from_pretrained(WEIGHTS / "nano").tokenizer
+    norms = model.lm_head.weight.norm(dim=-1)
+    answers = [answer for options in OPTIONS.values() for answer in options.values()]
+    used = sorted({token for answer in answers for token in tokenizer(f" {answer}")["input_ids"]})
+    assert norms[used].min() > 0.9 * norms.median()
