@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib import __version__
@@ -136,7 +137,8 @@ def _fit(population: Population, takes: list[Take]) -> FaceModel:
     if len(takes) < _FEWEST_SEEN:
         takes = [Take(take.person, number, "") for number in range(_FEWEST_SEEN) for take in takes]
     chosen = np.linspace(0, len(takes) - 1, min(_MOST_SEEN, len(takes))).astype(int)
-    return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
+    with threadpool_limits(1):  # how many threads share a decomposition shows in its last bits
+        return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
 
 
 def _make_chunk(
@@ -148,7 +150,8 @@ def _make_chunk(
     difficulty: float,
 ) -> list[Face]:
     cv2.setNumThreads(1)
-    return [_make(population, job, model, out, seed, difficulty) for job in jobs]
+    with threadpool_limits(1):
+        return [_make(population, job, model, out, seed, difficulty) for job in jobs]
 
 
 def _make(
