@@ -1,6 +1,6 @@
 """Presets: one frozen bundle per base model, from the embedded nano to LLaVA-1.5-13B."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -91,20 +91,6 @@ LLAVA_7B = Preset(
     checkpointing=True,
 )
 
-LLAVA_13B = Preset(
-    name="llava-1.5-13b",
-    base="llava-hf/llava-1.5-13b-hf",
-    licence="llama2",
-    epochs=1,
-    batch=32,
-    micro=1,
-    rank=128,
-    alpha=256,
-    lr_lora=2e-4,
-    lr_projector=2e-5,
-    dropout=0.05,
-    four_bit=True,
-    checkpointing=True,
-)
+LLAVA_13B = replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf")
 
 PRESETS = {preset.name: preset for preset in (NANO, LLAVA_05B, LLAVA_7B, LLAVA_13B)}
