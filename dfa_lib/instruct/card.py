@@ -2,33 +2,69 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfa_lib.instruct.wording import library
-from dfa_lib.records import InstructRecord
+from dfa_lib.records import Annotator, InstructRecord
 from dfa_lib.taxonomy import Category, Split, Task
 
+Rows = list[Sequence[object]]
 
-def write_card(path: Path, records: Sequence[InstructRecord]) -> None:
-    """Write what the data set holds, where it comes from and what it must not be used for."""
+
+def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
+    """Write what the data set holds, where it comes from and what it must not be used for.
+
+    One pass over ``records``, which are counted and not kept.
+    """
     partial = path.with_name(path.name + ".partial")
     partial.write_text(data_card(records), encoding="utf-8")
     partial.replace(path)
 
 
-def data_card(records: Sequence[InstructRecord]) -> str:
+def data_card(records: Iterable[InstructRecord]) -> str:
     """Word the data card in Markdown."""
+    tally = _Tally()
+    for record in records:
+        tally.add(record)
     sections = [
         "# Data card: DFA-Instruct",
-        f"{len(records):,} images, {sum(len(record.qa) for record in records):,} QA.",
-        "## Images by split\n\n" + _table(_by_split(records)),
-        "## Forgery methods\n\n" + _table(_methods(records)),
-        "## Questions and answers\n\n" + _table(_questions(records)),
-        "## Sources, licences, people\n\n" + _table(_sources(records)),
-        "## Annotators\n\n" + _table(_annotators(records)),
+        f"{tally.images.total():,} images, {tally.tasks.total():,} QA.",
+        "## Images by split\n\n" + _table(_by_split(tally)),
+        "## Forgery methods\n\n" + _table(_methods(tally)),
+        "## Questions and answers\n\n" + _table(_questions(tally)),
+        "## Sources, licences, people\n\n" + _table(_sources(tally)),
+        "## Annotators\n\n" + _table(_annotators(tally)),
         _LIMITS,
     ]
     return "\n\n".join(sections) + "\n"
+
+
+@dataclass
+class _Tally:
+    """What is counted, record by record; only people are remembered by name."""
+
+    images: Counter[tuple[Split, Category]] = field(default_factory=Counter)
+    people: dict[Split, set[str]] = field(default_factory=lambda: {split: set() for split in Split})
+    methods: Counter[tuple[Category, str]] = field(default_factory=Counter)
+    tasks: Counter[Task] = field(default_factory=Counter)
+    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
+    annotators: dict[Annotator, Counter[str]] = field(default_factory=dict)
+
+    def add(self, record: InstructRecord) -> None:
+        face, note = record.face, record.annotation
+        self.images[face.split, face.category] += 1
+        self.sources[face.dataset, face.licence] += 1
+        self.tasks.update(qa.task for qa in record.qa)
+        if face.category is not Category.EFS:  # a synthetic person is nobody
+            self.people[face.split].update(face.identities)
+        if face.category.forged:
+            self.methods[face.category, face.method or "unknown"] += 1
+        mine = self.annotators.setdefault(note.annotator, Counter())
+        mine["images"] += 1
+        mine["forged"] += face.category.forged
+        mine["claims"] += len(note.findings)
+        mine["supported"] += sum(bool(finding.supported) for finding in note.findings)
 
 
 def _table(rows: Iterable[Sequence[object]]) -> str:
@@ -37,51 +73,42 @@ def _table(rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _by_split(records: Sequence[InstructRecord]) -> list[list[object]]:
-    count = Counter((record.face.split, record.face.category) for record in records)
-    people: dict[Split, set[str]] = {split: set() for split in Split}
-    for face in (record.face for record in records):
-        if face.category is not Category.EFS:  # a synthetic person is nobody
-            people[face.split].update(face.identities)
-    rows: list[list[object]] = [["split", *Category, "people"]]
+def _by_split(tally: _Tally) -> Rows:
+    rows: Rows = [["split", *Category, "people"]]
     for split in Split:
-        rows.append([split, *(count[split, category] for category in Category), len(people[split])])
+        counts = (tally.images[split, category] for category in Category)
+        rows.append([split, *counts, len(tally.people[split])])
     return rows
 
 
-def _methods(records: Sequence[InstructRecord]) -> list[Sequence[object]]:
-    forged = (record.face for record in records if record.face.category.forged)
-    count = Counter((face.category, face.method or "unknown") for face in forged)
-    rows = sorted(count.items(), key=lambda item: (list(Category).index(item[0][0]), item[0][1]))
+def _methods(tally: _Tally) -> Rows:
+    order = list(Category)
+    rows = sorted(tally.methods.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
     return [["category", "method", "images"], *([*key, n] for key, n in rows)]
 
 
-def _questions(records: Sequence[InstructRecord]) -> list[Sequence[object]]:
-    count = Counter(qa.task for record in records for qa in record.qa)
-    rows: list[Sequence[object]] = [["task", "QA", "wordings trained", "held out", "version"]]
+def _questions(tally: _Tally) -> Rows:
+    rows: Rows = [["task", "QA", "wordings trained", "held out", "version"]]
     for task in Task:
         kinds = library(task).questions.values()
         trained, held = sum(len(k.train) for k in kinds), sum(len(k.test) for k in kinds)
-        rows.append([task, count[task], trained, held, library(task).version])
+        rows.append([task, tally.tasks[task], trained, held, library(task).version])
     return rows
 
 
-def _sources(records: Sequence[InstructRecord]) -> list[Sequence[object]]:
-    count = Counter((record.face.dataset, record.face.licence) for record in records)
-    return [["data set", "licence", "images"], *([*key, n] for key, n in sorted(count.items()))]
+def _sources(tally: _Tally) -> Rows:
+    rows = sorted(tally.sources.items())
+    return [["data set", "licence", "images"], *([*key, n] for key, n in rows)]
 
 
-def _annotators(records: Sequence[InstructRecord]) -> list[Sequence[object]]:
-    rows: list[Sequence[object]] = [
+def _annotators(tally: _Tally) -> Rows:
+    rows: Rows = [
         ["annotator", "model", "images", "findings per forged image", "supported findings"]
     ]
-    for who in dict.fromkeys(record.annotation.annotator for record in records):
-        mine = [record for record in records if record.annotation.annotator == who]
-        forged = sum(record.face.category.forged for record in mine)
-        claims = [finding for record in mine for finding in record.annotation.findings]
-        each = f"{len(claims) / forged:.1f}" if forged else "-"
-        share = f"{sum(bool(c.supported) for c in claims) / len(claims):.0%}" if claims else "-"
-        rows.append([who.name, who.model or "-", len(mine), each, share])
+    for who, mine in tally.annotators.items():
+        each = f"{mine['claims'] / mine['forged']:.1f}" if mine["forged"] else "-"
+        share = f"{mine['supported'] / mine['claims']:.0%}" if mine["claims"] else "-"
+        rows.append([who.name, who.model or "-", mine["images"], each, share])
     return rows
 
 
