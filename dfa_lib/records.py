@@ -4,7 +4,8 @@ A broken line is refused with one sentence that names the file, the line, the
 field and the mend; an interrupted write loses its torn last line and no other.
 """
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self, TypeVar
 
@@ -85,6 +86,11 @@ class Annotation(Record):
     annotator: Annotator
     audited: bool = False
 
+    @property
+    def id(self) -> str:
+        """One annotation per face."""
+        return self.face
+
 
 class QA(Record):
     """One question and its answer; ``template`` names the wording it was made from."""
@@ -158,6 +164,51 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     partial.replace(path)
 
 
+class Stored(Sequence[AnyRecord]):
+    """The records of a JSONL file, read when asked for: memory holds only where each begins.
+
+    For data sets beyond memory; a slice is Stored too. The file must not change meanwhile.
+    """
+
+    def __init__(self, path: Path, kind: type[AnyRecord], places: array | None = None) -> None:
+        self._path, self._kind = path, kind
+        self._places = _places(path) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: int | slice) -> AnyRecord | "Stored[AnyRecord]":
+        if isinstance(at, slice):
+            return Stored(self._path, self._kind, self._places[at])
+        return next(self._read([self._places[at]]))
+
+    def __iter__(self) -> Iterator[AnyRecord]:
+        return self._read(self._places)
+
+    def _read(self, places: Iterable[int]) -> Iterator[AnyRecord]:
+        with self._path.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                yield _parse(file.readline(), self._kind, f"{self._path}: byte {place}")
+
+
+class ById(Mapping[str, AnyRecord]):
+    """The records of a sequence by their id; memory holds the ids, not the records."""
+
+    def __init__(self, records: Sequence[AnyRecord]) -> None:
+        self._records = records
+        self._numbers = {record.id: number for number, record in enumerate(records)}
+
+    def __getitem__(self, key: str) -> AnyRecord:
+        return self._records[self._numbers[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
 class JsonlLog:
     """An append-only JSONL file that survives interruption.
 
@@ -205,7 +256,21 @@ def _whole_lines(path: Path) -> Iterator[str]:
         raise DataError(f"{path}: not UTF-8 text; is this a JSONL file?") from None
 
 
-def _parse(line: str, kind: type[AnyRecord], where: str) -> AnyRecord:
+def _places(path: Path) -> array:
+    """Where each whole line of a file begins, in bytes."""
+    places, place = array("Q"), 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    places.append(place)
+                place += len(line)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run the lesson that writes it") from None
+    return places
+
+
+def _parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

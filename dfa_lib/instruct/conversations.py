@@ -5,7 +5,7 @@ turns of free conversation (FC), as in the paper (891.6K QA on 127.3K images). F
 written by rule from the labels and the annotation alone, without looking at the picture.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -23,6 +23,7 @@ from dfa_lib.records import (
     read_jsonl,
     write_jsonl,
 )
+from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Region, Split, Task
 
 OPTIONS: dict[Task, dict[str, str]] = {
@@ -36,18 +37,39 @@ STRONG = 10.0
 
 
 def build_conversations(
-    faces: Iterable[Face], notes: Mapping[str, Annotation], out: Path, seed: int = 0
+    faces: Collection[Face],
+    notes: Mapping[str, Annotation],
+    out: Path,
+    seed: int = 0,
+    shard: Shard | None = None,
 ) -> list[InstructRecord]:
     """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per face.
 
     Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
-    of the data set comes out the same alone as within the whole.
+    of the data set comes out the same alone as within the whole; a ``shard`` has no card.
     Raises DataError for a face without an annotation.
     """
-    records = [converse(face, _note(face, notes), seed) for face in tqdm(faces, "conversations")]
-    write_jsonl(out / "instruct.jsonl", records)
-    write_card(out / "DATA_CARD.md", records)
+    records = load_records(write_conversations(faces, notes, out, seed, shard))
+    if shard is None:
+        write_card(out / "DATA_CARD.md", records)
     return records
+
+
+def write_conversations(
+    faces: Collection[Face],
+    notes: Mapping[str, Annotation],
+    out: Path,
+    seed: int = 0,
+    shard: Shard | None = None,
+) -> Path:
+    """Write instruct.jsonl alone, one record in memory at a time; return its path.
+
+    With ``Stored`` faces and notes (``records``), a data set of any size passes through.
+    """
+    path = shard_path(out / "instruct.jsonl", shard)
+    asked = tqdm(block(faces, shard), "conversations")
+    write_jsonl(path, (converse(face, _note(face, notes), seed) for face in asked))
+    return path
 
 
 def load_records(path: Path) -> list[InstructRecord]:
