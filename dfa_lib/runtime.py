@@ -1,4 +1,4 @@
-"""Where am I, and what may I use: Colab or local, work folder, device, memory, API key."""
+"""Where am I, and what may I use: Colab or local, work folder, device, API key."""
 
 import os
 import sys
@@ -24,22 +24,18 @@ def in_colab() -> bool:
     return "google" in sys.modules and find_spec("google.colab") is not None
 
 
-def work_path() -> Path:
-    """Return where lessons keep their files, whether or not the folder exists.
+def work_path(name: str = "work", here: Path | None = None) -> Path:
+    """Return the folder in which lessons keep their files, whether or not it exists.
 
-    ``$DFA_WORK``, else ``work`` at the root of the repository around the current folder,
-    else ``work`` in the current folder (Colab).
+    A relative ``name`` counts from the root of the repository around ``here`` (the current
+    folder unless given), else from ``here`` itself, as on Colab. So a lesson opened in
+    notebooks/ and a command typed at the root mean the same folder.
     """
-    here = Path.cwd()
-    repository = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
-    return Path(os.environ.get("DFA_WORK") or next(repository, here) / "work")
-
-
-def workdir() -> Path:
-    """Return ``work_path`` and make the folder where it is missing."""
-    path = work_path()
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    here = (here or Path()).resolve()
+    around = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
+    path = next(around, here) / name
+    # short where it can be: this path is printed in lessons that others read
+    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
 
 
 def lesson(work: Path, name: str) -> Path:
@@ -76,17 +72,6 @@ def device() -> Device:
     return Device(
         "cuda", torch.float16, f"{gpu} (compute {major}.{minor}) has no bf16, so fp16 with scaling"
     )
-
-
-def free_memory() -> float:
-    """Return the free memory of the device in GiB: of the GPU if there is one, else RAM."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] / 2**30
-    import psutil
-
-    return psutil.virtual_memory().available / 2**30
 
 
 def api_key(name: str = "OPENAI_API_KEY") -> str | None:

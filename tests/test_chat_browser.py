@@ -49,8 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
                "--IdentityProvider.token=", "--ServerApp.root_dir=.",
                "--LabApp.news_url=None", "--LabApp.check_for_updates_class="
                "jupyterlab.NeverCheckForUpdate"]  # fmt: skip
-    env = os.environ | {"PYTHONPATH": paths, "DFA_WORK": str(folder / "work"),
-                        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+    env = os.environ | {"PYTHONPATH": paths, "JUPYTER_CONFIG_DIR": str(folder / "config"),
                         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
                         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces")}  # fmt: skip
     with (folder / "lab.log").open("w") as log:

@@ -24,6 +24,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from dfa_lib.bench.report import scoreboard
+from dfa_lib.runtime import work_path
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
 Parameters = dict[str, object]
@@ -62,7 +63,7 @@ def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: boo
     progress bars. Raises PapermillExecutionError when a cell fails.
     """
     (given,) = share_out([notebook], parameters)
-    work = folder / str(given.get("WORK") or declared(notebook).get("WORK", "work"))
+    work = work_path(str(given.get("WORK") or declared(notebook).get("WORK", "work")), folder)
     work.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
         notebook,
