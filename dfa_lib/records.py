@@ -145,7 +145,7 @@ def read_jsonl(path: Path, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
     """
     seen: dict[object, int] = {}
     for number, line in enumerate(_whole_lines(path), start=1):
-        record = _parse(line, kind, f"{path}:{number}")
+        record = parse(line, kind, f"{path}:{number}")
         key = getattr(record, "id", None)
         if key is not None and seen.setdefault(key, number) != number:
             raise DataError(
@@ -189,7 +189,7 @@ class Stored(Sequence[AnyRecord]):
         with self._path.open("rb") as file:
             for place in places:
                 file.seek(place)
-                yield _parse(file.readline(), self._kind, f"{self._path}: byte {place}")
+                yield parse(file.readline(), self._kind, f"{self._path}: byte {place}")
 
 
 class ById(Mapping[str, AnyRecord]):
@@ -232,6 +232,19 @@ class JsonlLog:
         self._file.close()
 
 
+def parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
+    """Read one record from its JSON; raise DataError that begins with ``where``."""
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "line"
+        silent = first["type"] in {"missing", "json_invalid"}
+        got = "" if silent else f" (got {first['input']!r:.60})"
+        problem = f"{where}: {field}: {first['msg']}{got}"
+        raise DataError(f"{problem}; mend this line or remove it") from None
+
+
 def inside(root: Path, relative: str) -> Path:
     """Join ``relative`` to ``root``; raise DataError if that, links followed, lies outside."""
     path = (root / relative).resolve()
@@ -268,18 +281,6 @@ def _places(path: Path) -> array:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the lesson that writes it") from None
     return places
-
-
-def _parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
-    try:
-        return kind.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "line"
-        silent = first["type"] in {"missing", "json_invalid"}
-        got = "" if silent else f" (got {first['input']!r:.60})"
-        problem = f"{where}: {field}: {first['msg']}{got}"
-        raise DataError(f"{problem}; mend this line or remove it") from None
 
 
 def _drop_torn_line(path: Path) -> None:
