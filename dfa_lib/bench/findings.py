@@ -49,7 +49,7 @@ class _Mention(NamedTuple):
 def claims(text: str) -> frozenset[Claim]:
     """Every (region, artifact) that ``text`` claims to be wrong; questions claim nothing."""
     found: set[Claim] = set()
-    for clause in _clauses(text[:LONGEST]):
+    for clause in _clauses(_plain(text)):
         for statement, group in _statements(clause):
             if not _reassures(statement):
                 found |= _pairs(group)
@@ -68,7 +68,7 @@ def regions(text: str) -> set[Region]:
 
 def reading(text: str) -> str | None:
     """A description as it is read: "eyes, nose", or "" if it calls all natural, or None."""
-    text = text[:LONGEST]
+    text = _plain(text)
     altered = regions(text)
     calm = any(_reassures(part) for clause in _clauses(text) for part, _ in _statements(clause))
     if not altered and not calm:
@@ -80,10 +80,11 @@ def verdict(text: str, task: Task, question: str = "") -> str | None:
     """Label that ``text`` settles on for DF-D or DF-C; None if none, several or undecided.
 
     "not real" is forged, "unrealistic" is neither; a bare yes or no is read by the side that
-    ``question`` takes. Labels are those of the options: "forged", "bona fide", "FS" …
+    ``question`` takes. English is read, and nothing else: "nicht real" is no verdict. Labels
+    are those of the options: "forged", "bona fide", "FS" …
     """
-    text = text[:LONGEST]
-    if _pattern("undecided").search(text):
+    text = _plain(text)
+    if _pattern("undecided").search(text) or _is_foreign(text):
         return None
     sides = _sides(_without_questions(text)) or _yes_or_no(text, question)
     if task is Task.DF_D:
@@ -99,11 +100,13 @@ def _category(text: str, sides: set[str]) -> str | None:
 
 
 def _sides(text: str) -> set[str]:
-    """The verdicts stated in ``text``; a negated one states its opposite."""
+    """The verdicts stated in ``text``; a negated one states its opposite, an unclear one both."""
+    text = _pattern("no verdict").sub(" ", text)
     sides = {"forged"} if _techniques(text) else set()
     for side, opposite in (("bona fide", "forged"), ("forged", "bona fide")):
         for match in _pattern(side).finditer(text):
-            sides.add(opposite if _denied(text, match.start()) else side)
+            denied = _denied(text, match.start())
+            sides |= {None: {side, opposite}, True: {opposite}, False: {side}}[denied]
     return sides
 
 
@@ -126,11 +129,33 @@ def _yes_or_no(text: str, question: str) -> set[str]:
     return asked if answer[1].lower() == "yes" else other
 
 
-def _denied(text: str, start: int) -> bool:
-    """True if a negator stands in the same clause, at most four words before ``start``."""
-    clause = re.split(r"[.,;:!?\n]|\bbut\b", text[max(0, start - 80) : start])[-1]
-    near = " ".join(_pattern("not negating").sub(" ", clause).split()[-4:])
-    return len(_pattern("negators").findall(near)) % 2 == 1
+def _denied(text: str, start: int) -> bool | None:
+    """Whether a negator in the same clause governs the word at ``start``; None if unclear.
+
+    It does from at most four words away ("not a very real face") and across a "that" ("no
+    sign that the face was ever real"); from further off it may belong to something else.
+    """
+    clause = re.split(
+        r"[.,;:!?\n]|(?<!anything )\bbut\b|\band\b", text[max(0, start - 120) : start]
+    )[-1]
+    clause = _pattern("not negating").sub(" ", _pattern("forged").sub(" ", clause))
+    clause = re.sub(r"\bn?or\b", " ", clause)  # "neither fake nor altered" denies both
+    found = [*_denial().finditer(clause)]
+    near = [one for one in found if len(clause[one.end() :].split()) < 4]
+    if found and not near and not re.search(r"\bthat\b", clause[found[-1].end() :]):
+        return None
+    return len(near or found[-1:]) % 2 == 1
+
+
+def _plain(text: str) -> str:
+    """As much of a text as is read, with the apostrophe that the lexicon writes."""
+    return text[:LONGEST].replace("\u2019", "'")
+
+
+def _is_foreign(text: str) -> bool:
+    """True for a text in another language, whose negators the lexicon does not know."""
+    letters = (one.isalpha() and not one.isascii() for one in text)
+    return any(letters) or _pattern("foreign").search(text) is not None
 
 
 def _without_questions(text: str) -> str:
@@ -183,8 +208,8 @@ def _cut(clause: str, start: int, end: int) -> int:
 
 def _reassures(statement: str) -> bool:
     """True for "no blur …" and "… looks natural", but not for "does not look natural"."""
-    rest = _pattern("not negating").sub(" ", statement)
-    rest = _unnatural().sub(" ", rest)
+    rest = _vocabulary()[0].sub(" ", statement)  # "not aligned" is a claim
+    rest = _pattern("not negating").sub(" ", _unnatural().sub(" ", rest))
     return bool(_pattern("negators").search(rest) or _pattern("natural").search(rest))
 
 
@@ -222,6 +247,12 @@ def _vocabulary() -> tuple[re.Pattern[str], list[Region | Artifact | None]]:
 @cache
 def _pattern(group: str) -> re.Pattern[str]:
     return _compile(_lexicon()[group])
+
+
+@cache
+def _denial() -> re.Pattern[str]:
+    """What turns a verdict round; a description knows fewer of these words."""
+    return _compile([*_lexicon()["negators"], *_lexicon()["denials"]])
 
 
 @cache
