@@ -1,0 +1,303 @@
+"""Exports: what was written comes back equal, and those it was written for can read it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.presets import PRESETS
+from dfa_lib.instruct import export
+from dfa_lib.instruct.conversations import load_records
+from dfa_lib.records import (
+    QA,
+    Annotation,
+    Annotator,
+    DataError,
+    Face,
+    Finding,
+    InstructRecord,
+    write_jsonl,
+)
+from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+
+RESCUE = Path(export.__file__).parents[1] / "rescue" / "01_instruct"
+RECORDS = load_records(RESCUE / "instruct.jsonl")
+PIECES = ["", " ", "\n", "\r\n", "\t", '"', "'", "\\", "\\n", "{}", "[", "]", ",", "\x00"]
+PIECES += ["\x85", "\u2028", "\u202e", "é", "e\u0301", "顔", "\U0001f469\u200d\U0001f9b1"]
+PIECES += ["<b>", "&lt;", "image>", "%s", "The face"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One export: how it is written, read back, and what the file of a split is called."""
+
+    write: Callable[[Iterable[InstructRecord], Path], None]
+    read: Callable[[Path], Iterator[InstructRecord]]
+    name: str
+
+
+FORMATS = [
+    Format(export.to_llava, export.from_llava, "{}.json"),
+    Format(export.to_sharegpt, export.from_sharegpt, "{}.jsonl"),
+    Format(
+        partial(export.to_huggingface, root=RESCUE), export.from_huggingface, "{}-00000.parquet"
+    ),
+]
+every_format = pytest.mark.parametrize("form", FORMATS, ids=["llava", "sharegpt", "huggingface"])
+
+
+def odd_record(number: int) -> InstructRecord:
+    """Anything that our contracts allow, on one of the rescue pictures."""
+    dice = Random(number)
+    face = dice.choice(RECORDS).face
+
+    def text() -> str:
+        return "".join(dice.choices(PIECES, k=dice.randrange(8)))
+
+    def maybe(value: object) -> object:
+        return dice.choice([None, value])
+
+    findings = tuple(
+        Finding(
+            region=dice.choice(list(Region)),
+            artifact=dice.choice(list(Artifact)),
+            evidence=text(),
+            figures={text(): dice.gauss(0, 10 ** dice.randrange(-8, 8)) for _ in range(2)},
+            supported=dice.choice([True, False, None]),
+        )
+        for _ in range(dice.randrange(4))
+    )
+    points = tuple((dice.random(), float(dice.randrange(99))) for _ in range(dice.choice([0, 81])))
+    return InstructRecord(
+        face=Face(
+            id=f"{number}{text()}",
+            image=face.image,
+            sha256=face.sha256,
+            category=dice.choice(list(Category)),
+            method=maybe(text()),
+            dataset=text(),
+            identities=tuple(text() for _ in range(dice.randrange(3))),
+            source=maybe(text()),
+            split=dice.choice(list(Split)),
+            crop=maybe((0.1, -2.5, 1e9, 1 / 3)),
+            landmarks=maybe(points),
+            altered_regions=maybe(tuple(dice.sample(list(Region), 2))),
+            mask=maybe("masks/x.png"),
+            licence=text(),
+            subgroup={text(): text()},
+        ),
+        annotation=Annotation(
+            face=f"{number}",
+            findings=findings,
+            text=text(),
+            annotator=Annotator(name=text(), model=maybe(text())),
+            audited=dice.random() < 0.5,
+        ),
+        qa=tuple(
+            QA(task=dice.choice(list(Task)), question=text(), answer=text(), template=text())
+            for _ in range(dice.choice([0, 1, 7, 8]))
+        ),
+    )
+
+
+def as_file(records: Iterable[InstructRecord], path: Path) -> bytes:
+    write_jsonl(path, records)
+    return path.read_bytes()
+
+
+# --- round trips --------------------------------------------------------------------------
+
+
+@every_format
+@pytest.mark.parametrize("source", ["rescue", "odd"])
+def test_what_was_written_comes_back(form: Format, source: str, tmp_path: Path) -> None:
+    records = RECORDS if source == "rescue" else [odd_record(number) for number in range(400)]
+    form.write(iter(records), tmp_path)
+    back = form.read(tmp_path)
+    assert as_file(back, tmp_path / "back") == as_file(records, tmp_path / "sent")
+
+
+@every_format
+def test_a_split_has_a_file_of_its_own(form: Format, tmp_path: Path) -> None:
+    form.write(RECORDS, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {form.name.format(split) for split in Split}
+    for split in (Split.VAL, Split.TEST):
+        (tmp_path / form.name.format(split)).unlink()
+    assert list(form.read(tmp_path)) == [r for r in RECORDS if r.face.split is Split.TRAIN]
+
+
+@every_format
+def test_an_export_replaces_the_last_one_or_leaves_it(
+    form: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_PIECE", 10)
+    form.write(RECORDS, tmp_path)
+    assert list(form.read(tmp_path)) == RECORDS
+    form.write(RECORDS[:15], tmp_path)
+    assert list(form.read(tmp_path)) == RECORDS[:15]
+    beside = tmp_path / "recipe.json"
+    beside.write_text("{}")
+
+    def breaks_off() -> Iterator[InstructRecord]:
+        yield RECORDS[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        form.write(breaks_off(), tmp_path)
+    assert list(form.read(tmp_path)) == RECORDS[:15] and beside.exists()
+
+
+def test_pictures_come_back_as_they_were(tmp_path: Path) -> None:
+    export.to_huggingface(RECORDS, tmp_path / "out", RESCUE)
+    assert list(export.from_huggingface(tmp_path / "out", tmp_path / "root")) == RECORDS
+    for record in RECORDS:
+        picture = (tmp_path / "root" / record.face.image).read_bytes()
+        assert sha256(picture).hexdigest() == record.face.sha256
+
+
+def test_an_answer_mended_by_hand_comes_back(tmp_path: Path) -> None:
+    export.to_llava(RECORDS, tmp_path)
+    path, said = tmp_path / "train.json", json.dumps(RECORDS[0].annotation.text)
+    path.write_text(path.read_text("utf-8").replace(said, '"The nose is blurred."', 1), "utf-8")
+    assert next(export.from_llava(tmp_path)).qa[2].answer == "The nose is blurred."
+
+
+# --- those it is for ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> datasets.DatasetDict:
+    folder = tmp_path_factory.mktemp("hub")
+    export.to_huggingface(RECORDS, folder / "data", RESCUE)
+    files = {split.value: str(folder / f"data/{split}-*.parquet") for split in Split}
+    return datasets.load_dataset("parquet", data_files=files, cache_dir=str(folder / "cache"))
+
+
+def test_datasets_loads_the_pictures(loaded: datasets.DatasetDict) -> None:
+    assert {name: len(rows) for name, rows in loaded.items()} == {
+        split.value: sum(r.face.split is split for r in RECORDS) for split in Split
+    }
+    records = {record.id: record for record in RECORDS}
+    for row in loaded["test"]:
+        with Image.open(RESCUE / records[row["id"]].face.image) as picture:
+            assert np.array_equal(np.asarray(row["images"][0]), np.asarray(picture))
+
+
+def test_a_chat_template_takes_the_messages(loaded: datasets.DatasetDict) -> None:
+    """As a trainer does: template and picture through the processor of a real model."""
+    _, processor = load_base(PRESETS["nano"])
+    row = loaded["train"][0]
+    record = next(record for record in RECORDS if record.id == row["id"])
+    text = processor.apply_chat_template(row["messages"])
+    assert text.count(processor.image_token) == 1
+    places = [text.index(said) for qa in record.qa[:3] for said in (qa.question, qa.answer)]
+    assert places[0] > text.index(processor.image_token) and places[0] < places[1] < places[2]
+    batch = processor(images=row["images"], text=text, return_tensors="pt")
+    assert batch["pixel_values"].shape[0] == 1
+
+
+def test_datasets_finds_the_splits_of_a_folder(tmp_path: Path) -> None:
+    export.to_huggingface(RECORDS, tmp_path / "data", RESCUE)
+    found = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    assert set(found) == {"train", "validation", "test"}
+
+
+def test_llava_reads_one_array_with_one_picture_a_face(tmp_path: Path) -> None:
+    export.to_llava(RECORDS, tmp_path)
+    for split in Split:
+        for row in json.loads((tmp_path / f"{split}.json").read_text("utf-8")):
+            turns = row["conversations"]
+            assert (RESCUE / row["image"]).is_file()
+            assert [turn["from"] for turn in turns] == ["human", "gpt"] * 7
+            assert [turn["value"].count("<image>") for turn in turns] == [1] + [0] * 13
+            assert turns[0]["value"].startswith("<image>\n")
+
+
+def test_datasets_reads_sharegpt_line_by_line(tmp_path: Path) -> None:
+    """The odd ones too: no column changes its type from record to record."""
+    export.to_sharegpt([odd_record(number) for number in range(400)], tmp_path)
+    rows = datasets.load_dataset(
+        "json",
+        data_files=str(tmp_path / "*.jsonl"),
+        cache_dir=str(tmp_path / "cache"),
+        chunksize=5_000,
+    )["train"]
+    assert len(rows) == 400 and set(rows.column_names) == {"conversations", "images", "dfa"}
+
+
+# --- what is refused ----------------------------------------------------------------------
+
+
+def worded(question: str) -> InstructRecord:
+    qa = RECORDS[0].qa[1].model_copy(update={"question": question})
+    return RECORDS[0].model_copy(update={"qa": (RECORDS[0].qa[0], qa)})
+
+
+@pytest.mark.parametrize("form", FORMATS[:2], ids=["llava", "sharegpt"])
+@pytest.mark.parametrize("token", ["<image>", "<video>", "<audio>"])
+def test_a_text_must_not_ask_for_a_picture(form: Format, token: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"face bf_0024: qa\.1: contains {token}.*reword"):
+        form.write([worded(f"Is {token} real?")], tmp_path)
+
+
+def test_a_picture_that_changed_or_is_gone_is_named(tmp_path: Path) -> None:
+    face = RECORDS[0].face
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=rf"{face.image}: image of {face.id}: no such file"):
+        export.to_huggingface(RECORDS, tmp_path / "out", tmp_path)
+    (tmp_path / face.image).write_bytes(b"another")
+    with pytest.raises(DataError, match="not the picture the record was made from; restore"):
+        export.to_huggingface(RECORDS, tmp_path / "out", tmp_path)
+
+
+@every_format
+def test_an_empty_folder_is_named(form: Format, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="export into this folder first"):
+        next(iter(form.read(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"dfa":', '"dfb":', r"train\.json:2: dfa: Field required"),
+        (
+            '{"from": "gpt"',
+            '{"from": "human", "value": "?"}, {"from": "gpt"',
+            "15 turns, not the 14",
+        ),
+        ('"value": "This', '"worth": "This', r"train\.json:2: conversations\.1\.value: Field req"),
+        (r"\"split\":\"train\"", r"\"split\":\"best\"", r"train\.json:2: dfa\.face\.split: .*mend"),
+    ],
+)
+def test_a_broken_row_is_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
+    export.to_llava(RECORDS, tmp_path)
+    path = tmp_path / "train.json"
+    content = path.read_text("utf-8")
+    assert old in content
+    path.write_text(content.replace(old, new, 1), "utf-8")
+    with pytest.raises(DataError, match=said) as caught:
+        list(export.from_llava(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_pyarrow_one_line_says_what_to_install(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from pathlib import Path; from dfa_lib.instruct import export\n"
+        f"export.to_llava([], Path({str(tmp_path)!r}))\n"
+        f"export.to_huggingface([], Path({str(tmp_path)!r}), Path())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = ended.stderr.splitlines()[-1]
+    assert last == 'ImportError: no pyarrow for Parquet files: pip install "dfa_lib[export]"'
