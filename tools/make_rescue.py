@@ -60,6 +60,7 @@ def keep_faces(source: Path, out: Path) -> int:
     write_jsonl(out / "annotations.jsonl", [record.annotation for record in kept])
     write_jsonl(out / "instruct.jsonl", kept)
     write_card(out / "DATA_CARD.md", kept)
+    shutil.copy(source / "recipe.json", out)  # by which the same faces can be made anew
     return len(kept)
 
 

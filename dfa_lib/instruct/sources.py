@@ -5,10 +5,11 @@ forgeries are ours. Bona fide and forged faces pass through the same camera.
 """
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,45 @@ def load_faces(
     if not (out / "faces.jsonl").exists():
         _make_all(population, plan(population, n, seed), out, seed, difficulty, workers)
     return FaceSet.read(out)
+
+
+def remake(
+    folder: Path,
+    ids: Collection[str],
+    out: Path,
+    difficulties: Sequence[float],
+    root: Path | None = None,
+    workers: int = 2,
+) -> dict[float, FaceSet]:
+    """Make some faces of ``folder`` again, once per difficulty, each time under ``out`` anew.
+
+    People, portraits and forgeries stay as they are; only the strength of the traces and the
+    camera change. ``root`` as in ``load_faces``. Raises DataError if they were not made here.
+    """
+    if not (folder / "recipe.json").exists():
+        raise DataError(f"{folder}/recipe.json: missing; only faces of load_faces can be remade")
+    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+    seed = recipe["seed"]
+    population = _population(recipe["source"], root, seed, recipe["size"])
+    jobs = plan(population, recipe["n"], seed)
+    splits = {job.split for job in jobs if job.id in ids}
+    pool = Parallel(n_jobs=workers, return_as="generator")
+    models = _face_models(population, [job for job in jobs if job.split in splits], pool)
+    chunks = list(_chunks([job for job in jobs if job.id in ids]))
+    shutil.rmtree(out, ignore_errors=True)
+    sets = {level: out / f"{level:g}" for level in difficulties}
+    for place in sets.values():
+        (place / "images").mkdir(parents=True)
+        (place / "masks").mkdir()
+    made = pool(
+        delayed(_make_chunk)(population, chunk, models[split], place, seed, level)
+        for split, chunk in chunks
+        for level, place in sets.items()
+    )
+    faces = list(tqdm(made, "remade", total=len(chunks) * len(sets)))
+    for at, place in enumerate(sets.values()):
+        write_jsonl(place / "faces.jsonl", chain(*faces[at :: len(sets)]))
+    return {level: FaceSet.read(place) for level, place in sets.items()}
 
 
 def _population(source: str, root: Path | None, seed: int, size: int) -> Population:
@@ -124,7 +164,7 @@ def _count(path: Path) -> int:
 
 def _face_models(population: Population, jobs: list[Job], pool: Parallel) -> dict[Split, FaceModel]:
     """Fit one face model per split to that split's own people."""
-    takes: dict[Split, list[Take]] = {split: [] for split in Split}
+    takes: dict[Split, list[Take]] = {job.split: [] for job in jobs}
     for job in jobs:
         if job.category is Category.BONA_FIDE and job.target:
             takes[job.split].append(job.target)
