@@ -1,67 +1,96 @@
-"""Step 2 of DFA-Instruct: describe the artifacts of every face, and say who described them."""
+"""Step 2 of DFA-Instruct: describe the artifacts of every face, and say who described them.
 
-from collections.abc import Iterator
+An annotator is anything with the two members of ``Describer``. Its answers are written as they
+come, and once all are there the files take the order of the faces: they tell nothing of how
+often the run was interrupted or which answer came first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.instruct.answers import Unanswered, collect
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import Normal, calibrate, measure
 from dfa_lib.instruct.wording import describe, library
-from dfa_lib.records import Annotation, Annotator, DataError, Face, JsonlLog, read_jsonl
+from dfa_lib.records import Annotation, Annotator, DataError, Face, read_jsonl
+from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Task
 
-MEASURING = Annotator(name="measuring", prompt_version=library(Task.AD).version)
 _CHUNK = 50
 
 
+class Describer(Protocol):
+    """What writes artifact descriptions: a rule, or a model behind an endpoint."""
+
+    annotator: Annotator
+
+    def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
+        """Answer once for every face of ``todo``, in any order; counterparts are in ``faces``."""
+
+
 def annotate(
-    faces: FaceSet, annotator: str = "measuring", out: Path | None = None, workers: int = 2
+    faces: FaceSet,
+    annotator: str | Describer = "measuring",
+    out: Path | None = None,
+    workers: int = 2,
+    shard: Shard | None = None,
 ) -> dict[str, Annotation]:
     """Describe ``faces`` in ``out``/annotations.jsonl; return the annotations by face id.
 
     ``out`` is the folder of the faces unless given. What is there already is kept, so an
-    interrupted call goes on where it stopped. The measuring annotator compares a forgery with
-    its bona fide counterpart; it is told the label, as GPT-4o is in the paper.
-    Raises DataError for an unknown annotator.
+    interrupted call goes on where it stopped. Whoever annotates is told the label, as GPT-4o is
+    in the paper. A face it does not answer for is missing from the result and stands with the
+    reason in unanswered.jsonl; the next call asks again. With a ``shard`` only that share of
+    the faces is described.
+    Raises DataError for an unknown annotator, or if another one wrote in this file before.
     """
-    if annotator != MEASURING.name:
-        raise DataError(f"annotator={annotator!r}: unknown; choose {MEASURING.name!r}")
-    path = Path(out or faces.root) / "annotations.jsonl"
-    with JsonlLog(path) as log:
-        notes = {note.face: note for note in read_jsonl(path, Annotation)}
-        todo = [face for face in faces if face.id not in notes]
-        for note in _measured(faces, todo, workers):
-            notes[note.face] = note
-            log.append(note)
-    return {face.id: notes[face.id] for face in faces}
+    writer = Measuring(workers) if annotator == MEASURING.name else annotator
+    if isinstance(writer, str):
+        raise DataError(
+            f"annotator={writer!r}: unknown; choose {MEASURING.name!r}, or pass a Describer"
+        )
+    path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
+    mine = block(faces, shard)
+    known = {note.face: note for note in _kept(path, writer.annotator)}
+    todo = [face for face in mine if face.id not in known]
+    return collect(path, [face.id for face in mine], known, writer.describe(faces, todo))
 
 
-def _measured(faces: FaceSet, todo: list[Face], workers: int) -> Iterator[Annotation]:
-    if not todo:
-        return
-    normal = calibrate(faces)
-    chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
-    pool = Parallel(n_jobs=workers, return_as="generator")
-    with tqdm(total=len(todo), desc="annotate") as bar:
-        for notes in pool(
-            delayed(_annotate)(_with_counterparts(chunk, faces), chunk, normal) for chunk in chunks
-        ):
-            bar.update(len(notes))
-            yield from notes
+def _kept(path: Path, annotator: Annotator) -> Iterator[Annotation]:
+    """Yield what ``annotator`` wrote before, and what people wrote, who follow no prompt."""
+    for note in read_jsonl(path, Annotation) if path.exists() else ():
+        if note.annotator.prompt_version and note.annotator != annotator:
+            other = " ".join(filter(None, (note.annotator.name, note.annotator.model)))
+            raise DataError(
+                f"{path}: face {note.face} was described by {other}, prompt"
+                f" {note.annotator.prompt_version}; give another out, or remove this file"
+            )
+        yield note
 
 
-def _with_counterparts(chunk: list[Face], faces: FaceSet) -> FaceSet:
-    """The least a worker has to be sent: some faces and what they were made from."""
-    sources = {face.source: faces[face.source] for face in chunk if face.source}
-    return FaceSet(faces.root, (*chunk, *sources.values()))
+# --- the measuring annotator --------------------------------------------------------------
+
+MEASURING = Annotator(name="measuring", prompt_version=library(Task.AD).version)
 
 
-def _annotate(faces: FaceSet, chunk: list[Face], normal: Normal) -> list[Annotation]:
-    cv2.setNumThreads(1)
-    return [_note(face, faces, normal) for face in chunk]
+class Measuring:
+    """Compares a forgery with its bona fide counterpart, and says what differs."""
+
+    annotator = MEASURING
+
+    def __init__(self, workers: int = 2) -> None:
+        self._workers = workers
+
+    def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation]:
+        """Describe ``todo`` in its order; DataError for a forged face without landmarks."""
+        if todo:
+            normal = calibrate(faces)
+            yield from in_chunks(_note, faces, todo, normal, self._workers, "annotate")
 
 
 def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation:
@@ -72,3 +101,31 @@ def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation:
         text=describe(findings, whole=face.category is Category.EFS),
         annotator=MEASURING,
     )
+
+
+Work = Callable[[Face, FaceSet, Normal], Annotation]
+
+
+def in_chunks(
+    work: Work, faces: FaceSet, todo: Sequence[Face], normal: Normal, workers: int, label: str
+) -> Iterator[Annotation]:
+    """Do ``work`` on every face of ``todo``, in order, in ``workers`` processes."""
+    chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
+    pool = Parallel(n_jobs=workers, return_as="generator")
+    with tqdm(total=len(todo), desc=label) as bar:
+        for notes in pool(
+            delayed(_do)(work, _with_counterparts(chunk, faces), chunk, normal) for chunk in chunks
+        ):
+            bar.update(len(notes))
+            yield from notes
+
+
+def _with_counterparts(chunk: Sequence[Face], faces: FaceSet) -> FaceSet:
+    """The least a worker has to be sent: some faces and what they were made from."""
+    sources = {face.source: faces[face.source] for face in chunk if face.source}
+    return FaceSet(faces.root, (*chunk, *sources.values()))
+
+
+def _do(work: Work, faces: FaceSet, chunk: Sequence[Face], normal: Normal) -> list[Annotation]:
+    cv2.setNumThreads(1)
+    return [work(face, faces, normal) for face in chunk]

@@ -30,11 +30,11 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     sections = [
         "# Data card: DFA-Instruct",
         f"{tally.images.total():,} images, {tally.tasks.total():,} QA.",
-        "## Images by split\n\n" + _table(_by_split(tally)),
-        "## Forgery methods\n\n" + _table(_methods(tally)),
-        "## Questions and answers\n\n" + _table(_questions(tally)),
-        "## Sources, licences, people\n\n" + _table(_sources(tally)),
-        "## Annotators\n\n" + _table(_annotators(tally)),
+        "## Images by split\n\n" + markdown_table(_by_split(tally)),
+        "## Forgery methods\n\n" + markdown_table(_methods(tally)),
+        "## Questions and answers\n\n" + markdown_table(_questions(tally)),
+        "## Sources, licences, people\n\n" + markdown_table(_sources(tally)),
+        "## Annotators\n\n" + markdown_table(_annotators(tally)),
         _LIMITS,
     ]
     return "\n\n".join(sections) + "\n"
@@ -67,7 +67,8 @@ class _Tally:
         mine["supported"] += sum(bool(finding.supported) for finding in note.findings)
 
 
-def _table(rows: Iterable[Sequence[object]]) -> str:
+def markdown_table(rows: Iterable[Sequence[object]]) -> str:
+    """Lay out rows of equal length as a Markdown table; the first is its head."""
     head, *body = [[str(cell) for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

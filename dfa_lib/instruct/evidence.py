@@ -20,6 +20,7 @@ Figures = dict[str, float]
 
 LEAST_PIXELS = 12
 """A region smaller than this is not measured."""
+BARE_SKIN = {Region.FOREHEAD, Region.NOSE, Region.CHEEKS, Region.CHIN, Region.JAWLINE}
 _CHANGED = 3.0  # grey levels above the floor
 
 
@@ -66,6 +67,13 @@ def _change(bona_fide: Image, same: Image, forged: Image) -> Plane:
     gap[cv2.dilate(bona_fide, window) >= 250] *= -1
     burnt_or_black = (cv2.dilate(bona_fide, window) >= 250) | (cv2.erode(bona_fide, window) <= 4)
     return np.where(burnt_or_black, np.maximum(gap, 0), np.abs(gap)).mean(axis=2)
+
+
+def change_of_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Region, float]:
+    """The figure ``change`` of ``measure_pair`` alone, which takes a fraction of the time."""
+    change = difference(bona_fide, forged)
+    change -= np.median(change)
+    return {r: float(change[mask].mean()) for r, mask in _measurable(landmarks, len(forged))}
 
 
 def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Region, Figures]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dfa_lib.faces.camera import shoot
-from dfa_lib.instruct.evidence import Figures, measure_pair, measure_single
+from dfa_lib.instruct.evidence import BARE_SKIN, Figures, measure_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
@@ -18,7 +18,6 @@ Our forgeries call a region altered from 5 levels before the camera on; 3 of the
 after it and a slight blur. Precision and recall of the regions meet there, at .95."""
 LEAST_Z = 3.0
 GRID_Z = 3.0
-_SKIN = {Region.FOREHEAD, Region.NOSE, Region.CHEEKS, Region.CHIN, Region.JAWLINE}
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,10 @@ class Normal:
         """How many standard deviations ``value`` lies above what is normal."""
         mean, deviation = getattr(self, kind)[region][name]
         return round((value - mean) / max(deviation, 1e-3), 1)
+
+    def altered(self, region: Region, change: float) -> bool:
+        """True where a pair differs by ``change`` grey levels, clearly more than two shots do."""
+        return change >= LEAST_CHANGE and self.z("pair", region, "change", change) >= LEAST_Z
 
 
 def calibrate(faces: FaceSet, limit: int = 60) -> Normal:
@@ -70,7 +73,7 @@ def _spread(measured: Sequence[dict[Region, Figures]]) -> dict[Region, dict[str,
 def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Finding]:
     """Name the regions that differ more than two shots do; at least the one that differs most."""
     z = {r: normal.z("pair", r, "change", f["change"]) for r, f in measured.items()}
-    altered = [r for r in z if z[r] >= LEAST_Z and measured[r]["change"] >= LEAST_CHANGE]
+    altered = [r for r in measured if normal.altered(r, measured[r]["change"])]
     altered = altered or [max(measured, key=lambda region: measured[region]["change"])]
     return [_pair_finding(region, measured[region], z[region]) for region in altered]
 
@@ -100,7 +103,7 @@ def _detail(region: Region, figures: Figures) -> Artifact:
     """Which loss of fine detail it is: edges gone too, or of skin, or of anything else."""
     if figures["edge"] < -0.1:
         return Artifact.BLUR
-    return Artifact.OVER_SMOOTHING if region in _SKIN else Artifact.TEXTURE_LOSS
+    return Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.TEXTURE_LOSS
 
 
 def _loss(artifact: Artifact) -> Callable[[Region, Figures], float]:
@@ -109,7 +112,7 @@ def _loss(artifact: Artifact) -> Callable[[Region, Figures], float]:
 
 def _paint(region: Region, figures: Figures) -> float:
     """A feature that turns darker was recoloured; skin that does is lit otherwise."""
-    light = 0.0 if region in _SKIN else figures["light"] / 2
+    light = 0.0 if region in BARE_SKIN else figures["light"] / 2
     return float(np.hypot(figures["colour"], light)) / 5
 
 
@@ -119,7 +122,7 @@ _SALIENCE: dict[Artifact, Callable[[Region, Figures], float]] = {
     Artifact.TEXTURE_LOSS: _loss(Artifact.TEXTURE_LOSS),
     Artifact.BLENDING_BOUNDARY: lambda _, f: f["seam"] / 1.5,
     Artifact.COLOUR_MISMATCH: _paint,
-    Artifact.LIGHTING_MISMATCH: lambda region, f: f["light"] / 7 if region in _SKIN else 0.0,
+    Artifact.LIGHTING_MISMATCH: lambda region, f: f["light"] / 7 if region in BARE_SKIN else 0.0,
     Artifact.NOISE_MISMATCH: lambda _, f: f["texture"] / 0.5 if f["differ"] < 0.2 else 0.0,
     Artifact.MISALIGNMENT: lambda _, f: f["move"] / 1.3,
     Artifact.STRUCTURAL_DISTORTION: lambda _, f: max(

@@ -1,0 +1,69 @@
+"""What annotators answer, and what they do not, on disk: as it comes, at the end in order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from dfa_lib.records import QA, Annotation, Annotator, JsonlLog, Record, write_jsonl
+
+
+class Talk(Record):
+    """Free conversation on one face, written by a model from ``description`` and the label."""
+
+    face: str
+    description: str
+    turns: tuple[QA, ...]
+    annotator: Annotator
+
+    @property
+    def id(self) -> str:
+        """One talk per face."""
+        return self.face
+
+
+class Unanswered(Record):
+    """A face that an annotator has nothing on, and the reason in its own or the server's words.
+
+    "invalid" is an answer, but not to what was asked.
+    """
+
+    face: str
+    annotator: Annotator
+    kind: Literal["refusal", "invalid", "error"]
+    reason: str
+
+
+Written = TypeVar("Written", Annotation, Talk)
+
+
+def collect(
+    path: Path,
+    order: Sequence[str],
+    known: Mapping[str, Written],
+    answers: Iterable[Written | Unanswered],
+) -> dict[str, Written]:
+    """Append ``answers`` to ``path`` as they come, then bring the file into ``order``.
+
+    ``known`` is what the file holds, by face id. Returns the records of the faces in ``order``;
+    what has no answer goes to NAME.unanswered.jsonl, which is removed once all have one.
+    """
+    found, aside = dict(known), {}
+    with JsonlLog(path) as log:
+        for answer in answers:
+            if isinstance(answer, Unanswered):
+                aside[answer.face] = answer
+            else:
+                found[answer.face] = answer
+                log.append(answer)
+    mine = {face: found[face] for face in order if face in found}
+    if list(mine) != [face for face in found if face in mine]:
+        write_jsonl(path, (mine | found).values())
+    _set_aside(path.with_suffix(".unanswered.jsonl"), [aside[f] for f in order if f in aside])
+    return mine
+
+
+def _set_aside(path: Path, unanswered: Sequence[Unanswered]) -> None:
+    path.unlink(missing_ok=True)
+    if unanswered:
+        write_jsonl(path, unanswered)
+        print(f"{len(unanswered):,} faces have no answer; {path.name} says why")

@@ -1,0 +1,190 @@
+"""Audit: is what an annotator claims to see there at all? Every claim against the pixels.
+
+What can be checked depends on the face.
+
+- FS, FR, FE with their bona fide counterpart: whether the claimed region differs from it by
+  clearly more than two shots of one camera do. The kind of artifact is not judged.
+- Bona fide: nothing was altered, so the label alone contradicts every claim.
+- EFS, and forgeries without a counterpart: there is no difference to measure. A claim of a grid
+  or of missing detail is held against bona fide faces, of which one in six would pass as well;
+  any other claim stays unchecked.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from dfa_lib.instruct.card import markdown_table
+from dfa_lib.instruct.evidence import BARE_SKIN, change_of_pair, measure_single
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.naming import Normal, calibrate
+from dfa_lib.records import Annotation, Annotator, Face
+from dfa_lib.taxonomy import Artifact, Category, Region
+
+Check = Callable[[Region, Artifact], bool | None]
+
+LEAST_Z_SINGLE = 1.0
+"""How many standard deviations off bona fide faces a figure without counterpart must lie."""
+
+
+def audit(
+    faces: FaceSet, notes: Mapping[str, Annotation], workers: int = 2
+) -> dict[str, Annotation]:
+    """Return ``notes`` with ``supported`` of every finding True, False, or None if unchecked.
+
+    ``faces`` must hold the counterparts, and two bona fide faces or more that show what is
+    normal; DataError otherwise.
+    """
+    normal = calibrate(faces)
+    pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator")
+    done = pool(delayed(_audited)(faces[key], note, faces, normal) for key, note in notes.items())
+    return {note.face: note for note in tqdm(done, "audit", total=len(notes))}
+
+
+def _audited(face: Face, note: Annotation, faces: FaceSet, normal: Normal) -> Annotation:
+    check = _check(face, faces, normal) if note.findings else _unchecked
+    findings = (
+        claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
+        for claim in note.findings
+    )
+    return note.model_copy(update={"findings": tuple(findings), "audited": True})
+
+
+def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
+    """Measure what there is to measure, once for all claims on a face."""
+    if not face.category.forged:
+        return _contradicted
+    source = faces[face.source] if face.source else None
+    where = (source.landmarks if source else None) or face.landmarks
+    if where is None:
+        return _unchecked
+    if source is None:
+        return partial(_off_normal, measure_single(faces.image(face), where), normal)
+    return partial(_altered, change_of_pair(faces.image(source), faces.image(face), where), normal)
+
+
+def _contradicted(region: Region, artifact: Artifact) -> bool:
+    return False
+
+
+def _unchecked(region: Region, artifact: Artifact) -> None:
+    return None
+
+
+def _altered(
+    change: Mapping[Region, float], normal: Normal, region: Region, artifact: Artifact
+) -> bool | None:
+    return normal.altered(region, change[region]) if region in change else None
+
+
+_SHOWS = {
+    Artifact.GRID_PATTERN: ("grid", 1),
+    Artifact.OVER_SMOOTHING: ("detail", -1),
+    Artifact.TEXTURE_LOSS: ("detail", -1),
+    Artifact.BLUR: ("detail", -1),
+}
+"""The figure of a single picture in which an artifact shows, and to which side."""
+
+
+def _off_normal(
+    single: Mapping[Region, Mapping[str, float]],
+    normal: Normal,
+    region: Region,
+    artifact: Artifact,
+) -> bool | None:
+    if region not in single or artifact not in _SHOWS:
+        return None
+    figure, side = _SHOWS[artifact]
+    return side * normal.z("single", region, figure, single[region][figure]) >= LEAST_Z_SINGLE
+
+
+def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
+    """Skin has no outline of its own: it passes if most regions of bare skin do."""
+    if region is not Region.SKIN:
+        return check(region, artifact)
+    votes = [vote for part in BARE_SKIN if (vote := check(part, artifact)) is not None]
+    return sum(votes) > len(votes) / 2 if votes else None
+
+
+# --- the table ----------------------------------------------------------------------------
+
+
+@dataclass
+class AuditRow:
+    """What came out for one annotator on the faces of one category.
+
+    ``words`` are those of all descriptions; ``unsupported`` claims are hallucinated regions.
+    """
+
+    annotator: str
+    category: Category
+    faces: int = 0
+    claims: int = 0
+    supported: int = 0
+    unsupported: int = 0
+    words: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Supported claims over checked ones; None where nothing could be checked."""
+        checked = self.supported + self.unsupported
+        return self.supported / checked if checked else None
+
+    def add(self, note: Annotation) -> None:
+        """Count one audited annotation."""
+        verdicts = [claim.supported for claim in note.findings]
+        self.faces += 1
+        self.claims += len(verdicts)
+        self.supported += verdicts.count(True)
+        self.unsupported += verdicts.count(False)
+        self.words += len(note.text.split())
+
+
+class AuditTable(list[AuditRow]):
+    """Rows of an audit; a notebook shows them as a table, and so does ``print``."""
+
+    def _repr_markdown_(self) -> str:
+        return markdown_table([_HEAD, *map(_cells, self)])
+
+    __str__ = _repr_markdown_
+
+
+_HEAD = (
+    "annotator",
+    "category",
+    "faces",
+    "claims",
+    "checked",
+    "supported",
+    "hallucinated regions",
+    "words per description",
+)
+
+
+def _cells(row: AuditRow) -> list[str]:
+    share = "-" if row.share is None else f"{row.share:.0%}"
+    checked = row.supported + row.unsupported
+    counts = (f"{n:,}" for n in (row.faces, row.claims, checked))
+    words = f"{row.words / row.faces:.1f}"
+    return [row.annotator, row.category, *counts, share, f"{row.unsupported:,}", words]
+
+
+def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> AuditTable:
+    """Count one or several audits, per annotator and category."""
+    rows: dict[tuple[str, Category], AuditRow] = {}
+    for note in (note for notes in audited for note in notes.values()):
+        key = signature(note.annotator), faces[note.face].category
+        rows.setdefault(key, AuditRow(*key)).add(note)
+    return AuditTable(rows[key] for key in sorted(rows, key=_place))
+
+
+def signature(who: Annotator) -> str:
+    """Name an annotator in full: what it is, its model, its prompt."""
+    return " · ".join(filter(None, (who.name, who.model, who.prompt_version)))
+
+
+def _place(key: tuple[str, Category]) -> tuple[str, int]:
+    return key[0], list(Category).index(key[1])

@@ -1,0 +1,115 @@
+"""The audit: planted lies are found, and what cannot be checked is not judged."""
+
+import pytest
+
+from dfa_lib.instruct.audit import audit, audit_table
+from dfa_lib.instruct.evidence import BARE_SKIN
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.sources import load_faces
+from dfa_lib.records import Annotation, Annotator, DataError, Face, Finding
+from dfa_lib.taxonomy import Artifact, Category, Region
+
+PAIRED = (Category.FS, Category.FR, Category.FE)
+LIAR = Annotator(name="liar", model="m", prompt_version="p@1")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    return load_faces("procedural", tmp_path_factory.mktemp("world"), n=72, seed=3, workers=1)
+
+
+def note_on(face: Face, *claims: tuple[Region, Artifact], text: str = "") -> Annotation:
+    findings = tuple(Finding(region=r, artifact=a, evidence="e") for r, a in claims)
+    return Annotation(face=face.id, findings=findings, text=text, annotator=LIAR)
+
+
+def verdicts(faces: FaceSet, note: Annotation) -> list[bool | None]:
+    audited = audit(faces, {note.face: note}, workers=1)[note.face]
+    assert audited.audited and not note.audited
+    return [finding.supported for finding in audited.findings]
+
+
+def test_false_regions_are_found_and_true_ones_pass(faces: FaceSet) -> None:
+    """Every region of every pair is claimed; ``altered_regions`` say which claims are true."""
+    regions = [region for region in Region if region is not Region.SKIN]
+    paired = [face for face in faces if face.category in PAIRED]
+    notes = {f.id: note_on(f, *((r, Artifact.BLUR) for r in regions)) for f in paired}
+    right = {True: [], False: []}
+    for note in audit(faces, notes, workers=2).values():
+        true = faces[note.face].altered_regions
+        for claim in note.findings:
+            right[claim.region in true].append(claim.supported is (claim.region in true))
+    assert min(map(len, right.values())) > 60
+    assert sum(right[True]) / len(right[True]) >= 0.95
+    assert sum(right[False]) / len(right[False]) >= 0.95
+
+
+def test_the_label_contradicts_claims_on_a_bona_fide_face(faces: FaceSet) -> None:
+    face = next(face for face in faces if not face.category.forged)
+    claims = [(Region.EYES, Artifact.BLUR), (Region.SKIN, Artifact.ASYMMETRY)]
+    assert verdicts(faces, note_on(face, *claims)) == [False, False]
+    assert verdicts(faces, note_on(face)) == []
+
+
+def test_without_a_counterpart_only_grids_and_detail_are_judged(faces: FaceSet) -> None:
+    """The claims of the measuring annotator pass as it measured them; a colour has no judge."""
+    drawn = [face for face in faces if face.category is Category.EFS]
+    noses = {
+        face.id: note_on(
+            face,
+            (Region.NOSE, Artifact.GRID_PATTERN),
+            (Region.NOSE, Artifact.OVER_SMOOTHING),
+            (Region.NOSE, Artifact.COLOUR_MISMATCH),
+        )
+        for face in drawn
+    }
+    said = [[f.supported for f in note.findings] for note in audit(faces, noses).values()]
+    assert {grid for grid, _, _ in said} == {smooth for _, smooth, _ in said} == {True, False}
+    assert {colour for _, _, colour in said} == {None}
+
+
+def test_skin_passes_if_most_of_it_was_altered(faces: FaceSet) -> None:
+    parts = [(region, Artifact.BLUR) for region in (*sorted(BARE_SKIN), Region.SKIN)]
+    notes = {face.id: note_on(face, *parts) for face in faces if face.category in PAIRED}
+    seen = set()
+    for note in audit(faces, notes).values():
+        *each, skin = (claim.supported for claim in note.findings)
+        assert skin is (sum(each) > 2.5)
+        seen.add(skin)
+    assert seen == {True, False}
+
+
+def test_a_forgery_without_landmarks_is_left_unchecked(faces: FaceSet) -> None:
+    blind = [face.model_copy(update={"landmarks": None}) for face in faces if face.category == "FS"]
+    world = FaceSet(faces.root, [*faces, blind[0].model_copy(update={"id": "b", "source": None})])
+    assert verdicts(world, note_on(world["b"], (Region.NOSE, Artifact.GRID_PATTERN))) == [None]
+
+
+def test_a_missing_counterpart_is_named(faces: FaceSet) -> None:
+    face = next(face for face in faces if face.category == "FS")
+    alone = FaceSet(faces.root, [f for f in faces if f.id != face.source])
+    with pytest.raises(DataError, match=f"face '{face.source}'"):
+        audit(alone, {face.id: note_on(face, (Region.NOSE, Artifact.BLUR))})
+
+
+def test_the_table_counts_per_annotator_and_category(faces: FaceSet) -> None:
+    swap = next(face for face in faces if face.category == "FS" and "nose" in face.altered_regions)
+    lie = next(r for r in Region if r not in swap.altered_regions and r is not Region.SKIN)
+    plain = next(face for face in faces if not face.category.forged)
+    notes = {
+        swap.id: note_on(swap, ("nose", "blur"), (lie, "blur"), text="one two three"),
+        plain.id: note_on(plain, text="one"),
+    }
+    told = Annotator(name="other")
+    others = {swap.id: notes[swap.id].model_copy(update={"annotator": told, "findings": ()})}
+    table = audit_table(faces, audit(faces, notes), audit(faces, others))
+    assert [(row.annotator, row.category) for row in table] == [
+        ("liar · m · p@1", "bona fide"),
+        ("liar · m · p@1", "FS"),
+        ("other", "FS"),
+    ]
+    assert (table[1].claims, table[1].share, table[1].unsupported, table[1].words) == (2, 0.5, 1, 3)
+    assert table[0].share is None and table[2].claims == 0
+    lines = str(table).splitlines()
+    assert lines[3] == "| liar · m · p@1 | FS | 1 | 2 | 2 | 50% | 1 | 3.0 |"
+    assert table._repr_markdown_() == str(table)
