@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from dfa_lib.photo import open_photo
-from dfa_lib.records import DataError, Face, inside, read_jsonl
+from dfa_lib.records import ById, DataError, Face, inside, read_jsonl
 from dfa_lib.taxonomy import Split
 
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Faces whose pictures lie under ``root``; index it by id, or iterate over it."""
+    """Faces whose pictures lie under ``root``; index it by id, or iterate over it.
+
+    ``faces`` may be ``Stored`` (``records``): then they need not fit in memory.
+    """
 
     root: Path
     faces: Sequence[Face]
@@ -50,5 +53,5 @@ class FaceSet:
         return self._by_id[face_id]
 
     @cached_property
-    def _by_id(self) -> dict[str, Face]:
-        return {face.id: face for face in self.faces}
+    def _by_id(self) -> ById[Face]:
+        return ById(self.faces)
