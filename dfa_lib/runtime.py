@@ -1,9 +1,9 @@
 """Where am I, and what may I use: Colab or local, work folder, device, API key."""
 
+import getpass
 import os
 import sys
 from dataclasses import dataclass
-from getpass import getpass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,12 +74,13 @@ def device() -> Device:
     )
 
 
-def api_key(name: str = "OPENAI_API_KEY") -> str | None:
+def api_key(name: str = "OPENAI_API_KEY", prompt: bool = True) -> str | None:
     """Find a key: environment, Colab secrets, hidden prompt; None means stay offline.
 
     The key is returned and never printed, logged or written into a notebook.
     """
-    return os.environ.get(name) or _colab_secret(name) or _prompted(name)
+    found = os.environ.get(name) or _colab_secret(name)
+    return found or (_prompted(name) if prompt else None)
 
 
 def _colab_secret(name: str) -> str | None:
@@ -95,6 +96,11 @@ def _colab_secret(name: str) -> str | None:
 
 def _prompted(name: str) -> str | None:
     """Ask where a person can answer; a papermill or batch run has nobody to ask."""
-    if not sys.stdin or not (sys.stdin.isatty() or in_colab()):
+    ipython = sys.modules.get("IPython")
+    in_kernel = hasattr(ipython.get_ipython() if ipython else None, "kernel")
+    if not in_kernel and not (sys.stdin and sys.stdin.isatty()):
         return None
-    return getpass(f"{name} (hidden; leave empty to stay offline): ") or None
+    try:
+        return getpass.getpass(f"{name} (hidden; leave empty to stay offline): ") or None
+    except (NotImplementedError, EOFError):  # a kernel without a page to ask on
+        return None

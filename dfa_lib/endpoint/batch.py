@@ -1,0 +1,145 @@
+"""The vendor's Batch API: the same calls and the same cache at half the price, within a day."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from tempfile import TemporaryFile
+from typing import IO
+from uuid import uuid4
+
+import openai
+from openai.types import Batch
+from pydantic import BaseModel, JsonValue, ValidationError
+from tqdm.auto import tqdm
+
+from dfa_lib.endpoint import wire
+from dfa_lib.endpoint.contract import CeilingReached, Prices, Spend
+from dfa_lib.endpoint.store import Store
+from dfa_lib.endpoint.wire import Call
+from dfa_lib.records import DataError
+
+MAX_CALLS, MAX_BYTES = 50_000, 100_000_000  # the vendor takes files of up to 200 MB
+_OVER = {"completed", "failed", "expired", "cancelled"}
+_MARK = "dfa_lib"
+
+
+class _Response(BaseModel):
+    status_code: int
+    body: JsonValue
+
+
+class _Row(BaseModel):
+    """One line of a batch's output file."""
+
+    custom_id: str
+    response: _Response | None
+
+
+def submit(
+    client: openai.OpenAI, store: Store, calls: Iterable[Call], prices: Prices, limits: Spend
+) -> int:
+    """Reserve, upload and start one batch after the other; return the number of calls.
+
+    A batch is noted with its reservation before it is sent and carries its name as metadata, so
+    that a process killed in between finds it again instead of paying for another.
+    """
+    _find_again(client, store)
+    sent = 0
+    for file, bounds in _files(store, calls, prices):
+        name = uuid4().hex
+        if not store.hold(name, bounds, limits):
+            raise CeilingReached(store.spent, limits)
+        upload = client.files.create(file=(f"{name}.jsonl", file), purpose="batch")
+        once = client.with_options(max_retries=0)  # a retry could start a second batch
+        batch = once.batches.create(
+            input_file_id=upload.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={_MARK: name},
+        )
+        store.sent(name, batch.id)
+        sent += len(bounds)
+    return sent
+
+
+def collect(client: openai.OpenAI, store: Store, prices: Prices, poll: float) -> int:
+    """Poll until every batch is over; store what it answered and free what it did not."""
+    _find_again(client, store)
+    came = 0
+    with tqdm(total=sum(len(store.held(name)) for name in store.batches), desc="batch") as bar:
+        while waiting := store.batches:
+            before = came
+            for name, vendor in waiting.items():
+                batch = client.batches.retrieve(str(vendor))
+                if batch.status in _OVER:
+                    came += _take(client, store, name, batch, prices)
+            bar.update(came - before)
+            if store.batches:
+                time.sleep(poll)
+    return came
+
+
+def _find_again(client: openai.OpenAI, store: Store) -> None:
+    """Ask the vendor for batches that were started by a process which died before noting it."""
+    lost = {name for name, vendor in store.batches.items() if vendor is None}
+    if not lost:
+        return
+    for batch in client.batches.list():
+        name = (batch.metadata or {}).get(_MARK)
+        if name in lost:
+            store.sent(name, batch.id)
+            lost.discard(name)
+    for name in lost:  # never started
+        store.close(name)
+
+
+def _files(
+    store: Store, calls: Iterable[Call], prices: Prices
+) -> Iterator[tuple[IO[bytes], dict[str, Spend]]]:
+    """Write calls that do not wait already to files on disk, within the vendor's limits."""
+    with TemporaryFile() as file:
+        bounds: dict[str, Spend] = {}
+        for call in calls:
+            if call.key in bounds or store.waits(call.key):
+                continue
+            file.write(_line(call))
+            bounds[call.key] = call.bound._replace(money=call.bound.money * prices.batch)
+            if len(bounds) == MAX_CALLS or file.tell() >= MAX_BYTES:
+                file.seek(0)
+                yield file, bounds
+                file.seek(0)
+                file.truncate()
+                bounds = {}
+        if bounds:
+            file.seek(0)
+            yield file, bounds
+
+
+def _line(call: Call) -> bytes:
+    url = "/v1/chat/completions"
+    line = {"custom_id": call.key, "method": "POST", "url": url, "body": call.body}
+    return json.dumps(line).encode() + b"\n"
+
+
+def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: Prices) -> int:
+    """Store the replies of a batch that is over, then forget it; nothing else was charged."""
+    held, came = store.held(name), 0
+    output = client.files.content(batch.output_file_id).text if batch.output_file_id else ""
+    for line in filter(None, output.split("\n")):
+        row = _Row.model_validate_json(line)
+        if row.custom_id not in held or not row.response or row.response.status_code != 200:
+            continue
+        bound = held[row.custom_id]
+        try:
+            reply = wire.read(json.dumps(row.response.body), bound, prices, batch=True)
+        except ValidationError:  # charged, and of no use
+            store.write_off(row.custom_id)
+        else:
+            store.settle(row.custom_id, reply, bound)
+            came += 1
+    store.close(name)
+    if batch.status == "failed":
+        found = batch.errors.data if batch.errors else None
+        problem = found[0].message if found else "no reason given"
+        raise DataError(f"batch {batch.id}: the vendor refused it: {problem}; mend and submit")
+    return came

@@ -1,0 +1,175 @@
+"""Ask many questions of one model at once, and pay for each answer once."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import openai
+from pydantic import JsonValue, SecretStr
+from tqdm.auto import tqdm
+
+from dfa_lib import runtime
+from dfa_lib.endpoint import batch, wire
+from dfa_lib.endpoint.contract import PRICES, Answer, Ceiling, Estimate, Prices, Request, Spend
+from dfa_lib.endpoint.live import Desk, Purse, as_completed, loop_in_a_thread, one_line
+from dfa_lib.endpoint.store import Store
+from dfa_lib.endpoint.wire import Body, Call, Schema
+from dfa_lib.records import DataError
+
+_RETRIES = 6  # by the library: after half a second, doubled up to eight, or as Retry-After says
+
+
+class Endpoint:
+    """One model behind an OpenAI-compatible server, with its cache and its ceiling.
+
+    ``base_url`` None is the vendor (or $OPENAI_BASE_URL). The key is read from the environment
+    variable ``key``, from Colab's secrets of that name or, for the vendor, from a hidden prompt.
+    ``options`` are further fields of the request body, such as ``{"temperature": 0}``.
+    ``timeout`` is in seconds, for one attempt. Each process on one machine may use the same
+    ``cache``, a folder; what they spend counts together.
+    Raises DataError for a money ceiling on a model whose price is unknown.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        *,
+        cache: Path,
+        ceiling: Ceiling | None = None,
+        concurrency: int = 64,
+        prices: Prices | None = None,
+        options: Mapping[str, JsonValue] | None = None,
+        timeout: float = 120.0,
+        key: str = "OPENAI_API_KEY",
+    ) -> None:
+        known = prices or PRICES.get(model)
+        self.ceiling = ceiling or Ceiling()
+        if self.ceiling.money is not None and known is None:
+            raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
+        self.model, self.base_url, self.cache = model, base_url, Path(cache)
+        self.prices, self._priced = known or Prices(), known is not None
+        self.concurrency, self.timeout = concurrency, timeout
+        self.options, self.key = dict(options or {}), key
+
+    def estimate(self, requests: Iterable[Request], schema: Schema | None = None) -> Estimate:
+        """Say what ``ask`` would cost at most; nothing is sent. Show it first."""
+        total, calls = 0, 0
+        spend = Spend()
+        with Store(self.cache) as store:
+            for request in requests:
+                total += 1
+                if call := self._next(store, request, schema):
+                    calls, spend = calls + 1, spend.plus(call.bound)
+        money = spend.money if self._priced else None
+        answered = total - calls
+        return Estimate(requests=total, answered=answered, tokens=int(spend.tokens), money=money)
+
+    def ask(self, requests: Iterable[Request], schema: Schema | None = None) -> Iterator[Answer]:
+        """Yield one answer per request, as they come; what the cache holds is not asked again.
+
+        Every answer lies in the cache before it is yielded, refusals and invalid ones as well;
+        a request that failed (an ``error`` and no ``text``) is asked anew by the next run.
+        ``requests`` may be lazy: no more than 2 x ``concurrency`` are taken ahead.
+        Raises CeilingReached instead of a call that could pass the ceiling, and DataError for
+        a wrong key, model or address, or when a long row of requests fails.
+        """
+        cost, row, bearable = 0.0, 0, max(16, self.concurrency)
+        total = len(requests) if isinstance(requests, Sized) else None
+        with tqdm(total=total, desc=self.model) as bar:
+            for answer in self._answers(requests, schema):
+                cost += 0 if answer.cached else answer.cost
+                bar.set_postfix(cost=f"${cost:.2f}", refresh=False)
+                bar.update()
+                yield answer
+                row = row + 1 if answer.failed else 0
+                if row == bearable:
+                    raise DataError(
+                        f"{row} requests in a row failed, the last with: {answer.error};"
+                        " mend that and run again, nothing is paid twice"
+                    )
+
+    def submit(self, requests: Iterable[Request], schema: Schema | None = None) -> int:
+        """Send what the cache does not answer through the vendor's Batch API; say how many.
+
+        Half the price, up to a day. What already waits in a batch is not sent again.
+        Raises CeilingReached before a batch that could pass the ceiling.
+        """
+        with Store(self.cache) as store, self._client() as client:
+            calls = (self._next(store, request, schema) for request in requests)
+            todo = (call for call in calls if call)
+            return batch.submit(client, store, todo, self.prices, self.ceiling.limits)
+
+    def collect(self, poll: float = 60.0) -> int:
+        """Wait for all batches and store their answers; say how many came.
+
+        Looks every ``poll`` seconds, and may be interrupted and called again. Then ``ask``
+        yields the answers, and ``submit`` sends those that were invalid or not done once more.
+        """
+        with Store(self.cache) as store, self._client() as client:
+            return batch.collect(client, store, self.prices, poll)
+
+    def _next(self, store: Store, request: Request, schema: Schema | None) -> Call | None:
+        return wire.progress(self._body(request, schema), schema, self.prices, store.get)[1]
+
+    def _body(self, request: Request, schema: Schema | None) -> Body:
+        """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
+        limit = "max_tokens" if self.base_url else "max_completion_tokens"
+        return wire.write(request, self.model, schema, {limit: request.max_tokens} | self.options)
+
+    def _answers(self, requests: Iterable[Request], schema: Schema | None) -> Iterator[Answer]:
+        with self._desk() as (desk, loop):
+            running: set[Future[Answer]] = set()
+
+            def start(request: Request) -> Future[Answer]:
+                work = desk.answer(request, self._body(request, schema), schema)
+                future = asyncio.run_coroutine_threadsafe(work, loop)
+                running.add(future)
+                future.add_done_callback(running.discard)
+                return future
+
+            try:
+                yield from as_completed(start, requests, 2 * self.concurrency)
+            finally:  # what is under way is being paid for: let it reach the cache
+                desk.stop()
+                wait(list(running), timeout=self.timeout)
+
+    @contextmanager
+    def _desk(self) -> Iterator[tuple[Desk, asyncio.AbstractEventLoop]]:
+        with Store(self.cache) as store, loop_in_a_thread() as loop:
+            purse = Purse(store, self.ceiling.limits)
+            http = openai.DefaultAsyncHttpxClient(event_hooks=purse.hooks)
+            client = openai.AsyncOpenAI(**self._settings, http_client=http)
+            try:
+                yield Desk(client, purse, store, self.prices, self.concurrency), loop
+            finally:
+                asyncio.run_coroutine_threadsafe(client.close(), loop).result()
+
+    @contextmanager
+    def _client(self) -> Iterator[openai.OpenAI]:
+        """The blocking client, for batches; its errors come out in one line."""
+        with openai.OpenAI(**self._settings) as client:
+            try:
+                yield client
+            except openai.OpenAIError as error:
+                raise DataError(f"batch: {one_line(error, client.api_key)}; try again") from None
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        key = self._secret.get_secret_value()
+        return {
+            "base_url": self.base_url, "api_key": key,
+            "timeout": self.timeout, "max_retries": _RETRIES,
+        }  # fmt: skip
+
+    @cached_property
+    def _secret(self) -> SecretStr:
+        """The key, wrapped so that no traceback or repr shows it."""
+        found = runtime.api_key(self.key, prompt=self.base_url is None)
+        if not found and self.base_url is None:
+            raise DataError(f"{self.key}: not set; set it in the environment or Colab's secrets")
+        return SecretStr(found or "none")

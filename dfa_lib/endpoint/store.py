@@ -1,0 +1,123 @@
+"""What was paid for, on disk: answers by content address, and how much has been spent.
+
+One SQLite file: an answer and its price are stored in one transaction, a killed process
+loses neither, and several processes on one machine share a cache and its ceiling.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Self
+
+from dfa_lib.endpoint.contract import Spend
+from dfa_lib.endpoint.wire import Reply
+from dfa_lib.records import DataError
+
+_TABLES = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, reply TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS spent (requests INTEGER, tokens INTEGER, money REAL);
+CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, vendor TEXT);
+CREATE TABLE IF NOT EXISTS waiting (
+    key TEXT PRIMARY KEY, batch TEXT, requests INTEGER, tokens INTEGER, money REAL);
+INSERT INTO spent SELECT 0, 0, 0.0 WHERE NOT EXISTS (SELECT 1 FROM spent);
+"""
+_ADD = "UPDATE spent SET requests = requests + ?, tokens = tokens + ?, money = money + ?"
+_FITS = " WHERE requests + ? <= ? AND tokens + ? <= ? AND money + ? <= ? + 1e-9"
+
+
+class Store:
+    """The cache of one folder. ``spent`` counts what is settled and what is reserved."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "answers.sqlite"
+        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        try:
+            self._db.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{path}: {error}; move it away, or name another cache") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def get(self, key: str) -> Reply | None:
+        """Return the stored reply to the call of this key."""
+        row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
+        return Reply.model_validate_json(row[0]) if row else None
+
+    @property
+    def spent(self) -> Spend:
+        """All that may have been paid so far: what never came back counts at its bound."""
+        return Spend(*self._db.execute("SELECT * FROM spent").fetchone())
+
+    def reserve(self, bound: Spend, limits: Spend) -> bool:
+        """Set ``bound`` aside, unless that would pass the limits; say whether it was done."""
+        checks = [number for pair in zip(bound, limits, strict=True) for number in pair]
+        with self._db:
+            return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
+
+    def release(self, bound: Spend) -> None:
+        """Give back what was set aside: the server charged nothing."""
+        with self._db:
+            self._db.execute(_ADD, Spend().plus(bound, -1))
+
+    def settle(self, key: str, reply: Reply, bound: Spend) -> None:
+        """Store a reply and replace its bound by its price, both or neither."""
+        price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
+        with self._db:
+            self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
+            self._db.execute(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, reply.model_dump_json())
+            )
+            self._db.execute(_ADD, price.plus(bound, -1))
+
+    def waits(self, key: str) -> bool:
+        """True for a call that was submitted in a batch and is not collected."""
+        return bool(self._db.execute("SELECT 1 FROM waiting WHERE key = ?", (key,)).fetchone())
+
+    def hold(self, batch: str, calls: Mapping[str, Spend], limits: Spend) -> bool:
+        """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
+        total = reduce(Spend.plus, calls.values(), Spend())
+        if not self.reserve(total, limits):
+            return False
+        with self._db:
+            self._db.execute("INSERT INTO batches VALUES (?, NULL)", (batch,))
+            rows = ((key, batch, *bound) for key, bound in calls.items())
+            self._db.executemany("INSERT INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
+        return True
+
+    def sent(self, batch: str, vendor: str) -> None:
+        """Note the vendor's id of a batch."""
+        with self._db:
+            self._db.execute("UPDATE batches SET vendor = ? WHERE name = ?", (vendor, batch))
+
+    @property
+    def batches(self) -> dict[str, str | None]:
+        """The batches that are not collected and the vendor's id of each, if it was noted."""
+        return dict(self._db.execute("SELECT name, vendor FROM batches"))
+
+    def held(self, batch: str) -> dict[str, Spend]:
+        """The calls of a batch that have no reply yet, and what is set aside for each."""
+        rows = self._db.execute(
+            "SELECT key, requests, tokens, money FROM waiting WHERE batch = ?", (batch,)
+        )
+        return {key: Spend(*bound) for key, *bound in rows}
+
+    def write_off(self, key: str) -> None:
+        """Wait no longer for a reply that was charged and came to nothing."""
+        with self._db:
+            self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
+
+    def close(self, batch: str) -> None:
+        """Forget a batch and give back what is still set aside for it."""
+        rest = reduce(Spend.plus, self.held(batch).values(), Spend())
+        with self._db:
+            self._db.execute(_ADD, Spend().plus(rest, -1))
+            self._db.execute("DELETE FROM waiting WHERE batch = ?", (batch,))
+            self._db.execute("DELETE FROM batches WHERE name = ?", (batch,))
