@@ -1,8 +1,4 @@
-"""Figures of the lessons; each function returns a titled matplotlib Figure.
-
-One colour per category and one per artifact, the same in every lesson (after Okabe and
-Ito, told apart by colour-blind readers too).
-"""
+"""Figures of faces, of data sets and of a run; each function returns a Figure with alt text."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +12,15 @@ from matplotlib.figure import Figure
 
 from dfa_lib.chat.verdict import Verdict
 from dfa_lib.faces.geometry import Image, region_masks
+from dfa_lib.figures import (
+    ARTIFACT_COLOURS,
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    canvas,
+    listed,
+)
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.evidence import Figures, difference
 from dfa_lib.instruct.faceset import FaceSet
@@ -23,45 +28,8 @@ from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.records import Annotation, Face, Finding, InstructRecord
 from dfa_lib.taxonomy import Artifact, Category, Region
 
-COLOURS: dict[Category, str] = {
-    Category.BONA_FIDE: "#009E73",
-    Category.FS: "#D55E00",
-    Category.FR: "#0072B2",
-    Category.FE: "#CC79A7",
-    Category.EFS: "#E69F00",
-}
-ARTIFACT_COLOURS: dict[Artifact, str] = {
-    Artifact.BLUR: "#56B4E9",
-    Artifact.OVER_SMOOTHING: "#0072B2",
-    Artifact.BLENDING_BOUNDARY: "#D55E00",
-    Artifact.COLOUR_MISMATCH: "#CC79A7",
-    Artifact.LIGHTING_MISMATCH: "#D4B400",
-    Artifact.TEXTURE_LOSS: "#009E73",
-    Artifact.NOISE_MISMATCH: "#777777",
-    Artifact.MISALIGNMENT: "#E69F00",
-    Artifact.ASYMMETRY: "#882255",
-    Artifact.GRID_PATTERN: "#44AA99",
-    Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
-}
-INK, PALE = "#1d2330", "#d5d9e0"
 _FORGED = tuple(category for category in Category if category.forged)
 _BRIGHTEST = 40.0  # grey levels of difference that are drawn brightest
-
-
-def figure(width: float, height: float, title: str) -> Figure:
-    """An empty titled figure of ``width`` x ``height`` inches, shown once as a cell's result."""
-    empty = plt.figure(figsize=(width, height), layout="constrained")
-    empty.suptitle(title, fontsize=14, fontweight="bold", color=INK)
-    plt.close(empty)  # else the notebook would show it a second time
-    return empty
-
-
-def jpeg_figures() -> None:
-    """Let a notebook keep figures as JPEG: with photographs a tenth of the size of PNG."""
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
-
-    options = {"quality": 62, "optimize": True, "progressive": True}
-    set_matplotlib_formats("jpeg", dpi=76, pil_kwargs=options)
 
 
 def picture_grid(
@@ -72,9 +40,12 @@ def picture_grid(
 ) -> Figure:
     """Rows of pictures ``side`` inches wide, each row with its name; None leaves a gap."""
     wide = max(map(len, rows.values()))
-    margin = 1.2 if any(rows) else 0.2
-    sheet = figure(side * wide + margin, side * 1.03 * len(rows) + 0.7, title)
-    axes = sheet.subplots(len(rows), wide, squeeze=False)
+    size = side * wide + (1.2 if any(rows) else 0.2), side * 1.03 * len(rows) + 0.7
+    named = [f"; {kind}: {listed(names)}" for kind, names in
+             (("rows", filter(None, rows)), ("columns", columns)) if any(names)]  # fmt: skip
+    alt = f"{title}. {len(rows)} x {wide} pictures of faces{''.join(named)}."
+    sheet, cells = canvas(title, alt, size, len(rows), wide)
+    axes = np.reshape(cells, (len(rows), wide))
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=_named(name))
         for place, axis in enumerate(line):
@@ -108,8 +79,14 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
         "difference": _heat(difference(before, after)),
         "findings": painted(after, face, note.findings),
     }
-    sheet = figure(13, 3.15, f"{face.id}: what was done, and what was found")
-    axes = sheet.subplots(1, 5, width_ratios=[1, 1, 1, 1, 0.75])
+    found = [f"{one.region} ({one.artifact})" for one in note.findings]
+    alt = (
+        f"Face {face.id}, {face.category.phrase} by {face.method}: the bona fide picture, the"
+        " forged one, their difference, and the forged one again with its findings in colour:"
+        f" {listed(found, 12)}."
+    )
+    title = f"{face.id}: what was done, and what was found"
+    sheet, axes = canvas(title, alt, (13, 3.15), 1, 5, width_ratios=[1, 1, 1, 1, 0.75])
     for axis, (name, picture) in zip(axes, panels.items(), strict=False):
         _show(axis, picture)
         axis.set_title(name, fontsize=11, color=INK)
@@ -136,27 +113,36 @@ def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
     said = {finding.region: finding.artifact for finding in note.findings}
     order = sorted(regions, key=lambda region: regions[region]["change"])
     change = [max(regions[region]["change"], 0) for region in order]
-    chart = figure(7.5, 0.3 * len(order) + 1.2, f"{note.face}: change in every region")
-    axis = chart.subplots()
-    colours = [ARTIFACT_COLOURS[said[r]] if r in said else PALE for r in order]
+    bars = [f"{region} {value:.0f}" for region, value in zip(order, change, strict=True)][::-1]
+    alt = (
+        f"Bars of change by region, in grey levels: {listed(bars, 20)}; named: {listed(said, 20)}."
+    )
+    size = 7.5, 0.3 * len(order) + 1.2
+    chart, (axis,) = canvas(f"{note.face}: change in every region", alt, size)
+    colours = [ARTIFACT_COLOURS[said[r]] if r in said else GREY for r in order]
     axis.barh([region.value for region in order], change, color=colours)
     axis.axvline(LEAST_CHANGE, color=INK, linewidth=1, linestyle=":")
     for row, (region, value) in enumerate(zip(order, change, strict=True)):
         axis.text(value + 0.4, row, said.get(region, ""), va="center", fontsize=10, color=INK)
     axis.set_xlim(0, max(change) * 1.3)
-    _clean(axis, "grey levels beyond what two shots of one face differ by")
+    axis.set_xlabel("grey levels beyond what two shots of one face differ by")
     return chart
 
 
 def composition(records: Sequence[InstructRecord]) -> Figure:
     """What a data set holds: images by method, and the length of the descriptions."""
-    sheet = figure(11, 3.8, f"{len(records):,} images: how they were made, and what is said")
-    methods, words = sheet.subplots(1, 2, width_ratios=[1, 1])
     count = Counter((record.face.category, record.face.method or "-") for record in records)
     keys = sorted(count, key=lambda key: (list(Category).index(key[0]), key[1]), reverse=True)
     names = [method.replace("_", " ") if method != "-" else "bona fide" for _, method in keys]
+    said = (f"{name} {count[key]}" for name, key in zip(names, keys, strict=True))
+    alt = (
+        f"Left, bars of images by method: {listed(said, 20)}."
+        " Right, a histogram of the words in each description, stacked by category."
+    )
+    title = f"{len(records):,} images: how they were made, and what is said"
+    sheet, (methods, words) = canvas(title, alt, (11, 3.8), 1, 2)
     methods.barh(names, [count[key] for key in keys], color=[COLOURS[key[0]] for key in keys])
-    _clean(methods, "images")
+    methods.set_xlabel("images")
     lengths = [
         [len(r.annotation.text.split()) for r in records if r.face.category is category]
         for category in _FORGED
@@ -165,15 +151,16 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
     paint = [COLOURS[category] for category in _FORGED]
     words.hist(lengths, bins, stacked=True, color=paint, label=_FORGED, rwidth=0.9)
     words.legend(frameon=False)
-    _clean(words, "words in the artifact description", "images")
+    words.set(xlabel="words in the artifact description", ylabel="images")
     return sheet
 
 
 def findings_map(records: Iterable[InstructRecord]) -> Figure:
     """In how many of a category's faces a region, and an artifact, is named: two tables."""
     forged = [record for record in records if record.face.category.forged]
-    sheet = figure(10.5, 4.1, "What the annotator names: share of the faces of each category")
-    regions, artifacts = sheet.subplots(1, 2)
+    title = "What the annotator names: share of the faces of each category"
+    alt = f"{title}. Two tables of per cents, regions and artifacts by {listed(_FORGED)}."
+    sheet, (regions, artifacts) = canvas(title, alt, (10.5, 4.1), 1, 2)
     for axis, kind, field in ((regions, Region, "region"), (artifacts, Artifact, "artifact")):
         table = np.zeros((len(kind), len(_FORGED)))
         for record in forged:
@@ -187,33 +174,34 @@ def findings_map(records: Iterable[InstructRecord]) -> Figure:
 
 def loss_curve(log: Sequence[Step]) -> Figure:
     """Loss at every step, and its running mean over an eighth of the run."""
-    chart = figure(8, 3, "Loss while tuning")
-    axis = chart.subplots()
     loss = np.array([step.loss for step in log])
     wide = max(len(loss) // 8, 1)
+    means = f"from {loss[:wide].mean():.2f} in the first eighth to {loss[-wide:].mean():.2f}"
+    alt = f"Loss at each of {len(loss)} steps and its running mean, {means} in the last."
+    chart, (axis,) = canvas("Loss while tuning", alt, (8, 3))
     steps = np.arange(1, len(loss) + 1)
-    axis.plot(steps, loss, color=PALE, linewidth=1.5)
+    axis.plot(steps, loss, color=GREY, linewidth=1.2)
     mean = np.convolve(loss, np.ones(wide) / wide, "valid")
-    axis.plot(steps[wide - 1 :], mean, color=COLOURS[Category.FR], linewidth=2.5)
+    axis.plot(steps[wide - 1 :], mean, color=BLUE, linewidth=2.5)
     axis.set_ylim(0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _clean(axis, "step", "loss")
+    axis.set(xlabel="step", ylabel="loss")
     return chart
 
 
 def verdict_card(image: Image, verdict: Verdict) -> Figure:
     """A face, and the analyst's own probability of each category."""
-    card = figure(8, 2.8, f"The analyst's verdict: {verdict.sentence}")
-    face, bars = card.subplots(1, 2, width_ratios=[1, 1.6])
+    said = (f"{kind.phrase} {share:.0%}" for kind, share in verdict.categories.items())
+    alt = f"A face, and the analyst's probabilities as bars: {listed(said)}. {verdict.sentence}."
+    title = f"The analyst's verdict: {verdict.sentence}"
+    card, (face, bars) = canvas(title, alt, (8, 2.8), 1, 2, width_ratios=[1, 1.6])
     _show(face, image)
     kinds = list(verdict.categories)[::-1]
     shares = [verdict.categories[kind] for kind in kinds]
     bars.barh([kind.phrase for kind in kinds], shares, color=[COLOURS[kind] for kind in kinds])
     for row, share in enumerate(shares):
         bars.text(share + 0.02, row, f"{share:.0%}", va="center", fontsize=10, color=INK)
-    bars.set_xlim(0, 1.12)
-    _clean(bars)
-    bars.set_xticks([])
+    bars.set(xlim=(0, 1.12), xticks=[])
     bars.spines["bottom"].set_visible(False)
     return card
 
@@ -256,14 +244,6 @@ def _table(axis: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
         colour = "white" if share > 0.55 else INK
         text = f"{share:.0%}" if share else "·"
         axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-
-
-def _clean(axis: Axes, x: str = "", y: str = "") -> None:
-    """Leave the two axes that carry a scale, and name them."""
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_xlabel(x, fontsize=11, color=INK)
-    axis.set_ylabel(y, fontsize=11, color=INK)
-    axis.tick_params(labelsize=10, colors=INK)
 
 
 def _named(name: str) -> str:

@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfa_lib.gpt.plots import BLUE, BRANCHES, INK, ORANGE, SOFT, TEAL, canvas
-from dfa_lib.plots import COLOURS
+from dfa_lib.bench.intervals import Triple
+from dfa_lib.faces.geometry import Image
+from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, SERIES, SOFT, TEAL, canvas, listed
 
-GREY = "#b4bbc6"
-LEAD_FIRST = (TEAL, *BRANCHES)
 CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
 
 
@@ -20,9 +19,10 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
     """
     share = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
-    figure, (ax,) = canvas(
-        "One face, one question, several wordings", size=(8, 0.6 * len(labels) + 1.6)
-    )
+    means = (f"{name} {p:.2f}" for name, p in zip(labels, share.mean(axis=0), strict=True))
+    alt = f"Mean probability of each answer over {len(share)} wordings, as bars: {listed(means)}."
+    size = 8, 0.6 * len(labels) + 1.6
+    figure, (ax,) = canvas("One face, one question, several wordings", alt, size)
     ax.barh(labels, share.mean(axis=0), color=TEAL, height=0.55)
     for row in share:
         ax.plot(row, labels, "o", color=ORANGE, markersize=6, alpha=0.8)
@@ -35,8 +35,9 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     """One score of every analyst with its 95 % interval; ``data`` is report.json."""
     rows = {name: scores[task][metric] for name, scores in data["analysts"].items()
             if metric in scores[task]}  # fmt: skip
-    figure, (ax,) = canvas(f"{task} {metric}, 95 % intervals over identities",
-                           size=(9, 0.45 * len(rows) + 1.5))  # fmt: skip
+    title = f"{task} {metric}, 95 % intervals over identities"
+    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}."
+    figure, (ax,) = canvas(title, alt, (9, 0.45 * len(rows) + 1.5))
     for place, (value, low, high) in enumerate(rows.values()):
         colour = INK if place else TEAL
         ax.plot(
@@ -54,13 +55,16 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
 
 def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Figure:
     """A score on many resampled test sets, by what was drawn: its spread and 95 % of it."""
-    figure, (ax,) = canvas(f"{metric} on resampled test sets", size=(9, 3.8))
+    ends = {name: np.nanquantile(values, [0.025, 0.975]) for name, values in draws.items()}
+    said = {name: f"{name}: {low:.3f} to {high:.3f}" for name, (low, high) in ends.items()}
+    title = f"{metric} on resampled test sets"
+    alt = f"{title}, as histograms by what was drawn. 95 % lie between: {listed(said.values())}."
+    figure, (ax,) = canvas(title, alt, (9, 3.8))
     colours = (TEAL, ORANGE)
     every = np.concatenate(list(draws.values()))
     bins = np.linspace(np.nanmin(every), np.nanmax(every) + 1e-9, 40)
     for depth, (colour, (name, values)) in enumerate(zip(colours, draws.items(), strict=True), 1):
-        low, high = np.nanquantile(values, [0.025, 0.975])
-        label = f"{name}: {low:.3f} to {high:.3f}"
+        (low, high), label = ends[name], said[name]
         ax.hist(values, bins, color=colour, alpha=0.5, label=label)
         place = -0.006 * len(values) * depth
         ax.plot([low, high], [place] * 2, color=colour, linewidth=5, solid_capstyle="butt")
@@ -72,11 +76,13 @@ def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Fi
 
 def roc_curves(data: Mapping, names: Sequence[str]) -> Figure:
     """ROC curves of DF-D; ``data`` is report.json."""
-    figure, (ax,) = canvas("ROC: hits against false alarms", size=(6.2, 5.4))
+    areas = {name: data["analysts"][name]["DF-D"]["AUC"][0] for name in names}
+    said = (f"{name} {area:.2f}" for name, area in areas.items())
+    alt = f"ROC curves, forged faces found against false alarms. Area under each: {listed(said)}."
+    figure, (ax,) = canvas("ROC: hits against false alarms", alt, (6.2, 5.4))
     ax.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2)
-    for colour, name in zip(LEAD_FIRST, names, strict=False):
+    for colour, (name, area) in zip(SERIES, areas.items(), strict=False):
         points = np.array(data["details"][name]["DF-D"]["roc"])
-        area = data["analysts"][name]["DF-D"]["AUC"][0]
         width = 3 if colour == TEAL else 1.8
         ax.plot(*points.T, color=colour, linewidth=width, label=f"{name}  {area:.2f}")
     ax.set(xlabel="bona fide faces called forged", ylabel="forged faces found", aspect="equal")
@@ -91,7 +97,9 @@ def confusion(data: Mapping, name: str) -> Figure:
     if not counts[:, -1].any():
         counts, labels = counts[:, :-1], labels[:-1]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, (ax,) = canvas(f"DF-C: what {name} takes for what", size=(6.6, 4.9))
+    right = (f"{label} {part:.0%}" for label, part in zip(labels, share.diagonal(), strict=False))
+    alt = f"Confusion matrix of DF-C. Share called what it is: {listed(right)}."
+    figure, (ax,) = canvas(f"DF-C: what {name} takes for what", alt, (6.6, 4.9))
     ax.imshow(share, cmap="GnBu", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         ink = "white" if share[row, column] > 0.6 else INK
@@ -105,8 +113,9 @@ def confusion(data: Mapping, name: str) -> Figure:
 def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
-    figure, (ax,) = canvas(f"DF-D AUC of {name}, method by method",
-                           size=(9, 0.36 * len(rows) + 1.3))  # fmt: skip
+    title = f"DF-D AUC of {name}, method by method"
+    alt = f"{title}, with 95 % intervals: {listed(map(_spelled, rows, rows.values()), 20)}."
+    figure, (ax,) = canvas(title, alt, (9, 0.36 * len(rows) + 1.3))
     for place, (method, (value, low, high)) in enumerate(rows.items()):
         colour = CATEGORY[method.split()[0]]
         ax.plot([low or value, high or value], [place] * 2, color=colour, linewidth=3, alpha=0.5)
@@ -122,7 +131,9 @@ def described_regions(data: Mapping, name: str) -> Figure:
     mine = data["details"][name]["AD"]["per_category"]
     constant = data["constant"]["per_category"]
     place = np.arange(len(mine))
-    figure, (ax,) = canvas("Naming what was altered", size=(8, 3.8))
+    said = (f"{key} {mine[key][0]:.2f} against {constant[key][0]:.2f}" for key in mine)
+    alt = f"Region F1 by category, {name} against the best constant answer: {listed(said)}."
+    figure, (ax,) = canvas("Naming what was altered", alt, (8, 3.8))
     for shift, rows, colour, label in ((-0.2, mine, TEAL, name),
                                        (0.2, constant, GREY, "best constant answer")):  # fmt: skip
         value, low, high = np.array([rows[key] for key in mine], float).T
@@ -134,9 +145,71 @@ def described_regions(data: Mapping, name: str) -> Figure:
     return figure
 
 
+def difficulty_curves(
+    scores: Mapping[str, Mapping[float, Triple]], strip: Mapping[float, Image], tuned_at: float
+) -> Figure:
+    """DF-D AUC by difficulty with 95 % intervals, and above it one face at every difficulty.
+
+    ``scores`` as ``sweep`` gives them; ``tuned_at`` is the difficulty of the training faces.
+    """
+    said = (
+        f"{name} {rows[min(rows)][0]:.2f} at {min(rows)}, {rows[max(rows)][0]:.2f} at {max(rows)}"
+        for name, rows in scores.items()
+    )
+    title = "The same people, forged ever more carefully"
+    alt = f"{title}: pictures of one face, and DF-D AUC by difficulty. {listed(said)}."
+    figure, cells = canvas(title, alt, (9, 5.6), 2, len(strip), height_ratios=(1, 2.4))
+    for ax, (level, picture) in zip(cells, strip.items(), strict=False):
+        ax.imshow(picture, interpolation="bicubic")
+        ax.set_title(f"{level}", fontsize=11, color=INK)
+        ax.axis("off")
+    for ax in cells[len(strip) :]:
+        ax.remove()
+    ax = figure.add_subplot(cells[0].get_gridspec()[1, :])
+    for at, (colour, (name, rows)) in enumerate(zip(SERIES, scores.items(), strict=False)):
+        value, low, high = np.array(list(rows.values())).T
+        place = np.array(list(rows)) + 0.01 * (at - len(scores) // 2)  # intervals side by side
+        ax.plot(place, value, "o-", color=colour, linewidth=2.5, label=name)
+        ax.vlines(place, low, high, color=colour, linewidth=3, alpha=0.45)
+    ax.axhline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
+    ax.axvline(tuned_at, color=SOFT, linestyle=":", linewidth=1.5)
+    ax.text(tuned_at, 1.0, " tuned here", color=SOFT, fontsize=10, va="top")
+    ax.set(xlabel="DIFFICULTY of the test faces", ylabel="DF-D AUC", xticks=list(strip))
+    ax.set_ylim(0.45, 1.02)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=11, loc="lower left")
+    return figure
+
+
+def subgroup_scores(data: Mapping, name: str) -> Figure:
+    """DF-D AUC by what people consented to have told of them; ``data`` is report.json."""
+    kinds = data["details"][name]["DF-D"]["subgroups"]
+    rows = {
+        f"{kind}: {group} ({kinds[kind]['people'][group]} people)": triple
+        for kind in kinds
+        for group, triple in kinds[kind]["AUC"].items()
+    }
+    gaps = (_spelled(f"{kind}, best to worst", kinds[kind]["gap"]) for kind in kinds)
+    title = f"DF-D AUC of {name}, for whom"
+    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}. Gaps: {listed(gaps)}."
+    figure, (ax,) = canvas(title, alt, (9, 0.4 * len(rows) + 1.3))
+    for place, (row, (value, low, high)) in enumerate(rows.items()):
+        colour = SERIES[list(kinds).index(row.partition(":")[0]) % len(SERIES)]
+        ax.plot([low, high], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+        ax.plot(value, place, "o", color=colour, markersize=8)
+    ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=INK, linewidth=1.2)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(None, 1.01))
+    ax.invert_yaxis()
+    return figure
+
+
 def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
     """Milliseconds to the first token of an answer: first question and later ones."""
-    figure, (ax,) = canvas("Waiting for the first token", size=(8, 2.6))
+    alt = (
+        f"Median milliseconds to the first token: {np.median(first):.0f} for the first question,"
+        f" {np.median(later):.0f} for the second."
+    )
+    figure, (ax,) = canvas("Waiting for the first token", alt, (8, 2.6))
     for place, (values, colour) in enumerate(((first, SOFT), (later, TEAL))):
         ax.barh(place, np.median(values), color=colour, height=0.55)
         ax.plot(values, [place] * len(values), "o", color=BLUE, markersize=5, alpha=0.7)
@@ -144,3 +217,9 @@ def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
     ax.set_xlim(0, None)
     ax.invert_yaxis()
     return figure
+
+
+def _spelled(name: str, triple: tuple[float, float, float]) -> str:
+    value, low, high = triple
+    between = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    return f"{name} {value:.2f}{between}"

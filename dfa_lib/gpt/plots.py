@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -10,32 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from sklearn.metrics import roc_auc_score
 
-INK, SOFT, PALE = "#1d2330", "#667085", "#e6e9ee"
-TEAL, ORANGE, BLUE = "#0b6e69", "#d55e00", "#0072b2"
-BRANCHES = ("#d55e00", "#0072b2", "#cc79a7", "#e0a800", "#7b5ea7", "#56b4e9", "#8a8f98")
+from dfa_lib.figures import BLUE, INK, ORANGE, PALE, SERIES, SOFT, TEAL, canvas, listed
+
 LINE = 104  # characters in a line of tokens
-
-
-def canvas(
-    title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 4), **grid: object
-) -> tuple[Figure, list[Axes]]:
-    """A titled figure and its axes, row by row; closed, so that a notebook shows it once."""
-    figure, axes = plt.subplots(
-        rows, columns, figsize=size, layout="constrained", squeeze=False, **grid
-    )
-    plt.close(figure)
-    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
-    for ax in axes.flat:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(colors=INK, labelsize=10)
-    return figure, list(axes.flat)
 
 
 def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> Figure:
     """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure, axes = canvas(title, rows, columns, (max(2.6 * columns, 4.5), 2.9 * rows + 0.5))
+    size = max(2.6 * columns, 4.5), 2.9 * rows + 0.5
+    figure, axes = canvas(title, f"{title}. Pictures: {listed(pictures)}.", size, rows, columns)
     for ax in axes:
         ax.axis("off")
     for ax, (name, picture) in zip(axes, pictures.items(), strict=False):
@@ -46,13 +30,19 @@ def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> 
 
 def anatomy(parts: Mapping[str, int], side: int, patches: int, words: int) -> Figure:
     """A LLaVA as boxes; ``parts`` are parameters by name, the rest sizes of one prompt."""
-    figure, (ax,) = canvas("A LLaVA, from picture to answer", size=(11, 3.9))
-    ax.set(xlim=(0, 112), ylim=(0, 38))
-    ax.axis("off")
     vision, projector, language = (
         f"{parts[name] / 1e6:,.2f} M"
         for name in ("vision_tower", "multi_modal_projector", "language_model")
     )
+    alt = (
+        f"Boxes joined by arrows: a picture of {side} x {side} goes through the vision encoder"
+        f" ({vision}, frozen) and becomes {patches} patches, the projector ({projector}, trained)"
+        f" makes them “words”, and the language model ({language}, frozen, with trained LoRA) reads"
+        f" them before {words} words of text and answers."
+    )
+    figure, (ax,) = canvas("A LLaVA, from picture to answer", alt, (11, 3.9))
+    ax.set(xlim=(0, 112), ylim=(0, 38))
+    ax.axis("off")
     _box(ax, (1, 22, 13, 12), f"picture\n{side} x {side}", PALE)
     _box(ax, (24, 22, 18, 12), f"vision encoder\n{vision}\nfrozen", BLUE)
     _box(ax, (54, 22, 14, 12), f"projector\n{projector}\ntrained", ORANGE)
@@ -78,7 +68,12 @@ def label_mask(branches: Sequence[tuple[Sequence[str], int]], image: int) -> Fig
     """
     rows = [_flow([f"[image x {image}]", *tokens]) for tokens, _ in branches]
     height = sum(row[-1][1] + 1.5 for row in rows)
-    figure, (ax,) = canvas("Where the loss looks: answers only", size=(11, 0.42 * height + 0.7))
+    alt = (
+        f"The tokens of {len(branches)} questions with answers, each behind {image} image tokens."
+        " Only the answers, with the end-of-sequence token, are in the colour of the loss."
+    )
+    size = 11, 0.42 * height + 0.7
+    figure, (ax,) = canvas("Where the loss looks: answers only", alt, size)
     ax.set(xlim=(0, LINE), ylim=(height - 0.8, -0.6))
     ax.axis("off")
     top = 0.0
@@ -98,9 +93,13 @@ def block_mask(seen: np.ndarray, positions: np.ndarray, prefix: int) -> Figure:
     part = np.cumsum(positions == prefix)
     colours = np.array([to_rgb(_part_colour(number)) for number in part])
     grid = np.where(seen[..., None], colours[None], 1.0)
-    figure, (mask, place) = canvas(
-        "One row: the image once, every question a branch", 1, 2, (11, 5.2), width_ratios=(5, 4)
+    alt = (
+        f"Left, who sees whom: all of {part[-1]} branches see the {prefix} tokens of the image, and"
+        " below the diagonal of its own block each sees itself, but no other branch. Right, the"
+        " positions: after the image, each branch begins to count at the same place again."
     )
+    title = "One row: the image once, every question a branch"
+    figure, (mask, place) = canvas(title, alt, (11, 5.2), 1, 2, width_ratios=(5, 4))
     mask.imshow(grid, interpolation="nearest")
     mask.set(xlabel="token that is looked at", ylabel="token that looks")
     mask.set_title("Who sees whom", fontsize=11)
@@ -118,7 +117,12 @@ def block_mask(seen: np.ndarray, positions: np.ndarray, prefix: int) -> Figure:
 def lora_matrices(weight: np.ndarray, up: np.ndarray, down: np.ndarray, scale: float) -> Figure:
     """W (n, m), B (n, r) and A (r, m) to scale, and the singular values of W and scale · BA."""
     (rows, columns), rank = weight.shape, len(down)
-    figure, (shape, values) = canvas("LoRA: two thin matrices beside a frozen one", 1, 2, (11, 4))
+    alt = (
+        f"Left, to scale: the frozen matrix W, {rows} x {columns}, beside it the thin B and A of"
+        f" rank {rank}. Right, singular values of W and of {scale:g} · BA, which has only {rank}."
+    )
+    title = "LoRA: two thin matrices beside a frozen one"
+    figure, (shape, values) = canvas(title, alt, (11, 4), 1, 2)
     places = {
         f"W\n{rows} x {columns}\nfrozen": (0, 0, columns, rows, BLUE),
         f"B\n{rows} x {rank}": (1.35 * columns, 0, rank, rows, ORANGE),
@@ -145,15 +149,17 @@ def lora_matrices(weight: np.ndarray, up: np.ndarray, down: np.ndarray, scale: f
 
 def before_after(scores: Mapping[str, np.ndarray], forged: np.ndarray) -> Figure:
     """How far each face leans to "forged" (log odds, (N,)), for each state of the model."""
-    figure, axes = canvas(
-        "The same held-out faces, before and after tuning", 1, len(scores), (11, 3.6), sharey=True
-    )
+    area = {name: roc_auc_score(forged, score) for name, score in scores.items()}
+    found = listed(f"AUC {value:.2f} {name} tuning" for name, value in area.items())
+    alt = f"Histograms of the leaning towards “forged”, bona fide and forged faces apart: {found}."
+    title = "The same held-out faces, before and after tuning"
+    figure, axes = canvas(title, alt, (11, 3.6), 1, len(scores), sharey=True)
     for ax, (name, score) in zip(axes, scores.items(), strict=True):
         bins = np.linspace(score.min() - 1e-3, score.max() + 1e-3, 25)
         ax.hist(score[~forged], bins, color=TEAL, alpha=0.75, label="bona fide")
         ax.hist(score[forged], bins, color=ORANGE, alpha=0.6, label="forged")
         ax.axvline(0, color=SOFT, linewidth=1, linestyle=":")
-        ax.set_title(f"{name}: AUC {roc_auc_score(forged, score):.2f}", fontsize=12)
+        ax.set_title(f"{name}: AUC {area[name]:.2f}", fontsize=12)
         ax.set_xlabel("log odds of “forged”")
     axes[0].set_ylabel("faces")
     axes[0].legend(frameon=False)
@@ -162,9 +168,12 @@ def before_after(scores: Mapping[str, np.ndarray], forged: np.ndarray) -> Figure
 
 def sharing_cost(tokens: Mapping[str, tuple[int, int]]) -> Figure:
     """Tokens of one face with all its QA, apart and on a shared prefix, by model."""
-    figure, axes = canvas(
-        "What one face with seven questions costs", 1, len(tokens), (10, 2.7), sharey=True
+    said = (
+        f"{name} {apart:,} apart, {shared:,} shared" for name, (apart, shared) in tokens.items()
     )
+    alt = f"Tokens of one face with seven questions: {listed(said)}."
+    title = "What one face with seven questions costs"
+    figure, axes = canvas(title, alt, (10, 2.7), 1, len(tokens), sharey=True)
     for ax, (name, (apart, shared)) in zip(axes, tokens.items(), strict=True):
         bars = ax.barh(["shared", "apart"], [shared, apart], color=[ORANGE, SOFT], height=0.6)
         ax.bar_label(bars, fmt=" {:,.0f} tokens", fontsize=11)
@@ -210,4 +219,4 @@ def _token(ax: Axes, x: float, line: float, text: str, colour: str) -> None:
 
 
 def _part_colour(number: int) -> str:
-    return TEAL if number == 0 else BRANCHES[(number - 1) % len(BRANCHES)]
+    return SERIES[0] if number == 0 else SERIES[1 + (number - 1) % (len(SERIES) - 1)]

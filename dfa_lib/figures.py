@@ -1,0 +1,91 @@
+"""The look of every figure: one canvas, one palette, and words for readers who cannot see it.
+
+Colours are after Okabe and Ito, told apart by colour-blind readers too; a category and an
+artifact have the same one in every lesson.
+"""
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+from IPython import get_ipython
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfa_lib.taxonomy import Artifact, Category
+
+INK, SOFT, GREY, PALE = "#1d2330", "#667085", "#b4bbc6", "#e6e9ee"
+TEAL, ORANGE, BLUE = "#0b6e69", "#d55e00", "#0072b2"
+SERIES = (TEAL, ORANGE, BLUE, "#cc79a7", "#e0a800", "#7b5ea7", "#56b4e9", "#8a8f98")
+COLOURS: dict[Category, str] = {
+    Category.BONA_FIDE: "#009E73",
+    Category.FS: "#D55E00",
+    Category.FR: "#0072B2",
+    Category.FE: "#CC79A7",
+    Category.EFS: "#E69F00",
+}
+ARTIFACT_COLOURS: dict[Artifact, str] = {
+    Artifact.BLUR: "#56B4E9",
+    Artifact.OVER_SMOOTHING: "#0072B2",
+    Artifact.BLENDING_BOUNDARY: "#D55E00",
+    Artifact.COLOUR_MISMATCH: "#CC79A7",
+    Artifact.LIGHTING_MISMATCH: "#D4B400",
+    Artifact.TEXTURE_LOSS: "#009E73",
+    Artifact.NOISE_MISMATCH: "#777777",
+    Artifact.MISALIGNMENT: "#E69F00",
+    Artifact.ASYMMETRY: "#882255",
+    Artifact.GRID_PATTERN: "#44AA99",
+    Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
+}
+
+
+def canvas(
+    title: str,
+    alt: str,
+    size: tuple[float, float] = (9, 4),
+    rows: int = 1,
+    columns: int = 1,
+    **grid: object,
+) -> tuple[Figure, list[Axes]]:
+    """A titled figure of ``size`` inches and its axes, row by row.
+
+    ``alt`` says in a sentence or two what the figure shows; it is the figure's label. The
+    figure is closed, so that a notebook shows it once, as the result of its cell.
+    """
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, **grid
+    )
+    plt.close(figure)
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    figure.set_label(alt)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(colors=INK, labelsize=10)
+        axis.xaxis.label.set(color=INK, fontsize=11)
+        axis.yaxis.label.set(color=INK, fontsize=11)
+    return figure, list(axes.flat)
+
+
+def listed(items: Iterable[object], most: int = 8) -> str:
+    """Items in words, for an alt text: "a, b, c and 4 more"."""
+    names = [str(item).replace("\n", " ").replace("_", " ") for item in items]
+    rest = [f"{len(names) - most + 1} more"] if len(names) > most else names[-1:]
+    shown = names[: most - 1] if len(names) > most else names[:-1]
+    return " and ".join([", ".join(shown), *rest] if shown else rest)
+
+
+def jpeg_figures() -> None:
+    """Let a notebook keep figures as JPEG, with their alt text; a tenth of the size of PNG.
+
+    nbconvert and screen readers take the text from the image's metadata, and whatever shows no
+    pictures (a diff, a terminal) from the plain text beside it.
+    """
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    options = {"quality": 62, "optimize": True, "progressive": True}
+    set_matplotlib_formats("jpeg", dpi=76, pil_kwargs=options)
+    formatters = get_ipython().display_formatter.formatters
+    draw = formatters["image/jpeg"].lookup_by_type(Figure)
+    formatters["image/jpeg"].for_type(Figure, lambda one: (draw(one), {"alt": one.get_label()}))
+    formatters["text/plain"].for_type(
+        Figure, lambda one, printer, cycle: printer.text(one.get_label())
+    )
