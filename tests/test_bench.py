@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def _face(split: Split, person: int, category: Category, root: Path) -> Face:
     return Face(
         id=name,
         image=f"images/{name}.png",
-        sha256=name,
+        sha256=sha256(path.read_bytes()).hexdigest(),
         category=category,
         method=f"m{person % 2}" if category.forged else None,
         dataset="toy",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import cv2
 import numpy as np
 from scipy.fft import dctn
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -211,9 +212,11 @@ def _fit(features: np.ndarray, answers: Sequence[str]) -> Pipeline:
 
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     """Log-probabilities (N, options) by option; a class never seen is unlikely."""
-    known = model.predict_log_proba(features)
-    table = np.full((len(known), len(labels(task))), -30.0)
-    table[:, [labels(task).index(name) for name in model.classes_]] = known
+    margin = model.decision_function(features)  # predict_log_proba would round to -inf
+    margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
+    table = np.full((len(margin), len(labels(task))), -30.0)
+    known = [labels(task).index(name) for name in model.classes_]
+    table[:, known] = log_softmax(margin, axis=1)
     return table
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dfa_lib.bench import findings, metrics
 from dfa_lib.bench.intervals import Sheet, Statistic, Triples
+from dfa_lib.bench.overlap import bleu, bleu_counts, meteor, rouge_l
 from dfa_lib.records import Face, InstructRecord
 from dfa_lib.taxonomy import Category, Region, Task
 
@@ -47,7 +48,7 @@ class Descriptions:
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
         """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
         claimed, forged = claimed_regions(texts), self.sheet.forged
-        overlap = [_overlap(*pair) for pair in zip(texts, self.references, strict=True)]
+        pairs = [*zip(texts, self.references, strict=True)]
         statistics = {
             "region precision": self._pooled(PRECISION, claimed),
             "region recall": self._pooled(RECALL, claimed),
@@ -56,12 +57,18 @@ class Descriptions:
             "F1 above constant": self._above_constant(claimed),
         }
         values = self._findings(texts) | {
-            "ROUGE-L": np.array(overlap),
+            "ROUGE-L": np.array([rouge_l(*pair) if pair[1] else np.nan for pair in pairs]),
+            "METEOR": np.array([meteor(*pair) if pair[1] else np.nan for pair in pairs]),
             "bona fide hallucination": np.where(forged, np.nan, claimed.any(axis=1)),
             "unparsable": np.array([answer is None for answer in answers], float),
         }
         statistics |= {name: partial(metrics.mean, value) for name, value in values.items()}
+        statistics["BLEU-4"] = self._bleu(texts)
         return {name: self.sheet.estimate(statistic) for name, statistic in statistics.items()}
+
+    def region_f1(self, texts: Sequence[str]) -> Statistic:
+        """Region F1 of these texts under any weighting of the faces."""
+        return self._pooled(F1, claimed_regions(texts))
 
     def details(self, texts: Sequence[str]) -> dict:
         """Region F1 by category and by region, and the best and worst texts on forged faces."""
@@ -69,6 +76,7 @@ class Descriptions:
         return {
             "per_category": self._by_category(claimed),
             "per_region": self._by_region(claimed),
+            "heat": self._heat(claimed),
             **self._examples(texts, claimed),
         }
 
@@ -100,6 +108,12 @@ class Descriptions:
         mine, constant = self._pooled(F1, claimed), self._pooled(F1, self._constantly())
         return lambda weights: mine(weights) - constant(weights)
 
+    def _bleu(self, texts: Sequence[str]) -> Statistic:
+        """Corpus BLEU-4 over the faces that have a reference."""
+        pairs = zip(texts, self.references, strict=True)
+        counts = [bleu_counts(*pair) if pair[1] else (0,) * 10 for pair in pairs]
+        return partial(bleu, np.array(counts))
+
     def _findings(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """COVER, CHAIR, Hal and F0.5 of each forged face with annotated findings, else nan."""
         rows = [
@@ -126,6 +140,22 @@ class Descriptions:
                     lambda weights, pair=(mine, true): metrics.set_scores(*pair, weights)[F1]
                 )
         return triples
+
+    def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, tuple[float, float]]]:
+        """By category and region: the share of faces where it is claimed, and where it is so."""
+        members = {c.value: [face.category is c for face in self.sheet.faces] for c in Category}
+        kept = {name: self.known & np.array(member) for name, member in members.items()}
+        return {
+            name: {
+                region.value: (
+                    float(claimed[at, number].mean()),
+                    float(self.altered[at, number].mean()),
+                )
+                for number, region in enumerate(Region)
+            }
+            for name, at in kept.items()
+            if at.any()
+        }
 
     def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict:
         """The descriptions that match best and worst, one of each forgery category."""
@@ -204,10 +234,6 @@ def _grounding(said: set[tuple], true: Pairs) -> tuple[float, float, float, floa
     below = weight * (1 - chair) + cover
     f_half = (1 + weight) * (1 - chair) * cover / below if below else 0.0
     return cover, chair, float(chair > 0), f_half
-
-
-def _overlap(text: str, reference: str) -> float:
-    return metrics.rouge_l(text, reference) if reference else np.nan
 
 
 def _named(row: np.ndarray) -> list[Region]:

@@ -1,20 +1,23 @@
 """The exam every analyst sits: which faces, which questions, which answers to choose from.
 
-Its hash stands in every report, so that numbers of different exams are not put side by side.
+It is written to ``protocol.json``, and its hash stands in every report, so that numbers of
+different exams are not put side by side.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from random import Random
 
+from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.gpt.analyst import Question
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import wordings
-from dfa_lib.records import DataError, Face
+from dfa_lib.records import DataError, Face, inside
 from dfa_lib.taxonomy import Category, Split, Task
 
 VERSION = "dfa-bench-1"
@@ -32,19 +35,60 @@ class Exam:
     seed: int
 
     @cached_property
-    def hash(self) -> str:
-        """SHA-256 over everything that decides the numbers: pictures, wordings, answers, seed."""
-        content = {
+    def protocol(self) -> dict:
+        """Everything that decides the numbers: pictures, wordings, answers, levels, seed."""
+        return {
             "version": VERSION,
-            "test": {face.id: face.sha256 for face in self.test},
-            "val": {face.id: face.sha256 for face in self.val},
+            "seed": self.seed,
             "questions": {
-                task: [(question.text, question.options) for question in asked]
+                task.value: [{"text": q.text, "options": q.options} for q in asked]
                 for task, asked in self.questions.items()
             },
-            "seed": self.seed,
+            "perturbations": dict(LEVELS),
+            "test": {face.id: face.sha256 for face in self.test},
+            "val": {face.id: face.sha256 for face in self.val},
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the protocol."""
+        return _hash(self.protocol)
+
+    def save(self, folder: Path) -> Path:
+        """Write ``folder``/protocol.json, with its hash; return the path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "protocol.json"
+        content = {"hash": self.hash, **self.protocol}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        return path
+
+    @classmethod
+    def read(cls, path: Path, faces: FaceSet) -> "Exam":
+        """Open a protocol; raise DataError if it was changed, or ``faces`` are others."""
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            said = content.pop("hash")
+            test, val = (tuple(faces[one] for one in content[part]) for part in ("test", "val"))
+            questions = {
+                Task(task): tuple(
+                    Question(q["text"], Task(task), q["options"] and tuple(q["options"]))
+                    for q in asked
+                )
+                for task, asked in content["questions"].items()
+            }
+            seed = content["seed"]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: {error!r}; run the benchmark to write a protocol") from None
+        exam = cls(faces, test, val, tuple(faces.split(Split.TRAIN)), questions, seed)
+        if said != _hash(content) or said != exam.hash:
+            raise DataError(f"{path}: hash: not that of these faces and questions; run it anew")
+        _refuse_other_pictures(faces, [*test, *val])
+        return exam
+
+    def detection_of(self, count: int) -> "Exam":
+        """The same exam on ``count`` faces, with its DF-D questions alone."""
+        test = some(self.test, count, self.seed)
+        return replace(self, test=test, val=(), questions={Task.DF_D: self.questions[Task.DF_D]})
 
 
 def set_exam(
@@ -56,16 +100,19 @@ def set_exam(
 ) -> Exam:
     """Choose faces and held-out wordings; ``limit`` and ``val_limit`` bound the faces asked.
 
-    Raises DataError if there is nothing to test, or a test identity is in another split.
+    Raises DataError if there is nothing to test, a test identity is in another split, or a
+    picture is not the one that faces.jsonl speaks of.
     """
     test, val, train = (faces.split(name).faces for name in (Split.TEST, Split.VAL, Split.TRAIN))
     if not test:
         raise DataError(f"{faces.root}: no test face; load faces of all three splits")
     _refuse_leaks(test, [*train, *val])
+    test, val = some(test, limit, seed), some(val, val_limit, seed)
+    _refuse_other_pictures(faces, [*test, *val])
     return Exam(
         faces,
-        some(test, limit, seed),
-        some(val, val_limit, seed),
+        test,
+        val,
         tuple(train),
         {task: _questions(task, seed, paraphrases) for task in (Task.DF_D, Task.DF_C, Task.AD)},
         seed,
@@ -109,3 +156,14 @@ def _refuse_leaks(test: tuple[Face, ...], others: list[Face]) -> None:
                 f"face {face.id}: identities: {min(leaked)!r} is also outside the test split;"
                 " split by identity"
             )
+
+
+def _refuse_other_pictures(faces: FaceSet, asked: Iterable[Face]) -> None:
+    for face in asked:
+        path = inside(faces.root, face.image)
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != face.sha256:
+            raise DataError(f"{path}: sha256: not the picture of face {face.id}; load it again")
+
+
+def _hash(protocol: dict) -> str:
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()

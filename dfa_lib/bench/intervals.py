@@ -42,6 +42,10 @@ class Sheet:
         """Value and 95 % interval of a statistic over the faces."""
         return estimate(statistic, self.weights, self.identities)
 
+    def paired(self, mine: Statistic, other: Statistic) -> Triple:
+        """How far one statistic is above another, on the same draws: "A beats B" if above 0."""
+        return self.estimate(lambda weights: mine(weights) - other(weights))
+
     def part(self, member: np.ndarray) -> "Sheet":
         """The faces for which ``member`` (N,) is true, in the same draws."""
         kept = tuple(face for face, keep in zip(self.faces, member, strict=True) if keep)

@@ -6,9 +6,6 @@ from one formula (tests hold the plain values equal to scikit-learn's). A resamp
 metric is not defined, such as an AUC of a single class, gives nan and never an error.
 """
 
-import re
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
@@ -124,26 +121,6 @@ def fit_temperature(forged: Array, score: Array) -> float:
 def probability(score: Array, temperature: float = 1.0) -> Array:
     """Probability of forgery from a log-probability difference."""
     return expit(score / temperature)
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """F1 of the longest common subsequence of words (Lin 2004)."""
-    said, wanted = (re.findall(r"\w+", part.lower()) for part in (text, reference))
-    common = _common_subsequence(said, wanted)
-    return 2 * common / (len(said) + len(wanted)) if common else 0.0
-
-
-def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence, one row as the bits of an int (Hyyrö 2004)."""
-    positions: dict[str, int] = {}
-    for place, word in enumerate(first):
-        positions[word] = positions.get(word, 0) | 1 << place
-    every = (1 << len(first)) - 1
-    row = every
-    for word in second:
-        match = row & positions.get(word, 0)
-        row = (row + match | row - match) & every
-    return (~row & every).bit_count()
 
 
 def _counts(forged: Array, score: Array, weights: Array) -> tuple[Array, Array]:

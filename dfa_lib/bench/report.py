@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
@@ -51,10 +52,11 @@ class Report:
         return cls(json.loads(path.read_text("utf-8")), folder, faces)
 
     def save(self) -> "Report":
-        """Write report.json and report.html; return the report as it reads back."""
+        """Write report.json, report.html and scoreboard.md; return the report as it reads back."""
         _write(self.folder / "report.json", json.dumps(_plain(self.data), indent=1) + "\n")
         saved = Report.read(self.folder, self.faces)
         _write(self.page, render(saved))
+        _write(self.folder / "scoreboard.md", scoreboard(saved.data) + "\n")
         return saved
 
     def show(self) -> None:
@@ -64,28 +66,36 @@ class Report:
         display(Markdown(f"{scoreboard(self.data)}\n\nThe whole page: `{self.page}`"))
 
 
-def scoreboard(data: Mapping) -> str:
-    """The scoreboard as a Markdown table: value and 95 % interval over identities."""
+def scoreboard(data: Mapping, *others: Mapping) -> str:
+    """The scoreboard as a Markdown table: value and 95 % interval over identities.
+
+    Raises DataError if the analysts of several reports did not all sit the same exam.
+    """
     header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES)]
     lines = [header, ["---"] * len(header)]
-    for name, scores in data["analysts"].items():
-        lines.append([name, *(_cell(scores[task].get(metric)) for task, metric in HEADLINES)])
-    constant = data["constant"]
-    lines.append(
-        [
-            "best constant answer",
-            *(
-                _cell(constant["region F1"] if metric == "region F1" else None)
-                for _, metric in HEADLINES
-            ),
-        ]
-    )
+    for report in (data, *others):
+        if report["exam"] != data["exam"]:
+            raise DataError(
+                f"report of exam {report['exam'][:12]}: cannot share a table with one of exam"
+                f" {data['exam'][:12]}; let all analysts sit the same protocol.json"
+            )
+        for name, scores in report["analysts"].items():
+            lines.append([name, *(_cell(scores[task].get(metric)) for task, metric in HEADLINES)])
+    constant = [_cell(data["constant"].get(metric)) for _, metric in HEADLINES]
+    lines.append(["best constant answer", *constant])
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return (
-        f"{table}\n\n{data['n']} faces of {data['identities']} held-out identities, source"
+    return f"{table}\n\n{_below(data)}"
+
+
+def _below(data: Mapping) -> str:
+    """What has to be known to read the table."""
+    about = (
+        f"{data['n']} faces of {data['identities']} held-out identities, source"
         f" {data['source']}, preset {data['preset'] or '-'}; brackets: 95 % interval over"
         f" identities. The most frequent category alone gives DF-C {data['majority_share']:.3f}."
     )
+    told = ", ".join(f"{name} {value:.3f}" for name, value in data["resolution"].items())
+    return f"{about} Smallest differences this test set tells from none: {told}." if told else about
 
 
 def render(report: Report) -> str:
@@ -99,6 +109,8 @@ def render(report: Report) -> str:
         "percent": _percent,
         "across": _across,
         "signed": _signed,
+        "pair": lambda point: point[:2],
+        "steps": _steps,
     }
     template = environment.from_string((place / "report.html").read_text("utf-8"))
     style = (place / "report.css").read_text("utf-8")
@@ -150,6 +162,12 @@ def _across(value: float | None, low: float = 0.0, high: float = 1.0) -> float:
     """Where a value lies between the ends of an axis, in percent."""
     share = 0.0 if value is None else (value - low) / (high - low)
     return round(100 * min(1.0, max(0.0, share)), 2)
+
+
+def _steps(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
+    """The values of a curve at equal steps from 0 to 1."""
+    places = np.linspace(0, 1, len(scores))
+    return [(x, score[0]) for x, score in zip(places, scores, strict=True) if score[0] is not None]
 
 
 def _plain(value: object) -> object:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from dfa_lib.bench.detecting import WRONG
 from dfa_lib.bench.exam import Exam, labels, set_exam
 from dfa_lib.bench.findings import reading, verdict
+from dfa_lib.bench.perturb import versions
 from dfa_lib.bench.report import Report
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.gpt.analyst import Analyst, Question, Reply
@@ -25,6 +27,7 @@ from dfa_lib.taxonomy import Task
 
 TASKS = (Task.DF_D, Task.DF_C, Task.AD)
 BATCH = 32
+Asked = tuple[Face, tuple[Task, ...]]
 
 
 def run_bench(
@@ -38,60 +41,101 @@ def run_bench(
     limit: int | None = None,
     val_limit: int = 300,
     resamples: int = 1000,
+    robustness: int = 0,
     preset: str = "",
     source: str = "",
 ) -> Report:
-    """Ask and score ``analysts``; write predictions, report.json and report.html into ``out``.
+    """Ask and score ``analysts``; write protocol, predictions and report into ``out``.
 
     ``faces`` holds all splits: test is asked, val fits the temperature of each analyst's
     scores, train gives the best constant answer. ``records`` hold the annotations that
-    descriptions are compared with. The first analyst is the one the page is about.
+    descriptions are compared with. The first analyst is the one the page is about. The first
+    two are also asked DF-D on ``robustness`` faces, each spoilt in 25 ways.
     """
     exam = set_exam(faces, seed, paraphrases, limit, val_limit)
-    predictions = {
-        name: ask(name, analyst, exam, out / "predictions") for name, analyst in analysts.items()
+    exam.save(out)
+    for name, analyst in analysts.items():
+        ask(name, analyst, exam, out / "predictions")
+    spoilt = list(analysts)[:2] if robustness else []
+    for name in spoilt:
+        few, folder = exam.detection_of(robustness), out / "robustness" / name
+        for version in tqdm(versions(analysts[name]), f"{name} on spoilt pictures"):
+            ask(version.name, version, few, folder, quiet=True)
+    about = {"preset": preset, "source": source or _source(exam)}
+    return score_folder(out, exam, list(analysts), spoilt, records, resamples, about)
+
+
+def score_folder(
+    out: Path,
+    exam: Exam,
+    names: Sequence[str],
+    spoilt: Sequence[str],
+    records: Iterable[InstructRecord],
+    resamples: int,
+    about: Mapping[str, str],
+) -> Report:
+    """Score the predictions that lie in ``out``, and write the report; nobody is asked.
+
+    ``spoilt`` names the analysts that were asked about spoilt pictures, too.
+    """
+    given = {name: _read(analyst_file(out / "predictions", name)) for name in names}
+    robust = {
+        name: {path.stem: _read(path) for path in (out / "robustness" / name).glob("*.jsonl")}
+        for name in spoilt
     }
-    data = score_all(predictions, exam, {record.id: record for record in records}, resamples)
-    source = source or " + ".join(sorted({face.dataset for face in exam.test}))
-    return Report({**data, "preset": preset, "source": source}, out, faces).save()
+    known = {record.id: record for record in records}
+    data = score_all(given, exam, known, resamples, robust)
+    return Report({**data, **about}, out, exam.faces).save()
 
 
-def ask(name: str, analyst: Analyst, exam: Exam, folder: Path) -> list[Prediction]:
+def ask(
+    name: str, analyst: Analyst, exam: Exam, folder: Path, quiet: bool = False
+) -> list[Prediction]:
     """Put the exam to one analyst, but for what its predictions file already answers.
 
     An analyst may limit itself to some ``tasks``. Its ``fingerprint``, if it has one, tells
     whether the answers on file are still its own: others are set aside as ``*.old``.
     """
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise DataError(f"analyst {name!r}: name its file with letters, digits, '.', '_' and '-'")
-    path = folder / f"{name}.jsonl"
+    path = analyst_file(folder, name)
     _set_stale_aside(path, exam.hash + getattr(analyst, "fingerprint", ""))
+    plan, size = _plan(exam, getattr(analyst, "tasks", TASKS)), getattr(analyst, "batch", BATCH)
     with JsonlLog(path) as log:
-        done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
-        todo = list(_todo(exam, getattr(analyst, "tasks", TASKS), done))
-        with tqdm(total=len(todo), desc=name, unit="face", disable=not todo) as bar:
-            for start in range(0, len(todo), BATCH):
-                chunk = todo[start : start + BATCH]
-                for prediction in _answers(name, analyst, exam, chunk):
+        done = {(prediction.face, prediction.task) for prediction in _read(path)}
+        quiet = quiet or not _missing(plan, done)
+        with tqdm(total=len(plan), desc=name, unit="face", disable=quiet) as bar:
+            for start in range(0, len(plan), size):
+                chunk = plan[start : start + size]
+                # a chunk is written when it is whole, so that a resumed run asks the same chunks
+                for prediction in [*_answers(name, analyst, exam, _missing(chunk, done))]:
                     log.append(prediction)
                 bar.update(len(chunk))
-    return list(read_jsonl(path, Prediction))
+    return _read(path)
 
 
-def _todo(
-    exam: Exam, tasks: Sequence[Task], done: set[tuple[str, Task]]
-) -> Iterator[tuple[Face, tuple[Task, ...]]]:
-    """Faces with the tasks still to ask: all of them on test, DF-D on val."""
-    for part, asked in ((exam.test, tasks), (exam.val, [Task.DF_D])):
-        for face in part:
-            missing = tuple(task for task in asked if task in tasks and (face.id, task) not in done)
-            if missing:
-                yield face, missing
+def analyst_file(folder: Path, name: str) -> Path:
+    """Where the predictions of an analyst lie; raise DataError for a name that is no file's."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise DataError(f"analyst {name!r}: name its file with letters, digits, '.', '_' and '-'")
+    return folder / f"{name}.jsonl"
+
+
+def _plan(exam: Exam, tasks: Sequence[Task]) -> list[Asked]:
+    """Each face with the tasks to ask: all of them on test, DF-D on val."""
+    every = tuple(task for task in tasks if task in exam.questions)
+    first = tuple(task for task in every if task is Task.DF_D)
+    return [(face, every) for face in exam.test] + [(face, first) for face in exam.val if first]
+
+
+def _missing(chunk: Sequence[Asked], done: set[tuple[str, Task]]) -> list[Asked]:
+    rows = [(face, tuple(t for t in tasks if (face.id, t) not in done)) for face, tasks in chunk]
+    return [row for row in rows if row[1]]
 
 
 def _answers(
-    name: str, analyst: Analyst, exam: Exam, chunk: Sequence[tuple[Face, tuple[Task, ...]]]
+    name: str, analyst: Analyst, exam: Exam, chunk: Sequence[Asked]
 ) -> Iterator[Prediction]:
+    if not chunk:
+        return
     images = [exam.faces.image(face) for face, _ in chunk]
     questions = [[q for task in tasks for q in exam.questions[task]] for _, tasks in chunk]
     replies = analyst.reply(images, questions)
@@ -111,13 +155,11 @@ def _prediction(
         answer = reading(text)
     elif all(reply.logprobs is not None for reply in replies):
         means = np.mean([reply.logprobs for reply in replies], axis=0)
-        # Rounded, so that a resumed run with other batches writes the same digits.
-        options = dict(zip(labels(task), (round(float(mean), 5) for mean in means), strict=True))
-        answer = max(options, key=options.__getitem__)
-        text = OPTIONS[task][answer]
+        answer, options = _likeliest(means, labels(task))
+        text = OPTIONS[task][answer] if answer else text
     else:
         votes = [verdict(reply.text, task, q.text) for reply, q in zip(replies, asked, strict=True)]
-        answer, options = _elect(votes, labels(task))
+        answer, options = elect(votes, labels(task))
     return Prediction(
         analyst=name,
         face=face.id,
@@ -131,7 +173,23 @@ def _prediction(
     )
 
 
-def _elect(
+def _likeliest(
+    means: np.ndarray, names: Sequence[str]
+) -> tuple[str | None, dict[str, float] | None]:
+    """The likeliest label and the log-probabilities of all; None if one is not a number.
+
+    Rounded, so that a resumed run with other batches writes the same digits; bounded, because
+    JSON knows no infinity.
+    """
+    if np.isnan(means).any():
+        return None, None
+    options = {
+        name: round(max(float(mean), -WRONG), 5) for name, mean in zip(names, means, strict=True)
+    }
+    return max(options, key=options.__getitem__), options
+
+
+def elect(
     votes: Sequence[str | None], names: Sequence[str]
 ) -> tuple[str | None, dict[str, float] | None]:
     """Winner of a vote over wordings, None on a tie, and the smoothed log shares."""
@@ -153,3 +211,11 @@ def _set_stale_aside(path: Path, content: str) -> None:
         path.replace(path.with_suffix(".jsonl.old"))
     path.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(key)
+
+
+def _read(path: Path) -> list[Prediction]:
+    return list(read_jsonl(path, Prediction))
+
+
+def _source(exam: Exam) -> str:
+    return " + ".join(sorted({face.dataset for face in exam.test}))

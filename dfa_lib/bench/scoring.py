@@ -5,57 +5,43 @@ anew without asking anybody.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from sklearn.metrics import roc_curve
 from tqdm.auto import tqdm
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.describing import Descriptions, best_constant
+from dfa_lib.bench.detecting import Paper, detection, detection_details, temperature
 from dfa_lib.bench.exam import VERSION, Exam, labels, truth
-from dfa_lib.bench.intervals import Sheet, Triples
-from dfa_lib.records import DataError, Face, InstructRecord, Prediction
+from dfa_lib.bench.intervals import Sheet, Statistic, Triple, Triples
+from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
+from dfa_lib.records import DataError, InstructRecord, Prediction
 from dfa_lib.taxonomy import Category, Task
 
-WRONG = 1e6
-"""Score of an answer that cannot be read: as sure as can be, and on the wrong side."""
-
-
-@dataclass(frozen=True)
-class Paper:
-    """One analyst's answers to one task, in the order of the sheet."""
-
-    task: Task
-    answers: tuple[str | None, ...]
-    scores: np.ndarray
-    texts: tuple[str, ...]
-
-    @classmethod
-    def of(cls, task: Task, faces: Sequence[Face], given: Mapping[str, Prediction]) -> "Paper":
-        """Collect the predictions of ``task``; ``given`` maps the id of each face to one."""
-        mine = [given[face.id] for face in faces]
-        scores = [_score(one, face) for one, face in zip(mine, faces, strict=True)]
-        texts = tuple(one.text or "" for one in mine)
-        return cls(task, tuple(one.answer for one in mine), np.array(scores), texts)
+Given = Sequence[Prediction]
+Robust = Mapping[str, Mapping[str, Given]]
+"""Predictions on perturbed faces, by analyst and by the name of the perturbed version."""
 
 
 def score_all(
-    predictions: Mapping[str, Sequence[Prediction]],
+    predictions: Mapping[str, Given],
     exam: Exam,
     records: Mapping[str, InstructRecord],
     resamples: int,
+    robust: Robust | None = None,
 ) -> dict:
     """The content of report.json, but for who made it and from what."""
     sheet = Sheet.of(exam.test, resamples, exam.seed)
-    constant = best_constant(exam.train)
-    described = Descriptions.of(sheet, records, constant)
+    described = Descriptions.of(sheet, records, best_constant(exam.train))
     analysts, details, papers = {}, {}, {}
     for name, given in tqdm(predictions.items(), "scores", unit="analyst"):
         papers[name] = _papers(name, given, exam)
-        temperature = _temperature(given, exam)
-        analysts[name], details[name] = _score_one(papers[name], sheet, described, temperature)
+        warmth = temperature(given, exam)
+        analysts[name], details[name] = _score_one(papers[name], sheet, described, warmth)
+    for name, versions in (robust or {}).items():
+        details[name]["DF-D"]["robustness"] = _robustness(papers[name][Task.DF_D], versions, sheet)
+    leads = _leads(papers, sheet, described)
     return {
         "version": VERSION,
         "exam": exam.hash,
@@ -68,12 +54,13 @@ def score_all(
         "categories": {c.value: sum(f.category is c for f in sheet.faces) for c in Category},
         "analysts": analysts,
         "constant": described.constant_scores(),
-        "lead": _lead(papers, sheet),
+        "lead": leads,
+        "resolution": _resolution(leads),
         "details": details,
     }
 
 
-def _papers(name: str, given: Sequence[Prediction], exam: Exam) -> dict[Task, Paper]:
+def _papers(name: str, given: Given, exam: Exam) -> dict[Task, Paper]:
     papers = {}
     for task in (Task.DF_D, Task.DF_C, Task.AD):
         mine = {one.face: one for one in given if one.task is task}
@@ -88,32 +75,15 @@ def _papers(name: str, given: Sequence[Prediction], exam: Exam) -> dict[Task, Pa
     return papers
 
 
-def _score(prediction: Prediction, face: Face) -> float:
-    """How much more likely "forged" is than "bona fide" (log odds); unreadable is wrong."""
-    if prediction.task is not Task.DF_D:
-        return float("nan")
-    if prediction.answer is None or prediction.options is None:
-        return -WRONG if face.category.forged else WRONG
-    return prediction.options["forged"] - prediction.options["bona fide"]
-
-
-def _temperature(given: Sequence[Prediction], exam: Exam) -> float:
-    """Temperature of DF-D scores, fitted on the validation answers that can be read."""
-    mine = {one.face: one for one in given if one.task is Task.DF_D and one.answer is not None}
-    faces = [face for face in exam.val if face.id in mine]
-    forged = np.array([face.category.forged for face in faces])
-    return metrics.fit_temperature(forged, np.array([_score(mine[f.id], f) for f in faces]))
-
-
 def _score_one(
-    papers: Mapping[Task, Paper], sheet: Sheet, described: Descriptions, temperature: float
+    papers: Mapping[Task, Paper], sheet: Sheet, described: Descriptions, warmth: float
 ) -> tuple[dict[str, Triples], dict[str, dict]]:
     """Scores and details of one analyst, by task; a task it does not answer is empty."""
     scores: dict[str, Triples] = {task.value: {} for task in (Task.DF_D, Task.DF_C, Task.AD)}
     details: dict[str, dict] = {task: {} for task in scores}
     if paper := papers.get(Task.DF_D):
-        scores["DF-D"] = detection(paper, sheet, temperature)
-        details["DF-D"] = _detection_details(paper, sheet, temperature)
+        scores["DF-D"] = detection(paper, sheet, warmth)
+        details["DF-D"] = detection_details(paper, sheet, warmth)
     if paper := papers.get(Task.DF_C):
         scores["DF-C"] = classification(paper, sheet)
         details["DF-C"] = _classification_details(paper, sheet)
@@ -123,96 +93,16 @@ def _score_one(
     return scores, details
 
 
-def detection(paper: Paper, sheet: Sheet, temperature: float = 1.0) -> Triples:
-    """The DF-D scores. ECE and Brier are those after temperature scaling, "raw" before."""
-    forged, score = sheet.forged, paper.scores
-    right = _right(paper, sheet)
-    raw, fitted = metrics.probability(score), metrics.probability(score, temperature)
-    return {
-        name: sheet.estimate(statistic)
-        for name, statistic in {
-            "AUC": partial(metrics.auc, forged, score),
-            "AP": partial(metrics.average_precision, forged, score),
-            "EER": partial(metrics.equal_error_rate, forged, score),
-            "ACC": partial(metrics.mean, right),
-            "balanced ACC": partial(metrics.balanced_accuracy, forged, right),
-            "TPR@1%FPR": partial(metrics.hit_rate_at, 0.01, forged, score),
-            "TPR@5%FPR": partial(metrics.hit_rate_at, 0.05, forged, score),
-            "ECE": partial(metrics.calibration_error, forged, fitted),
-            "ECE raw": partial(metrics.calibration_error, forged, raw),
-            "Brier": partial(metrics.mean, (fitted - forged) ** 2),
-            "Brier raw": partial(metrics.mean, (raw - forged) ** 2),
-            "unparsable": partial(metrics.mean, _unread(paper)),
-        }.items()
-    }
-
-
 def classification(paper: Paper, sheet: Sheet) -> Triples:
     """The DF-C scores over five classes."""
     known, said = _numbers(paper, sheet)
-    right = _right(paper, sheet)
+    right = paper.right(sheet)
     return {
         "accuracy": sheet.estimate(partial(metrics.mean, right)),
         "balanced accuracy": sheet.estimate(partial(metrics.balanced_accuracy, known, right)),
         "macro-F1": sheet.estimate(partial(metrics.macro_f1, known, said, len(Category))),
-        "unparsable": sheet.estimate(partial(metrics.mean, _unread(paper))),
+        "unparsable": sheet.estimate(partial(metrics.mean, paper.unread)),
     }
-
-
-def _detection_details(paper: Paper, sheet: Sheet, temperature: float) -> dict:
-    fitted = metrics.probability(paper.scores, temperature)
-    return {
-        "temperature": temperature,
-        "per_category": _auc_by(paper, sheet, [face.category.value for face in sheet.faces]),
-        "per_method": _auc_by(paper, sheet, [_method(face) for face in sheet.faces]),
-        "roc": _roc(paper, sheet),
-        "reliability": metrics.reliability(sheet.forged, fitted),
-        "worst": _worst(fitted, sheet),
-    }
-
-
-def _roc(paper: Paper, sheet: Sheet) -> list[list[float]]:
-    """Corners of the ROC curve; none if the faces are of one class."""
-    if len(np.unique(sheet.forged)) < 2:
-        return []
-    alarm, hit, _ = roc_curve(sheet.forged, paper.scores)
-    return np.stack([alarm, hit], axis=1).tolist()
-
-
-def _method(face: Face) -> str | None:
-    return face.method and f"{face.category.value} {face.method.replace('_', ' ')}"
-
-
-def _auc_by(paper: Paper, sheet: Sheet, groups: Sequence[str | None]) -> Triples:
-    """AUC of each group of forgeries against all bona fide faces, groups by category."""
-    order = {category.value: at for at, category in enumerate(Category)}
-    of = {
-        name: order[face.category]
-        for name, face in zip(groups, sheet.faces, strict=True)
-        if name and face.category.forged
-    }
-    triples = {}
-    for name in sorted(of, key=lambda name: (of[name], name)):
-        member = ~sheet.forged | np.array([one == name for one in groups])
-        part = sheet.part(member)
-        triples[name] = part.estimate(partial(metrics.auc, part.forged, paper.scores[member]))
-    return triples
-
-
-def _worst(probability: np.ndarray, sheet: Sheet, count: int = 10) -> list[dict]:
-    """The mistakes made with most confidence."""
-    wrong = np.abs(sheet.forged - probability)
-    order = [at for at in np.argsort(-wrong, kind="stable")[:count] if wrong[at] > 0.5]
-    return [
-        {
-            "face": sheet.faces[at].id,
-            "image": sheet.faces[at].image,
-            "category": sheet.faces[at].category.value,
-            "method": sheet.faces[at].method,
-            "probability": float(probability[at]),
-        }
-        for at in order
-    ]
 
 
 def _classification_details(paper: Paper, sheet: Sheet) -> dict:
@@ -224,41 +114,63 @@ def _classification_details(paper: Paper, sheet: Sheet) -> dict:
     return {"labels": list(labels(Task.DF_C)), "confusion": table.tolist()}
 
 
-def _lead(papers: Mapping[str, Mapping[Task, Paper]], sheet: Sheet) -> dict[str, Triples]:
+def _robustness(clean: Paper, versions: Mapping[str, Given], sheet: Sheet) -> dict:
+    """AUC by kind of perturbation and severity from 0, on the faces all versions show."""
+    asked = {one.face for one in next(iter(versions.values()))}
+    member = np.array([face.id in asked for face in sheet.faces])
+    part = sheet.part(member)
+
+    def area(scores: np.ndarray) -> Triple:
+        return part.estimate(partial(metrics.auc, part.forged, scores))
+
+    def perturbed(kind: str, severity: int) -> Triple:
+        given = {one.face: one for one in versions[version_name(kind, severity)]}
+        return area(Paper.of(Task.DF_D, part.faces, given).scores)
+
+    start = area(clean.scores[member])
+    curves = {kind: [start, *(perturbed(kind, at) for at in SEVERITIES)] for kind in LEVELS}
+    return {"faces": len(part.faces), "curves": curves}
+
+
+def _leads(
+    papers: Mapping[str, Mapping[Task, Paper]], sheet: Sheet, described: Descriptions
+) -> dict[str, Triples]:
     """How far the first analyst is ahead of each other one: paired differences."""
     first, *others = papers
-    leads: dict[str, Triples] = {}
+    mine = _headlines(papers[first], sheet, described)
+    leads = {}
     for other in others:
-        pairs = {
-            task: (papers[first][task], paper)
-            for task, paper in papers[other].items()
-            if task in papers[first] and task is not Task.AD
-        }
-        leads[other] = {
-            f"{task} {_HEADLINE[task]}": sheet.estimate(partial(_difference, task, pair, sheet))
-            for task, pair in pairs.items()
-        }
+        theirs = _headlines(papers[other], sheet, described)
+        pairs = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
+        leads[other] = {name: sheet.paired(*pair) for name, pair in pairs.items()}
     return leads
 
 
-def _difference(
-    task: Task, pair: tuple[Paper, Paper], sheet: Sheet, weights: np.ndarray
-) -> np.ndarray:
-    if task is Task.DF_D:
-        mine, other = (metrics.auc(sheet.forged, one.scores, weights) for one in pair)
-    else:
-        mine, other = (metrics.mean(_right(one, sheet), weights) for one in pair)
-    return mine - other
+def _headlines(
+    papers: Mapping[Task, Paper], sheet: Sheet, described: Descriptions
+) -> dict[str, Statistic]:
+    """The one score of each task that analysts are compared by."""
+    found: dict[str, Statistic] = {}
+    if paper := papers.get(Task.DF_D):
+        found["DF-D AUC"] = partial(metrics.auc, sheet.forged, paper.scores)
+    if paper := papers.get(Task.DF_C):
+        found["DF-C accuracy"] = partial(metrics.mean, paper.right(sheet))
+    if paper := papers.get(Task.AD):
+        found["AD region F1"] = described.region_f1(paper.texts)
+    return found
 
 
-def _right(paper: Paper, sheet: Sheet) -> np.ndarray:
-    """1.0 where the answer is right, 0.0 where it is wrong or cannot be read, (N,)."""
-    pairs = zip(paper.answers, sheet.faces, strict=True)
-    return np.array([answer == truth(face, paper.task) for answer, face in pairs], float)
+def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
+    """The smallest difference this test set can tell from none, by score.
 
-
-def _unread(paper: Paper) -> np.ndarray:
-    return np.array([answer is None for answer in paper.answers], float)
+    Half the width of the paired interval between the first analyst and its closest rival:
+    a smaller lead, either way, would leave 0 inside.
+    """
+    found = {}
+    for name in dict.fromkeys(name for gaps in leads.values() for name in gaps):
+        _, low, high = min((g[name] for g in leads.values() if name in g), key=lambda t: abs(t[0]))
+        found[name] = (high - low) / 2
+    return found
 
 
 def _numbers(paper: Paper, sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
@@ -271,6 +183,3 @@ def _numbers(paper: Paper, sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
 def _majority(sheet: Sheet, task: Task) -> float:
     named = [truth(face, task) for face in sheet.faces]
     return max(named.count(label) for label in labels(task)) / len(named)
-
-
-_HEADLINE = {Task.DF_D: "AUC", Task.DF_C: "accuracy"}

@@ -1,0 +1,229 @@
+"""Scores of detection (DF-D): is the face forged, and how sure is the analyst?
+
+A score is how much likelier "forged" is than "bona fide" (natural log odds). Probabilities
+come from it by one temperature, fitted on validation; "raw" is before that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from dfa_lib.bench import metrics
+from dfa_lib.bench.exam import Exam, truth
+from dfa_lib.bench.intervals import Sheet, Triples
+from dfa_lib.records import Face, Prediction
+from dfa_lib.taxonomy import Category, Task
+
+WRONG = 1e6
+"""Score of an answer that cannot be read: as sure as can be, and on the wrong side."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One analyst's answers to one task, in the order of the sheet."""
+
+    task: Task
+    answers: tuple[str | None, ...]
+    scores: np.ndarray
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, task: Task, faces: Sequence[Face], given: Mapping[str, Prediction]) -> "Paper":
+        """Collect the predictions of ``task``; ``given`` maps the id of each face to one."""
+        mine = [given[face.id] for face in faces]
+        scores = [_score(one, face) for one, face in zip(mine, faces, strict=True)]
+        texts = tuple(one.text or "" for one in mine)
+        return cls(task, tuple(one.answer for one in mine), np.array(scores), texts)
+
+    def right(self, sheet: Sheet) -> np.ndarray:
+        """1.0 where the answer is right, 0.0 where it is wrong or cannot be read, (N,)."""
+        pairs = zip(self.answers, sheet.faces, strict=True)
+        return np.array([answer == truth(face, self.task) for answer, face in pairs], float)
+
+    @property
+    def unread(self) -> np.ndarray:
+        """1.0 where the answer cannot be read, (N,)."""
+        return np.array([answer is None for answer in self.answers], float)
+
+
+def temperature(given: Sequence[Prediction], exam: Exam) -> float:
+    """Temperature of DF-D scores, fitted on the validation answers that can be read."""
+    mine = {one.face: one for one in given if one.task is Task.DF_D and one.answer is not None}
+    faces = [face for face in exam.val if face.id in mine]
+    forged = np.array([face.category.forged for face in faces])
+    return metrics.fit_temperature(forged, np.array([_score(mine[f.id], f) for f in faces]))
+
+
+def detection(paper: Paper, sheet: Sheet, warmth: float = 1.0) -> Triples:
+    """The DF-D scores; ``warmth`` is the temperature of the probabilities."""
+    forged, score, right = sheet.forged, paper.scores, paper.right(sheet)
+    raw, fitted = metrics.probability(score), metrics.probability(score, warmth)
+    return {
+        name: sheet.estimate(statistic)
+        for name, statistic in {
+            "AUC": partial(metrics.auc, forged, score),
+            "AP": partial(metrics.average_precision, forged, score),
+            "EER": partial(metrics.equal_error_rate, forged, score),
+            "ACC": partial(metrics.mean, right),
+            "balanced ACC": partial(metrics.balanced_accuracy, forged, right),
+            "TPR@1%FPR": partial(metrics.hit_rate_at, 0.01, forged, score),
+            "TPR@5%FPR": partial(metrics.hit_rate_at, 0.05, forged, score),
+            "ECE": partial(metrics.calibration_error, forged, fitted),
+            "ECE raw": partial(metrics.calibration_error, forged, raw),
+            "Brier": partial(metrics.mean, (fitted - forged) ** 2),
+            "Brier raw": partial(metrics.mean, (raw - forged) ** 2),
+            "unparsable": partial(metrics.mean, paper.unread),
+        }.items()
+    }
+
+
+def detection_details(paper: Paper, sheet: Sheet, warmth: float) -> dict:
+    """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
+    fitted = metrics.probability(paper.scores, warmth)
+    return {
+        "temperature": warmth,
+        "per_category": _against_bona_fide(paper, sheet, [f.category.value for f in sheet.faces]),
+        "per_method": _against_bona_fide(paper, sheet, [_method(face) for face in sheet.faces]),
+        "per_dataset": _within(paper, sheet, [face.dataset for face in sheet.faces]),
+        "subgroups": _subgroups(paper, sheet),
+        "video": _videos(fitted, sheet),
+        "roc": _roc(paper, sheet),
+        "reliability": metrics.reliability(sheet.forged, fitted),
+        "worst": _worst(fitted, sheet),
+    }
+
+
+def video(face: Face) -> tuple[str, ...] | None:
+    """The video a face is a frame of: a picture whose name is a bare number in a folder.
+
+    The folder's name alone does not do: data sets call bona fide and forged videos alike.
+    """
+    frame = PurePosixPath(face.frame or "")
+    if not frame.stem.isdigit() or len(frame.parts) < 2:
+        return None
+    return face.dataset, face.category.value, face.method or "", frame.parent.as_posix()
+
+
+def _score(prediction: Prediction, face: Face) -> float:
+    """Log odds of "forged"; an answer that cannot be read is wrong, and sure of it."""
+    if prediction.task is not Task.DF_D:
+        return float("nan")
+    if prediction.answer is None or prediction.options is None:
+        return -WRONG if face.category.forged else WRONG
+    return prediction.options["forged"] - prediction.options["bona fide"]
+
+
+def _method(face: Face) -> str | None:
+    return face.method and f"{face.category.value} {face.method.replace('_', ' ')}"
+
+
+def _against_bona_fide(paper: Paper, sheet: Sheet, groups: Sequence[str | None]) -> Triples:
+    """AUC of each group of forgeries against all bona fide faces, groups by category."""
+    order = {category.value: at for at, category in enumerate(Category)}
+    of = {
+        name: order[face.category]
+        for name, face in zip(groups, sheet.faces, strict=True)
+        if name and face.category.forged
+    }
+    named = np.array(groups, object)
+    return {
+        name: _auc(paper, sheet, ~sheet.forged | (named == name))
+        for name in sorted(of, key=lambda name: (of[name], name))
+    }
+
+
+def _within(paper: Paper, sheet: Sheet, groups: Sequence[str | None]) -> Triples:
+    """AUC inside each group; none if there is only one.
+
+    Scores may be shifted from group to group: these hide it, and the pooled AUC shows it.
+    """
+    named = np.array(groups, object)
+    names = sorted(set(groups) - {None})
+    return {name: _auc(paper, sheet, named == name) for name in names if len(names) > 1}
+
+
+def _auc(paper: Paper, sheet: Sheet, member: np.ndarray) -> tuple[float, float, float]:
+    part = sheet.part(member)
+    return part.estimate(partial(metrics.auc, part.forged, paper.scores[member]))
+
+
+def _subgroups(paper: Paper, sheet: Sheet) -> dict[str, dict]:
+    """AUC by what people consented to have told of them, and the gap from best to worst.
+
+    The two ends of the gap were picked after looking, so its interval is a little too far
+    from zero.
+    """
+    kinds = sorted({kind for face in sheet.faces for kind in face.subgroup})
+    found = {}
+    for kind in kinds:
+        named = [face.subgroup.get(kind) for face in sheet.faces]
+        rows = {name: row for name, row in _within(paper, sheet, named).items() if row[1] == row[1]}
+        if len(rows) > 1:
+            ends = [f(rows, key=lambda name: rows[name][0]) for f in (max, min)]
+            people = {name: _people(sheet, np.array(named, object) == name) for name in rows}
+            gap = sheet.estimate(partial(_gap, paper, sheet, np.array(named, object), *ends))
+            found[kind] = {"AUC": rows, "people": people, "gap": gap}
+    return found
+
+
+def _gap(
+    paper: Paper, sheet: Sheet, named: np.ndarray, best: str, worst: str, weights: np.ndarray
+) -> np.ndarray:
+    high, low = (
+        metrics.auc(sheet.forged[at], paper.scores[at], weights[:, at])
+        for at in (named == best, named == worst)
+    )
+    return high - low
+
+
+def _people(sheet: Sheet, member: np.ndarray) -> int:
+    return sheet.part(member).identities
+
+
+def _videos(probability: np.ndarray, sheet: Sheet) -> dict:
+    """AUC and accuracy of videos by the mean probability of their frames; {} without videos."""
+    frames: dict[tuple[str, ...], list[int]] = {}
+    for at, face in enumerate(sheet.faces):
+        if key := video(face):
+            frames.setdefault(key, []).append(at)
+    if not frames:
+        return {}
+    first = np.zeros(len(sheet.faces), bool)
+    first[[at[0] for at in frames.values()]] = True
+    part = sheet.part(first)
+    mean = {at[0]: probability[at].mean() for at in frames.values()}
+    score = np.array([mean[at] for at in np.flatnonzero(first)])
+    right = ((score > 0.5) == part.forged).astype(float)
+    return {
+        "videos": len(frames),
+        "AUC": part.estimate(partial(metrics.auc, part.forged, score)),
+        "ACC": part.estimate(partial(metrics.mean, right)),
+    }
+
+
+def _roc(paper: Paper, sheet: Sheet) -> list[list[float]]:
+    """Corners of the ROC curve; none if the faces are of one class."""
+    if len(np.unique(sheet.forged)) < 2:
+        return []
+    alarm, hit, _ = roc_curve(sheet.forged, paper.scores)
+    return np.stack([alarm, hit], axis=1).tolist()
+
+
+def _worst(probability: np.ndarray, sheet: Sheet, count: int = 10) -> list[dict]:
+    """The mistakes made with most confidence."""
+    wrong = np.abs(sheet.forged - probability)
+    order = [at for at in np.argsort(-wrong, kind="stable")[:count] if wrong[at] > 0.5]
+    return [
+        {
+            "face": sheet.faces[at].id,
+            "image": sheet.faces[at].image,
+            "category": sheet.faces[at].category.value,
+            "method": sheet.faces[at].method,
+            "probability": float(probability[at]),
+        }
+        for at in order
+    ]

@@ -1,0 +1,103 @@
+"""What pictures go through on their way to an analyst: five perturbations in five severities."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+
+from dfa_lib.gpt.analyst import Analyst, Question, Reply
+from dfa_lib.taxonomy import Task
+
+LEVELS = MappingProxyType(
+    {
+        "JPEG": (80, 60, 40, 25, 10),  # quality
+        "blur": (0.4, 0.8, 1.2, 1.8, 2.6),  # standard deviation, in 128ths of the width
+        "scaling": (0.75, 0.5, 0.375, 0.25, 0.15),  # down to this share of the width, and up
+        "noise": (3, 6, 10, 16, 25),  # standard deviation, in grey levels
+        "brightness": (0.85, 0.7, 0.55, 0.4, 0.25),  # factor
+    }
+)
+"""The level of each kind at severities 1 to 5; part of the benchmark's version."""
+
+SEVERITIES = range(1, 6)
+
+
+def perturb(image: np.ndarray, kind: str, severity: int) -> np.ndarray:
+    """The picture (H, W, 3) uint8 RGB after one of ``LEVELS``; noise is seeded by the picture."""
+    return _WAYS[kind](image, LEVELS[kind][severity - 1])
+
+
+def version_name(kind: str, severity: int) -> str:
+    """The name of a perturbed version, which is also that of its predictions file."""
+    return f"{kind}-{severity}"
+
+
+def versions(analyst: Analyst) -> list["Perturbed"]:
+    """The analyst behind each kind of perturbation in each severity."""
+    return [Perturbed(analyst, kind, severity) for kind in LEVELS for severity in SEVERITIES]
+
+
+class Perturbed:
+    """An analyst behind a perturbation: it sees every picture spoilt. Asked DF-D only."""
+
+    tasks = (Task.DF_D,)
+
+    def __init__(self, analyst: Analyst, kind: str, severity: int) -> None:
+        self.analyst, self.kind, self.severity = analyst, kind, severity
+        self.name = version_name(kind, severity)
+        self.fingerprint = getattr(analyst, "fingerprint", "")
+
+    def reply(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Reply]]:
+        """What the analyst answers on the spoilt pictures."""
+        return self.analyst.reply([self._spoilt(image) for image in images], questions)
+
+    def stream(
+        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
+    ) -> Iterator[str]:
+        """What the analyst says to the spoilt picture."""
+        return self.analyst.stream(self._spoilt(image), history, text)
+
+    def _spoilt(self, image: np.ndarray) -> np.ndarray:
+        return perturb(image, self.kind, self.severity)
+
+
+def _jpeg(image: np.ndarray, quality: float) -> np.ndarray:
+    _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def _blur(image: np.ndarray, level: float) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), level * image.shape[1] / 128)
+
+
+def _scaling(image: np.ndarray, share: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    small = (max(1, round(width * share)), max(1, round(height * share)))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _noise(image: np.ndarray, deviation: float) -> np.ndarray:
+    dice = np.random.default_rng(list(hashlib.sha256(image.tobytes()).digest()))
+    return _grey_levels(image + dice.normal(0, deviation, image.shape))
+
+
+def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    return _grey_levels(image * factor)
+
+
+def _grey_levels(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+_WAYS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "JPEG": _jpeg,
+    "blur": _blur,
+    "scaling": _scaling,
+    "noise": _noise,
+    "brightness": _brightness,
+}
