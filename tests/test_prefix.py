@@ -6,16 +6,15 @@ import torch
 from PIL import Image
 from tiny_llava import tiny_llava
 
-from dfa_lib.gpt.infer import Thread, decode, encode_prefix, grove, options, score
+from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import (
-    Node,
     PrefixLoss,
     Prompter,
     check_image_tokens,
-    pack,
     pixels,
     vision_features,
 )
+from dfa_lib.gpt.trees import Node, grove, pack
 from dfa_lib.records import DataError
 
 FAMILIES = ("llama", "qwen2")

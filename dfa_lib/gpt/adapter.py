@@ -27,14 +27,22 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def save_tuned(
-    model: PeftModel, processor: LlavaProcessor, preset: Preset, folder: Path, facts: Mapping
+    model: PeftModel,
+    processor: LlavaProcessor,
+    preset: Preset,
+    folder: Path,
+    facts: Mapping,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write the adapter folder at once: it is complete or not there. ``facts`` go on the card."""
+    """Write the adapter folder at once: it is complete or not there. ``facts`` go on the card.
+
+    ``weights`` stand in for the model's own where those lie in pieces on several machines.
+    """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.peft_config["default"].base_model_name_or_path = _portable(preset)
     # "auto" would ask the hub whether the vocabulary was resized
-    model.save_pretrained(partial, save_embedding_layers=False)
+    model.save_pretrained(partial, save_embedding_layers=False, state_dict=weights)
     (partial / "README.md").unlink(missing_ok=True)
     processor.save_pretrained(partial)
     about = {"preset": asdict(preset), "probe": probe(model).tolist()}

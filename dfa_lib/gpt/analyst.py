@@ -14,9 +14,16 @@ from torch import Tensor, nn
 from transformers import LlavaProcessor
 
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
-from dfa_lib.gpt.infer import KeysValues, Thread, decode, encode_prefix, grove, options, score
-from dfa_lib.gpt.prefix import Prompter, Turn, check_image_tokens, pixels, vision_features
+from dfa_lib.gpt.infer import KeysValues, Thread, decode, encode_prefix, options, score
+from dfa_lib.gpt.prefix import (
+    Prompter,
+    Turn,
+    check_image_tokens,
+    pixels,
+    vision_features,
+)
 from dfa_lib.gpt.presets import NANO, Preset
+from dfa_lib.gpt.trees import grove
 from dfa_lib.taxonomy import Task
 
 

@@ -14,6 +14,7 @@ from transformers import (
 
 import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano vision tower
 from dfa_lib import runtime
+from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
 
@@ -44,7 +45,7 @@ def load_base(
             dtype=dtype,
             use_safetensors=True,
             device_map={"": device},
-            attn_implementation="eager" if small else None,  # on a CPU faster than the fused one
+            attn_implementation={"": "sdpa", "text_config": TREES},
             quantization_config=_nf4(dtype) if preset.four_bit else None,
             output_loading_info=True,
         )

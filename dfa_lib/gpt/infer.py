@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dfa_lib.gpt.prefix import Node, Prompter, answer_logprobs, core, embed, pack
+from dfa_lib.gpt.prefix import Prompter, answer_logits, core, embed
+from dfa_lib.gpt.trees import Node, pack
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values, each (B, heads, tokens, width)."""
@@ -29,17 +30,6 @@ def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[N
     written = [prompter.answer(question, answer) for answer in answers]
     head, cut = written[0]
     return [Node(head[:cut]), *(Node(ids[cut:], parent=0, answer=0) for ids, cut in written)]
-
-
-def grove(trees: Sequence[Sequence[Node]]) -> list[Node]:
-    """Several trees side by side in one row."""
-    joined: list[Node] = []
-    for tree in trees:
-        first = len(joined)
-        joined += [
-            Node(n.ids, None if n.parent is None else n.parent + first, n.answer) for n in tree
-        ]
-    return joined
 
 
 @torch.inference_mode()
@@ -65,7 +55,10 @@ def score(
         .last_hidden_state
     )
     sums = torch.zeros(sum(n.answer is not None for t in trees for n in t), device=words.device)
-    return sums.index_add(0, packed.answers, answer_logprobs(model, hidden, packed)).tolist()
+    lost = nn.functional.cross_entropy(
+        answer_logits(model, hidden, packed), packed.targets, reduction="none"
+    )
+    return sums.index_add(0, packed.answers, -lost).tolist()
 
 
 @torch.inference_mode()

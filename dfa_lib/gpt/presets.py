@@ -11,7 +11,8 @@ class Preset:
     """Everything tuning needs to know about one base.
 
     ``base`` is a hub id, a folder, or the name of weights in this package. ``batch`` counts
-    images per optimiser step (each with all its QA), ``micro`` images per forward pass.
+    images per optimiser step (each with all its QA), ``row`` bounds the tokens of a forward
+    pass, which takes as many whole images as fit and at least one.
     ``epochs`` bounds the run, never minutes, so that a busy machine gives the same weights.
     ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
     those of LLaVA-1.5's LoRA recipe, except nano's, which were measured.
@@ -22,7 +23,7 @@ class Preset:
     licence: str
     epochs: float
     batch: int
-    micro: int
+    row: int
     rank: int
     alpha: int
     lr_lora: float
@@ -50,7 +51,7 @@ NANO = Preset(
     licence="the licence of this repository",
     epochs=3,
     batch=16,
-    micro=4,
+    row=1024,
     rank=16,
     alpha=32,
     lr_lora=3e-3,
@@ -66,7 +67,7 @@ LLAVA_05B = Preset(
     licence="tongyi-qianwen-research (non-commercial)",
     epochs=1,
     batch=32,
-    micro=4,
+    row=4096,
     rank=64,
     alpha=128,
     lr_lora=2e-4,
@@ -81,7 +82,7 @@ LLAVA_7B = Preset(
     licence="llama2",
     epochs=1,
     batch=32,
-    micro=1,
+    row=1024,
     rank=128,
     alpha=256,
     lr_lora=2e-4,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dfa_lib.gpt.prefix import Node, Packed, Prompter, pack
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
+from dfa_lib.gpt.trees import Node, Packed, grove, pack
 from dfa_lib.records import DataError, Face, InstructRecord
 
 
@@ -42,14 +43,30 @@ def encode(prompter: Prompter, record: InstructRecord) -> Sample:
     return Sample(record.face, (Node(prompter.prefix), *branches))
 
 
-def collate(samples: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> Packed:
-    """Pack samples whose loss is their share of the mean over the ``whole`` batch.
+def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
+    """Samples put together into rows of at most ``budget`` tokens, without a pad in them.
+
+    First fit, longest first; a sample beyond the budget has a row of its own.
+    """
+    filled: list[list[Sample]] = []
+    for sample in sorted(samples, key=lambda sample: -sample.tokens):
+        rooms = (row for row in filled if sum(s.tokens for s in row) + sample.tokens <= budget)
+        row = next(rooms, None)
+        if row is None:
+            filled.append([sample])
+        else:
+            row.append(sample)
+    return filled
+
+
+def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> Packed:
+    """Pack samples into one row whose loss is its share of the mean over the ``whole`` batch.
 
     ``preset.balanced``: the mean over answers of the mean over an answer's tokens, so that
     a short verdict counts as much as a long description; else the mean over all tokens.
     """
-    packed = pack([sample.tree for sample in samples])
-    lengths = torch.tensor([n for sample in samples for n in sample.answers], dtype=torch.float)
+    packed = pack([grove(sample.tree for sample in row)])
+    lengths = torch.tensor([n for sample in row for n in sample.answers], dtype=torch.float)
     total = [n for sample in whole for n in sample.answers]
     if preset.balanced:
         return replace(packed, weights=1 / (lengths[packed.answers] * len(total)))

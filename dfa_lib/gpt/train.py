@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from peft import PeftModel
+from pydantic import ConfigDict
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 from tqdm import tqdm
 from transformers import LlavaProcessor
 
@@ -25,41 +25,26 @@ from dfa_lib import runtime
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
 from dfa_lib.gpt.base import PROJECTOR
-from dfa_lib.gpt.prefix import (
-    PrefixLoss,
-    Prompter,
-    check_image_tokens,
-    core,
-    pixels,
-    vision_features,
-)
+from dfa_lib.gpt.checkpoint import trainable, whole
+from dfa_lib.gpt.features import FrozenFeatures, Images
+from dfa_lib.gpt.prefix import PrefixLoss, Prompter, core
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import Sample, collate, encode, plan
-from dfa_lib.records import (
-    DataError,
-    Face,
-    InstructRecord,
-    JsonlLog,
-    Record,
-    read_jsonl,
-    write_jsonl,
-)
+from dfa_lib.gpt.samples import Sample, collate, encode, plan, rows
+from dfa_lib.gpt.trees import Packed
+from dfa_lib.records import DataError, InstructRecord, JsonlLog, Record, read_jsonl, write_jsonl
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
-FEATURE_BYTES = 2 * 2**30
-
-
-class Images(Protocol):
-    """Where face pictures come from, for instance a FaceSet."""
-
-    def image(self, face: Face) -> np.ndarray:
-        """The picture of a face: RGB uint8 (H, W, 3)."""
-        ...
 
 
 class Step(Record):
-    """One line of the training log; ``norm`` is the gradient's before clipping."""
+    """One line of the training log; ``norm`` is the gradient's before clipping.
+
+    ``norm`` is infinite where fp16 overflowed and the step was left out. ``val_loss`` and
+    ``val_right`` (share of answers whose every token is the likeliest) stand at each checkpoint.
+    """
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     step: int
     loss: float
@@ -67,6 +52,8 @@ class Step(Record):
     lr_lora: float
     lr_projector: float
     seconds: float
+    val_loss: float | None = None
+    val_right: float | None = None
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -87,40 +74,6 @@ def make_optimizer(model: nn.Module, preset: Preset) -> AdamW:
     return AdamW(groups, lr=preset.lr_lora, weight_decay=0.0)
 
 
-class FrozenFeatures:
-    """Vision-tower features of faces.
-
-    The tower is frozen, so each face is looked at once, as long as all features fit into
-    ``FEATURE_BYTES``; else again for each batch.
-    """
-
-    def __init__(self, model: nn.Module, prompter: Prompter, images: Images) -> None:
-        self.model, self.prompter, self.images = model, prompter, images
-        self.kept: dict[str, Tensor] = {}
-
-    def __call__(self, faces: Sequence[Face]) -> Tensor:
-        """Features (B, N, C) of a batch of faces."""
-        if all(face.id in self.kept for face in faces):
-            return torch.stack([self.kept[face.id] for face in faces])
-        return self._look(faces)
-
-    def fill(self, faces: Sequence[Face], quiet: bool, batch: int = 64) -> None:
-        """Look at all faces now if their features fit."""
-        size = self._look(faces[:1]).nbytes
-        if size * len(faces) > FEATURE_BYTES:
-            return
-        for start in tqdm(range(0, len(faces), batch), desc="vision tower", disable=quiet):
-            part = faces[start : start + batch]
-            for face, features in zip(part, self._look(part), strict=True):
-                self.kept[face.id] = features
-
-    def _look(self, faces: Sequence[Face]) -> Tensor:
-        pictures = [self.images.image(face) for face in faces]
-        features = vision_features(self.model, pixels(self.prompter.processor, pictures))
-        check_image_tokens(self.prompter, features)
-        return features
-
-
 class Trainer:
     """The pieces of a run, and one step of it."""
 
@@ -130,75 +83,119 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=_mixed())
         self.main = self.accelerator.is_main_process
         self.preset, self.seed = preset, seed
-        self.features = FrozenFeatures(model, prompter, images)
-        self.tuner = PrefixLoss(model, prompter.start)
-        self.optimizer: Optimizer = make_optimizer(model, preset)
+        if preset.batch % self.accelerator.num_processes:
+            raise DataError(
+                f"preset {preset.name}: batch {preset.batch} does not divide among "
+                f"{self.accelerator.num_processes} processes; change one of them"
+            )
         if preset.checkpointing:
             core(model).model.language_model.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
+        self.features = FrozenFeatures(model, prompter, images)
+        tuner, optimizer = PrefixLoss(model, prompter.start), make_optimizer(model, preset)
+        self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
 
     @property
     def plain(self) -> PrefixLoss:
         """The loss module without what accelerate wrapped around it."""
         return self.accelerator.unwrap_model(self.tuner)
 
-    def prepare(self, samples: Sequence[Sample]) -> None:
-        """Hand model and optimiser to accelerate; look at the faces of this process's samples."""
-        self.tuner, self.optimizer = self.accelerator.prepare(self.tuner, self.optimizer)
-        self.tuner.train()
-        core(self.plain.model).model.vision_tower.eval()
-        faces = {sample.face.id: sample.face for sample in samples}
+    def look(self, batches: Iterable[Sequence[Sample]]) -> None:
+        """Keep what the vision tower sees in this process's shares of ``batches``."""
+        faces = {s.face.id: s.face for batch in batches for s in self._share(batch)}
         self.features.fill(list(faces.values()), quiet=not self.main)
 
-    def mine(self, batch: Sequence) -> Sequence:
-        """The share of a batch that this process computes."""
-        return batch[self.accelerator.process_index :: self.accelerator.num_processes]
+    def passes(self, batch: Sequence[Sample]) -> list[tuple[list[Sample], float]]:
+        """The rows of this process and what each counts.
+
+        All processes make as many passes as the busiest, because FSDP gathers weights in each:
+        the spare ones count nothing.
+        """
+        count = self.accelerator.num_processes
+        shares = [rows(batch[rank::count], self.preset.row) for rank in range(count)]
+        mine = shares[self.accelerator.process_index]
+        spare = max(map(len, shares)) - len(mine)
+        return [(row, 1.0) for row in mine] + [(shares[0][0], 0.0)] * spare
 
     def step(self, batch: Sequence[Sample], number: int, steps: int) -> Step:
         """Optimiser step ``number`` of ``steps`` on ``batch``, each process on its share."""
-        begin, micro = time.perf_counter(), self.preset.micro
-        rank = self.accelerator.process_index
-        torch.manual_seed(
-            int(np.random.SeedSequence((self.seed, number, rank)).generate_state(1)[0])
-        )
+        begin = time.perf_counter()
+        seed = np.random.SeedSequence((self.seed, number, self.accelerator.process_index))
+        torch.manual_seed(int(seed.generate_state(1)[0]))
         factor = schedule(number, steps, self.preset.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        mine = sorted(self.mine(batch), key=lambda sample: sample.tokens)
-        losses = []
-        for start in range(0, len(mine), micro):
-            last = start + micro >= len(mine)
+        self._mode(training=True)
+        passes, losses = self.passes(batch), []
+        for place, (row, counts) in enumerate(passes, start=1):
+            last = place == len(passes)
+            self.accelerator.sync_gradients = last  # DeepSpeed steps when it is told so
             with nullcontext() if last else self.accelerator.no_sync(self.tuner):
-                losses.append(self._backward(mine[start : start + micro], batch))
+                losses.append(self._backward(row, batch, counts))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = self.accelerator.clip_grad_norm_(parameters, self.preset.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        loss = self.accelerator.reduce(torch.stack(losses).sum(), reduction="sum")
         lr_lora, lr_projector = (group["lr"] for group in self.optimizer.param_groups)
         return Step(
             step=number + 1,
-            loss=loss.item(),
+            loss=self._summed(losses).item(),
             norm=float(norm),
             lr_lora=lr_lora,
             lr_projector=lr_projector,
             seconds=round(time.perf_counter() - begin, 3),
         )
 
-    def _backward(self, samples: Sequence[Sample], batch: Sequence[Sample]) -> Tensor:
-        """Gradients of the samples' share of the batch's loss, and that share."""
-        packed = collate(samples, batch, self.preset).to(self.accelerator.device)
-        features = self.features([sample.face for sample in samples]).to(self.accelerator.device)
-        loss = self.tuner(features, packed)
+    @torch.no_grad()
+    def validate(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Mean loss on ``samples`` and share of answers given word by word: fields of Step."""
+        self._mode(training=False)
+        scores = []
+        for row, counts in self.passes(samples):
+            scores.append(self.tuner(*self._inputs(row, samples), check=True) * counts)
+        loss, wrong = self._summed(scores).tolist()
+        answers = sum(len(sample.answers) for sample in samples)
+        return {"val_loss": loss, "val_right": 1 - wrong / answers}
+
+    def save(self, out: Path, step: int, run: str) -> None:
+        """Write a checkpoint; DeepSpeed keeps its optimiser in parts of its own and has none."""
+        if self.accelerator.distributed_type != DistributedType.DEEPSPEED:
+            file = out / CHECKPOINT
+            checkpoint.save(file, self.accelerator, self.plain, self.optimizer, step, run)
+
+    def resume(self, out: Path, run: str) -> int:
+        """Take run ``run`` up where its checkpoint stands; how many steps are done."""
+        file = out / CHECKPOINT
+        return checkpoint.load(file, self.accelerator, self.plain, self.optimizer, run)
+
+    def _mode(self, training: bool) -> None:
+        self.tuner.train(training)
+        core(self.plain.model).model.vision_tower.eval()
+
+    def _share(self, batch: Sequence[Sample]) -> Sequence[Sample]:
+        return batch[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def _inputs(self, row: Sequence[Sample], batch: Sequence[Sample]) -> tuple[Tensor, Packed]:
+        features = self.features([sample.face for sample in row])
+        packed = collate(row, batch, self.preset)
+        return features.to(self.accelerator.device), packed.to(self.accelerator.device)
+
+    def _backward(self, row: Sequence[Sample], batch: Sequence[Sample], counts: float) -> Tensor:
+        """Gradients of a row's share of the batch's loss, and that share."""
+        loss = self.tuner(*self._inputs(row, batch)) * counts
         if not loss.isfinite():
             raise DataError(
-                f"the loss is {loss.item()} on faces {', '.join(s.face.id for s in samples)}; "
+                f"the loss is {loss.item()} on faces {', '.join(s.face.id for s in row)}; "
                 "look at these records, or lower the learning rates of the preset"
             )
         # DDP takes the mean over processes where the loss of the batch is their sum
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach()
+
+    def _summed(self, parts: Sequence[Tensor]) -> Tensor:
+        """The sum over the passes of all processes."""
+        return self.accelerator.reduce(torch.stack(list(parts)).sum(0), reduction="sum")
 
 
 def train(
@@ -209,36 +206,42 @@ def train(
     preset: Preset,
     out: Path,
     *,
+    validation: Iterable[InstructRecord] = (),
+    watch: Callable[[Sequence[Step]], None] | None = None,
     seed: int = 0,
 ) -> list[Step]:
     """Tune ``model`` in place and write ``out``/adapter, log.jsonl and checkpoint.safetensors.
 
     An interrupted run with the same data, preset and seed is taken up where it was; a
-    finished one is not repeated. Returns the log.
+    finished one is not repeated. ``validation`` records are scored at every checkpoint;
+    ``watch`` gets the log after every step. Returns the log.
     """
     prompter = Prompter(processor)
-    samples = [encode(prompter, record) for record in records]
+    samples, held_out = ([encode(prompter, r) for r in part] for part in (records, validation))
     order = plan(len(samples), preset, seed)
     run = _fingerprint(model, samples, preset, seed)
     trainer = Trainer(model, prompter, faces, preset, seed)
-    begin = checkpoint.load(out / CHECKPOINT, trainer.tuner, trainer.optimizer, run)
+    begin = trainer.resume(out, run)
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
     if begin < len(order):
-        trainer.prepare([samples[i] for row in order for i in trainer.mine(row)])
-    bar = tqdm(
-        range(begin, len(order)), "tuning", len(order), initial=begin, disable=not trainer.main
-    )
+        trainer.look([*([samples[i] for i in row] for row in order), held_out])
+    bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
     with _journal(out / LOG, log, trainer.main) as write:
-        for number in bar:
-            batch = [samples[i] for i in order[number]]
-            log.append(trainer.step(batch, number, len(order)))
-            bar.set_postfix(loss=f"{log[-1].loss:.3f}")
-            write(log[-1])
-            done = number + 1
-            if trainer.main and (done % preset.save_every == 0 or done == len(order)):
-                checkpoint.save(out / CHECKPOINT, trainer.plain, trainer.optimizer, done, run)
+        for done, row in enumerate(bar, start=begin + 1):
+            step = trainer.step([samples[i] for i in row], done - 1, len(order))
+            due = done % preset.save_every == 0 or done == len(order)
+            if due and held_out:
+                step = step.model_copy(update=trainer.validate(held_out))
+            log.append(step)
+            write(step)  # before the checkpoint, so that no step of a resumed run lacks its line
+            if due:
+                trainer.save(out, done, run)
+            bar.set_postfix(loss=f"{step.loss:.3f}")
+            if watch and trainer.main:
+                watch(log)
+    weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
-        save_tuned(model, processor, preset, out / "adapter", _facts(samples, log, seed))
+        save_tuned(model, processor, preset, out / "adapter", _facts(samples, log, seed), weights)
     trainer.accelerator.wait_for_everyone()
     model.eval()
     return log
