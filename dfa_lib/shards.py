@@ -39,12 +39,18 @@ def shard_path(path: Path, shard: Shard | None) -> Path:
     return path.with_name(f"{path.stem}.{shard[0]:05d}-of-{shard[1]:05d}{path.suffix}")
 
 
+def shards(path: Path) -> list[Path]:
+    """The shards of ``path`` that are there, in order."""
+    number = "[0-9]" * 5
+    return sorted(path.parent.glob(f"{path.stem}.{number}-of-{number}{path.suffix}"))
+
+
 def join(path: Path) -> None:
     """Concatenate the shards of ``path`` into it, at once, and keep them.
 
     Raises DataError unless all shards of exactly one division are there.
     """
-    found = sorted(path.parent.glob(f"{path.stem}.[0-9]*-of-[0-9]*{path.suffix}"))
+    found = shards(path)
     n = int(found[0].stem[-5:]) if found else 1
     wanted = [shard_path(path, (i, n)) for i in range(n)]
     if found != wanted:
