@@ -9,11 +9,15 @@ its address and answers GET /books; POST /settings changes the fault and opens n
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from hashlib import sha256
@@ -68,10 +72,12 @@ class ChatServer(ThreadingHTTPServer):
         stall: float = 30.0,
         key: str | None = None,
         polls: int = 1,
+        stubborn: bool = False,
     ) -> None:
         """Take these settings and open new books."""
         self.fault, self.share, self.latency = fault, share, latency
         self.hang, self.stall, self.key, self.polls = hang, stall, key, polls
+        self.stubborn = stubborn
         self.books, self.received = Books(), []
         self.struck: set[str] = set()
         self.at_once = 0
@@ -89,9 +95,11 @@ class ChatServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no error of the server's."""
 
-    def fault_for(self, key: str) -> str | None:
-        """The fault that strikes this content now."""
+    def fault_for(self, body: Json, key: str) -> str | None:
+        """The fault that strikes this content now; second attempts only if ``stubborn``."""
+        second = any(turn["role"] == "assistant" for turn in body["messages"])
         chosen = self.fault and int(key[:8], 16) / 2**32 < self.share
+        chosen = chosen and (self.stubborn or not second)
         with self.lock:
             if not chosen or (key in self.struck and self.fault != "refusal"):
                 return None
@@ -130,7 +138,7 @@ class ChatServer(ThreadingHTTPServer):
         for line in self.files[batch["input_file_id"]].splitlines():
             row = json.loads(line)
             key = content_key(row["body"])
-            fault = self.fault_for(key)
+            fault = self.fault_for(row["body"], key)
             failed = fault in {"429", "500", "503"}
             body = error(fault) if failed else self.complete(row["body"], key, fault, batch=True)
             response = {"status_code": int(fault) if failed else 200, "body": body}
@@ -257,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.at_once += 1
             server.books.most_at_once = max(server.books.most_at_once, server.at_once)
         try:
-            self._answer(body, key, server.fault_for(key))
+            self._answer(body, key, server.fault_for(body, key))
         finally:
             with server.lock:
                 server.at_once -= 1
@@ -339,6 +347,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if torn else content)
         self.wfile.flush()
         self.close_connection = self.close_connection or torn
+
+
+class Remote:
+    """A server in a process of its own, as ``remote`` yields it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def settle_in(self, **settings: Any) -> None:
+        """Change the settings and open new books."""
+        request = urllib.request.Request(f"{self.url}/settings", json.dumps(settings).encode())
+        urllib.request.urlopen(request).close()
+
+    @property
+    def books(self) -> Books:
+        """The books so far."""
+        with urllib.request.urlopen(f"{self.url}/books") as answer:
+            return Books(**json.load(answer))
+
+
+@contextmanager
+def remote() -> Iterator[Remote]:
+    """Run a server in a process of its own, so that it does not share the client's time."""
+    command = [sys.executable, __file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Remote(process.stdout.readline().strip())
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":

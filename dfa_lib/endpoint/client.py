@@ -83,7 +83,8 @@ class Endpoint:
         with tqdm(total=total, desc=self.model) as bar:
             for answer in self._answers(requests, schema):
                 cost += 0 if answer.cached else answer.cost
-                bar.set_postfix(cost=f"${cost:.2f}", refresh=False)
+                if self._priced:
+                    bar.set_postfix(cost=f"${cost:.2f}", refresh=False)
                 bar.update()
                 yield answer
                 row = row + 1 if answer.failed else 0

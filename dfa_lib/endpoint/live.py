@@ -1,6 +1,7 @@
 """The asynchronous side of asking: one loop in a thread, bounded calls, money before sending."""
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
 from dfa_lib.endpoint.store import Store
-from dfa_lib.endpoint.wire import Body, Call, Schema
+from dfa_lib.endpoint.wire import Body, Call, Reply, Schema
 from dfa_lib.records import DataError
 
 _HOPELESS = {
@@ -48,6 +49,15 @@ class Purse:
     def hooks(self) -> dict[str, list[Callable[..., Any]]]:
         """Event hooks for the HTTP client."""
         return {"request": [self._before], "response": [self._after]}
+
+    def check(self, call: Call, reply: Reply) -> None:
+        """Raise DataError if an answer cost more than its worst case: the ceiling is void."""
+        used = reply.tokens_in + reply.tokens_out
+        if used > call.bound.tokens and min(self.limits[1:]) < math.inf:
+            raise DataError(
+                f"prices.image_tokens: too low for this model, an answer took {used:,} tokens"
+                f" where {call.bound.tokens:,} were the most; raise it to keep the ceiling"
+            )
 
     def close(self, call: Call) -> None:
         """Nothing more will come of this call."""
@@ -121,11 +131,11 @@ class Desk:
         token = _call.set(call)
         try:
             for _ in range(2):
-                raw = await self._client.chat.completions.with_raw_response.create(**call.body)
+                text = await self._client.post("/chat/completions", cast_to=str, body=call.body)
                 with suppress(ValidationError):
-                    reply = wire.read(raw.text, call.bound, self._prices)
+                    reply = wire.read(text, call.bound, self._prices)
                     self._store.settle(call.key, reply, call.bound)
-                    return
+                    return self._purse.check(call, reply)
             raise Failed("the server sent something else than a chat completion")
         except openai.OpenAIError as error:
             raise self._told(error) from None
@@ -150,15 +160,21 @@ def one_line(error: openai.OpenAIError, key: str) -> str:
 @contextmanager
 def loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
     """Run an event loop beside the caller's, which may be Jupyter's own."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, daemon=True)
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        ready.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+    thread = Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
+    loop, stop = ready.result()
     try:
         yield loop
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stop.set)
         thread.join()
-        loop.close()
 
 
 def as_completed(
