@@ -369,8 +369,17 @@ def test_conversations_are_the_same_alone_and_together(
     assert f"{N} images, {7 * N} QA" in card and "CC0-1.0" in card and "## Limits" in card
 
 
-def test_a_face_without_annotation_is_named(faces: FaceSet, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="annotation of bf_0000: missing"):
+def test_a_face_without_annotation_is_left_out(
+    faces: FaceSet, notes: dict[str, Annotation], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = {face: note for face, note in notes.items() if face != "bf_0000"}
+    records = build_conversations(faces, some, tmp_path)
+    assert [record.id for record in records] == [face.id for face in faces if face.id in some]
+    assert "1 faces without a description are left out" in capsys.readouterr().out
+
+
+def test_without_any_annotation_nothing_is_written(faces: FaceSet, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no face has an annotation; run annotate"):
         build_conversations(faces, {}, tmp_path)
     assert not (tmp_path / "instruct.jsonl").exists()
 

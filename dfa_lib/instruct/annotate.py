@@ -7,19 +7,22 @@ often the run was interrupted or which answer came first.
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from dfa_lib.instruct.answers import Unanswered, collect
+from dfa_lib.instruct.answers import Unanswered, collect, kept
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import Normal, calibrate, measure
 from dfa_lib.instruct.wording import describe, library
-from dfa_lib.records import Annotation, Annotator, DataError, Face, read_jsonl
+from dfa_lib.records import Annotation, Annotator, DataError, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Task
+
+if TYPE_CHECKING:  # the client takes a second to import, and measuring needs none
+    from dfa_lib.endpoint import Endpoint
 
 _CHUNK = 50
 
@@ -38,39 +41,39 @@ def annotate(
     annotator: str | Describer = "measuring",
     out: Path | None = None,
     workers: int = 2,
+    endpoint: "Endpoint | None" = None,
     shard: Shard | None = None,
 ) -> dict[str, Annotation]:
     """Describe ``faces`` in ``out``/annotations.jsonl; return the annotations by face id.
 
-    ``out`` is the folder of the faces unless given. What is there already is kept, so an
-    interrupted call goes on where it stopped. Whoever annotates is told the label, as GPT-4o is
-    in the paper. A face it does not answer for is missing from the result and stands with the
-    reason in unanswered.jsonl; the next call asks again. With a ``shard`` only that share of
-    the faces is described.
-    Raises DataError for an unknown annotator, or if another one wrote in this file before.
+    ``annotator`` is "measuring", or "endpoint" for the model behind ``endpoint``, or a Describer
+    of your own; as GPT-4o in the paper, it is told the label. ``out`` is the folder of the faces
+    unless given. What is there already is kept, so an interrupted call goes on where it stopped.
+    A face that gets no answer is missing from the result and stands with the reason in
+    annotations.unanswered.jsonl; the next call asks again. With a ``shard`` only that share of
+    the faces is described. Raises DataError for an unknown annotator, or if another one wrote
+    in this file before.
     """
-    writer = Measuring(workers) if annotator == MEASURING.name else annotator
-    if isinstance(writer, str):
-        raise DataError(
-            f"annotator={writer!r}: unknown; choose {MEASURING.name!r}, or pass a Describer"
-        )
+    writer = _writer(annotator, workers, endpoint)
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
     mine = block(faces, shard)
-    known = {note.face: note for note in _kept(path, writer.annotator)}
+    known = kept(path, Annotation, writer.annotator)
     todo = [face for face in mine if face.id not in known]
     return collect(path, [face.id for face in mine], known, writer.describe(faces, todo))
 
 
-def _kept(path: Path, annotator: Annotator) -> Iterator[Annotation]:
-    """Yield what ``annotator`` wrote before, and what people wrote, who follow no prompt."""
-    for note in read_jsonl(path, Annotation) if path.exists() else ():
-        if note.annotator.prompt_version and note.annotator != annotator:
-            other = " ".join(filter(None, (note.annotator.name, note.annotator.model)))
-            raise DataError(
-                f"{path}: face {note.face} was described by {other}, prompt"
-                f" {note.annotator.prompt_version}; give another out, or remove this file"
-            )
-        yield note
+def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None") -> Describer:
+    if annotator == "measuring":
+        return Measuring(workers)
+    if annotator == "endpoint" and endpoint:
+        from dfa_lib.instruct.looking import Looking
+
+        return Looking(endpoint)
+    if annotator == "endpoint":
+        raise DataError("annotator='endpoint': of which model? Pass endpoint=Endpoint(...)")
+    if isinstance(annotator, str):
+        raise DataError(f"annotator={annotator!r}: unknown; choose 'measuring' or 'endpoint'")
+    return annotator
 
 
 # --- the measuring annotator --------------------------------------------------------------

@@ -4,14 +4,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from dfa_lib.records import QA, Annotation, Annotator, JsonlLog, Record, write_jsonl
+from dfa_lib.records import (
+    QA,
+    Annotation,
+    Annotator,
+    DataError,
+    JsonlLog,
+    Record,
+    read_jsonl,
+    write_jsonl,
+)
 
 
 class Talk(Record):
-    """Free conversation on one face, written by a model from ``description`` and the label."""
+    """Free conversation on one face, written by a model from the label and a text ``about`` it."""
 
     face: str
-    description: str
+    about: str
     turns: tuple[QA, ...]
     annotator: Annotator
 
@@ -34,6 +43,26 @@ class Unanswered(Record):
 
 
 Written = TypeVar("Written", Annotation, Talk)
+
+
+def kept(path: Path, kind: type[Written], annotator: Annotator) -> dict[str, Written]:
+    """Read, by face id, what ``annotator`` wrote before, and people, who follow no prompt.
+
+    Raises DataError if another annotator wrote in this file.
+    """
+    found = {one.face: one for one in read_jsonl(path, kind)} if path.exists() else {}
+    for one in found.values():
+        if one.annotator.prompt_version and one.annotator != annotator:
+            raise DataError(
+                f"{path}: {one.face} was written by {signature(one.annotator)}, not by"
+                f" {signature(annotator)}; give another out, or remove this file"
+            )
+    return found
+
+
+def signature(who: Annotator) -> str:
+    """Name an annotator in full: what it is, its model, its prompt."""
+    return " · ".join(filter(None, (who.name, who.model, who.prompt_version)))
 
 
 def collect(

@@ -17,11 +17,12 @@ from functools import partial
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.evidence import BARE_SKIN, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import Normal, calibrate
-from dfa_lib.records import Annotation, Annotator, Face
+from dfa_lib.records import Annotation, Face
 from dfa_lib.taxonomy import Artifact, Category, Region
 
 Check = Callable[[Region, Artifact], bool | None]
@@ -179,11 +180,6 @@ def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> AuditTabl
         key = signature(note.annotator), faces[note.face].category
         rows.setdefault(key, AuditRow(*key)).add(note)
     return AuditTable(rows[key] for key in sorted(rows, key=_place))
-
-
-def signature(who: Annotator) -> str:
-    """Name an annotator in full: what it is, its model, its prompt."""
-    return " · ".join(filter(None, (who.name, who.model, who.prompt_version)))
 
 
 def _place(key: tuple[str, Category]) -> tuple[str, int]:

@@ -2,15 +2,17 @@
 
 One detection (DF-D), one classification (DF-C), one artifact description (AD) and four
 turns of free conversation (FC), as in the paper (891.6K QA on 127.3K images). FC is
-written by rule from the labels and the annotation alone, without looking at the picture.
+written from the label and the annotation alone, without looking at the picture: by rule, or
+by a language model (``talking``).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 from tqdm.auto import tqdm
 
+from dfa_lib.instruct.answers import Talk
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.wording import about, library, say, wordings
 from dfa_lib.records import (
@@ -42,14 +44,21 @@ def build_conversations(
     out: Path,
     seed: int = 0,
     shard: Shard | None = None,
+    talks: Mapping[str, Talk] | None = None,
+    methods: Collection[str] = (),
 ) -> list[InstructRecord]:
-    """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per face.
+    """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
 
     Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
     of the data set comes out the same alone as within the whole; a ``shard`` has no card.
-    Raises DataError for a face without an annotation.
+    ``talks`` replace the FC by rule where there are any. With ``methods``, which the paper does
+    not have, an eighth QA asks which of these made the face; any other is "unknown".
+    A face that its annotator left without a note is left out. DataError if no face has one.
     """
-    records = load_records(write_conversations(faces, notes, out, seed, shard))
+    path = write_conversations(faces, notes, out, seed, shard, talks, methods)
+    records = load_records(path)
+    if left_out := len(block(faces, shard)) - len(records):
+        print(f"{left_out:,} faces without a description are left out")
     if shard is None:
         write_card(out / "DATA_CARD.md", records)
     return records
@@ -61,14 +70,19 @@ def write_conversations(
     out: Path,
     seed: int = 0,
     shard: Shard | None = None,
+    talks: Mapping[str, Talk] | None = None,
+    methods: Collection[str] = (),
 ) -> Path:
     """Write instruct.jsonl alone, one record in memory at a time; return its path.
 
     With ``Stored`` faces and notes (``records``), a data set of any size passes through.
     """
-    path = shard_path(out / "instruct.jsonl", shard)
-    asked = tqdm(block(faces, shard), "conversations")
-    write_jsonl(path, (converse(face, _note(face, notes), seed) for face in asked))
+    path, mine = shard_path(out / "instruct.jsonl", shard), block(faces, shard)
+    described = (face for face in tqdm(mine, "conversations") if face.id in notes)
+    if mine and not any(face.id in notes for face in mine):
+        raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
+    talks = talks or {}
+    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id), methods) for f in described))
     return path
 
 
@@ -77,28 +91,39 @@ def load_records(path: Path) -> list[InstructRecord]:
     return list(read_jsonl(path, InstructRecord))
 
 
-def converse(face: Face, note: Annotation, seed: int = 0) -> InstructRecord:
-    """Hold the seven-part conversation on one face."""
+def converse(
+    face: Face,
+    note: Annotation,
+    seed: int = 0,
+    talk: Talk | None = None,
+    methods: Collection[str] = (),
+) -> InstructRecord:
+    """Hold the seven-part conversation on one face; ``methods`` add an eighth."""
     dice = Random(f"{seed}/{face.id}")
     label = detection_label(face.category)
     qa = [
         _qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label]),
         _qa(Task.DF_C, "ask", face.split, dice, OPTIONS[Task.DF_C][face.category.value]),
         _qa(Task.AD, "ask", face.split, dice, note.text),
-        *_free(face, note, dice),
+        *(talk.turns if talk else _free(face, note, dice)),
     ]
+    if methods:
+        qa.append(_qa(Task.FC, "method", face.split, dice, attribution(face, methods)))
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
+
+
+def attribution(face: Face, methods: Collection[str]) -> str:
+    """Say which of ``methods`` made a face; one that is not among them is unknown."""
+    if not face.category.forged:
+        return say(Task.FC, "method none")
+    if face.method not in methods:
+        return say(Task.FC, "method unknown")
+    return say(Task.FC, "method known", method=face.method.replace("_", " "))
 
 
 def detection_label(category: Category) -> str:
     """The DF-D label of a category: "forged" or "bona fide"."""
     return "forged" if category.forged else "bona fide"
-
-
-def _note(face: Face, notes: Mapping[str, Annotation]) -> Annotation:
-    if face.id not in notes:
-        raise DataError(f"annotation of {face.id}: missing; run annotate on these faces first")
-    return notes[face.id]
 
 
 def _qa(task: Task, kind: str, split: Split, dice: Random, answer: str, **fields: str) -> QA:
@@ -117,7 +142,7 @@ def _qa(task: Task, kind: str, split: Split, dice: Random, answer: str, **fields
 def _free(face: Face, note: Annotation, dice: Random) -> Iterator[QA]:
     """Yield four FC turns: a touched and an untouched region, what is meant, and one more."""
     strongest = sorted(note.findings, key=strength, reverse=True)
-    for region in _two_regions(strongest, dice):
+    for region in two_regions(strongest, dice):
         answer = _region_answer(region, strongest)
         yield _qa(Task.FC, "region", face.split, dice, answer, region=region.value)
     yield _about_category(face, dice)
@@ -129,8 +154,8 @@ def strength(finding: Finding) -> float:
     return finding.figures.get("z", STRONG)
 
 
-def _two_regions(findings: list[Finding], dice: Random) -> list[Region]:
-    """One region with a finding and one without, as far as there are such, in random order."""
+def two_regions(findings: Sequence[Finding], dice: Random) -> list[Region]:
+    """Draw a region with a finding and one without, as far as there are such, in random order."""
     touched = [finding.region for finding in findings]
     clean = [region for region in _ASKED if region not in touched]
     dice.shuffle(touched)

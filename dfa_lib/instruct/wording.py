@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from dfa_lib.records import Finding, Record
-from dfa_lib.taxonomy import Artifact, Region, Split, Task
+from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 
 
 class Wordings(Record):
@@ -49,6 +49,11 @@ def say(task: Task, answer: str, findings: Sequence[Finding] = (), **fields: str
         fields |= about([finding.region for finding in findings])
         fields["artifact"] = _ARTICLED.get(findings[0].artifact, findings[0].artifact.value)
     return library(task).answers[answer].format(**fields)
+
+
+def meaning(category: Category) -> str:
+    """Say in a sentence what a forgery category means; nothing for bona fide."""
+    return say(Task.FC, f"meaning {category.value}") if category.forged else ""
 
 
 def about(regions: Sequence[Region]) -> dict[str, str]:

@@ -1,0 +1,114 @@
+"""Artifact descriptions by a vision model behind an endpoint: what it is shown and asked."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from dfa_lib.bench.findings import findings as claimed
+from dfa_lib.bench.findings import reading
+from dfa_lib.endpoint import Answer, Endpoint, Request, encode
+from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt
+from dfa_lib.instruct.wording import meaning, say
+from dfa_lib.records import Annotation, Face, Finding
+from dfa_lib.taxonomy import Artifact, Region, Task
+
+
+class Claim(BaseModel):
+    """One finding as a model has to write it."""
+
+    model_config = ConfigDict(extra="forbid")
+    region: Region
+    artifact: Artifact
+    evidence: str
+
+    _plain = field_validator("evidence")(plain)
+
+
+class Description(BaseModel):
+    """The answer to the prompt "describe"; what looks ``natural`` may be left empty."""
+
+    model_config = ConfigDict(extra="forbid")
+    findings: list[Claim]
+    natural: str
+
+    @field_validator("natural")
+    @classmethod
+    def _plain(cls, text: str) -> str:
+        return plain(text) if text.strip() else ""
+
+
+class Looking:
+    """The annotator "endpoint": a vision model sees the pictures and is told the label.
+
+    It is shown the pair for FS, FR and FE, and a single picture for bona fide and EFS, or
+    wherever the counterpart is not known. The description is made of the sentences of its
+    findings and of what it calls natural: nothing that is claimed escapes the audit.
+    """
+
+    def __init__(self, endpoint: Endpoint, prompt_name: str = "describe") -> None:
+        self._endpoint, self._prompt = endpoint, prompt(prompt_name)
+        self.annotator = author(endpoint, self._prompt)
+        self.schema = Description if self._prompt.structured else None
+
+    def requests(self, faces: FaceSet, todo: Sequence[Face] | None = None) -> Requests[Face]:
+        """What is sent for ``todo``, or all faces: for ``Endpoint.estimate`` and ``submit``."""
+        asked = list(faces) if todo is None else todo
+        return Requests(lambda face: self._request(face, faces), asked)
+
+    def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
+        """Ask for every face of ``todo``, as many at once as the endpoint allows."""
+        for answer in self._endpoint.ask(self.requests(faces, todo), self.schema) if todo else ():
+            yield failure(answer, answer.id, self.annotator) or self._read(answer)
+
+    def _request(self, face: Face, faces: FaceSet) -> Request:
+        text, shown = self._prompt.texts["single"], [face]
+        if not face.category.forged:
+            text = self._prompt.texts.get("bona fide", text)
+        elif face.source and "pair" in self._prompt.texts:
+            text, shown = self._prompt.texts["pair"], [faces[face.source], face]
+        return Request(
+            id=face.id,
+            system=self._prompt.system.format(regions=_names(Region), artifacts=_names(Artifact)),
+            text=text.format(category=face.category.phrase, meaning=meaning(face.category)).strip(),
+            images=tuple(encode(faces.image(one)) for one in shown),
+            max_tokens=self._prompt.max_tokens,
+        )
+
+    def _read(self, answer: Answer) -> Annotation | Unanswered:
+        read = _from_json if self.schema else _from_prose
+        try:
+            findings, text = read(answer)
+        except ValueError as error:
+            return Unanswered(
+                face=answer.id, annotator=self.annotator, kind="invalid", reason=str(error)
+            )
+        return Annotation(
+            face=answer.id, findings=tuple(findings), text=text, annotator=self.annotator
+        )
+
+
+def _names(kind: type[Region] | type[Artifact]) -> str:
+    return ", ".join(kind)
+
+
+def _from_json(answer: Answer) -> tuple[list[Finding], str]:
+    said = Description.model_validate(answer.parsed)
+    findings = [Finding(**claim.model_dump()) for claim in said.findings]
+    text = " ".join(filter(None, [*(claim.evidence for claim in said.findings), said.natural]))
+    return findings, text or say(Task.AD, "clean")
+
+
+def _from_prose(answer: Answer) -> tuple[list[Finding], str]:
+    """Read findings sentence by sentence; ValueError where prose is no description at all."""
+    text = plain(answer.text)
+    if reading(text) is None:
+        raise ValueError(f"it neither names a region nor calls the face natural: {text:.80}")
+    findings = {
+        (region, artifact): Finding(region=region, artifact=artifact, evidence=one)
+        for one in re.split(r"(?<=[.!?])\s+", text)
+        for region, artifact in sorted(claimed(one))
+    }
+    return list(findings.values()), text

@@ -1,0 +1,87 @@
+"""Prompts, which are data files with a version, and what describing and conversing share.
+
+A structured prompt has its answers parsed by a schema; a plain one is for servers that write
+no JSON, and takes prose.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from dfa_lib.endpoint import Answer, Endpoint, Request
+from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.records import Annotator, DataError, Record
+
+Item = TypeVar("Item")
+_VENDOR = "api.openai.com"
+
+
+class Prompt(Record):
+    """One prompt file: instructions, and a text for each kind of request, with {fields}."""
+
+    name: str
+    version: str
+    structured: bool
+    max_tokens: int
+    system: str
+    texts: dict[str, str]
+
+    @property
+    def signature(self) -> str:
+        """What stands in the records: describe@1."""
+        return f"{self.name}@{self.version}"
+
+
+@cache
+def prompt(name: str) -> Prompt:
+    """Read the prompt file of that name in the package; DataError with the known ones if none."""
+    path = files("dfa_lib.instruct") / "prompts" / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(p.name.removesuffix(".toml") for p in path.parent.iterdir())
+        raise DataError(f"prompt={name!r}: unknown; choose one of {', '.join(known)}")
+    return Prompt(name=name, **tomllib.loads(path.read_text("utf-8")))
+
+
+def author(endpoint: Endpoint, prompt: Prompt) -> Annotator:
+    """Name who answers: the model, and the host it runs on unless that is the vendor's."""
+    url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or f"https://{_VENDOR}"
+    host = urlsplit(url).hostname
+    name = "endpoint" if host == _VENDOR else f"endpoint at {host}"
+    return Annotator(name=name, model=endpoint.model, prompt_version=prompt.signature)
+
+
+@dataclass(frozen=True)
+class Requests(Generic[Item]):
+    """Requests made when they are taken, so that pictures are in memory only on their way."""
+
+    make: Callable[[Item], Request]
+    items: Sequence[Item]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Request]:
+        return map(self.make, self.items)
+
+
+def failure(answer: Answer, face: str, annotator: Annotator) -> Unanswered | None:
+    """Say what is wrong with an answer; None if there is one to be read."""
+    if not (answer.refusal or answer.error):
+        return None
+    kind = "refusal" if answer.refusal else "invalid" if answer.text is not None else "error"
+    reason = answer.refusal or answer.error.removeprefix("invalid: ")
+    return Unanswered(face=face, annotator=annotator, kind=kind, reason=reason)
+
+
+def plain(text: str) -> str:
+    """Text on one line, without Markdown; ValueError for tags or nothing at all."""
+    text = " ".join(re.sub(r"[*`#|]+", " ", text).split())
+    if not text or re.search(r"[<>{}]", text):
+        raise ValueError("write plain sentences, without tags or braces")
+    return text if text[-1] in ".!?" else f"{text}."
