@@ -13,6 +13,7 @@ Shard = tuple[int, int]
 """(i, n): part i of n, counted from 0."""
 
 Item = TypeVar("Item")
+_NAMED = re.compile(r"(.+)\.\d{5}-of-\d{5}")
 
 
 def parse_shard(text: str) -> Shard:
@@ -39,10 +40,15 @@ def shard_path(path: Path, shard: Shard | None) -> Path:
     return path.with_name(f"{path.stem}.{shard[0]:05d}-of-{shard[1]:05d}{path.suffix}")
 
 
+def is_shard(path: Path) -> bool:
+    """True for a file that ``shard_path`` named."""
+    return _NAMED.fullmatch(path.stem) is not None
+
+
 def shards(path: Path) -> list[Path]:
     """The shards of ``path`` that are there, in order."""
-    number = "[0-9]" * 5
-    return sorted(path.parent.glob(f"{path.stem}.{number}-of-{number}{path.suffix}"))
+    beside = ((one, _NAMED.fullmatch(one.stem)) for one in path.parent.glob(f"*{path.suffix}"))
+    return sorted(one for one, named in beside if named and named[1] == path.stem)
 
 
 def join(path: Path) -> None:

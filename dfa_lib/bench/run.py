@@ -23,6 +23,7 @@ from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, InstructRecord, JsonlLog, Prediction, read_jsonl
+from dfa_lib.shards import Shard, block, is_shard, join, shard_path, shards
 from dfa_lib.taxonomy import Task
 
 TASKS = (Task.DF_D, Task.DF_C, Task.AD)
@@ -44,23 +45,29 @@ def run_bench(
     robustness: int = 0,
     preset: str = "",
     source: str = "",
-) -> Report:
+    shard: Shard | None = None,
+) -> Report | None:
     """Ask and score ``analysts``; write protocol, predictions and report into ``out``.
 
     ``faces`` holds all splits: test is asked, val fits the temperature of each analyst's
     scores, train gives the best constant answer. ``records`` hold the annotations that
     descriptions are compared with. The first analyst is the one the page is about. The first
     two are also asked DF-D on ``robustness`` faces, each spoilt in 25 ways.
+
+    With ``shard`` (i, n) only part i of n is asked, and None returned; the call without, made
+    once all parts are there, joins them and reports.
     """
     exam = set_exam(faces, seed, paraphrases, limit, val_limit)
     exam.save(out)
     for name, analyst in analysts.items():
-        ask(name, analyst, exam, out / "predictions")
+        ask(name, analyst, exam, out / "predictions", shard=shard)
     spoilt = list(analysts)[:2] if robustness else []
     for name in spoilt:
         few, folder = exam.detection_of(robustness), out / "robustness" / name
         for version in tqdm(versions(analysts[name]), f"{name} on spoilt pictures"):
-            ask(version.name, version, few, folder, quiet=True)
+            ask(version.name, version, few, folder, quiet=True, shard=shard)
+    if shard:
+        return None
     about = {"preset": preset, "source": source or _source(exam)}
     return score_folder(out, exam, list(analysts), spoilt, records, resamples, about)
 
@@ -80,7 +87,11 @@ def score_folder(
     """
     given = {name: _read(analyst_file(out / "predictions", name)) for name in names}
     robust = {
-        name: {path.stem: _read(path) for path in (out / "robustness" / name).glob("*.jsonl")}
+        name: {
+            path.stem: _read(path)
+            for path in (out / "robustness" / name).glob("*.jsonl")
+            if not is_shard(path)
+        }
         for name in spoilt
     }
     known = {record.id: record for record in records}
@@ -89,22 +100,30 @@ def score_folder(
 
 
 def ask(
-    name: str, analyst: Analyst, exam: Exam, folder: Path, quiet: bool = False
+    name: str,
+    analyst: Analyst,
+    exam: Exam,
+    folder: Path,
+    quiet: bool = False,
+    shard: Shard | None = None,
 ) -> list[Prediction]:
     """Put the exam to one analyst, but for what its predictions file already answers.
 
     An analyst may limit itself to some ``tasks``. Its ``fingerprint``, if it has one, tells
     whether the answers on file are still its own: others are set aside as ``*.old``.
     """
-    path = analyst_file(folder, name)
-    _set_stale_aside(path, exam.hash + getattr(analyst, "fingerprint", ""))
+    path = shard_path(analyst_file(folder, name), shard)
+    content = exam.hash + getattr(analyst, "fingerprint", "")
+    _set_stale_aside(path, content)
+    if not shard and not path.exists():
+        _join_shards(path, content)
     plan, size = _plan(exam, getattr(analyst, "tasks", TASKS)), getattr(analyst, "batch", BATCH)
+    chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
     with JsonlLog(path) as log:
         done = {(prediction.face, prediction.task) for prediction in _read(path)}
-        quiet = quiet or not _missing(plan, done)
-        with tqdm(total=len(plan), desc=name, unit="face", disable=quiet) as bar:
-            for start in range(0, len(plan), size):
-                chunk = plan[start : start + size]
+        quiet = quiet or not any(_missing(chunk, done) for chunk in chunks)
+        with tqdm(total=sum(map(len, chunks)), desc=name, unit="face", disable=quiet) as bar:
+            for chunk in chunks:
                 # a chunk is written when it is whole, so that a resumed run asks the same chunks
                 for prediction in [*_answers(name, analyst, exam, _missing(chunk, done))]:
                     log.append(prediction)
@@ -211,6 +230,14 @@ def _set_stale_aside(path: Path, content: str) -> None:
         path.replace(path.with_suffix(".jsonl.old"))
     path.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(key)
+
+
+def _join_shards(path: Path, content: str) -> None:
+    """Make the predictions file of its shards, if there are any, all of them of this exam."""
+    for part in shards(path):
+        _set_stale_aside(part, content)
+    if shards(path):
+        join(path)
 
 
 def _read(path: Path) -> list[Prediction]:
