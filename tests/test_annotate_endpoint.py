@@ -1,0 +1,314 @@
+"""Descriptions by a model behind an endpoint: what it is shown, and what is made of its words."""
+
+import base64
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from chat_server import ChatServer
+from PIL import Image
+
+from dfa_lib.endpoint import Ceiling, Endpoint
+from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.audit import audit, audit_table
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.looking import Looking
+from dfa_lib.instruct.prompting import prompt
+from dfa_lib.records import Annotation, Annotator, DataError, read_jsonl, write_jsonl
+from dfa_lib.shards import join
+from dfa_lib.taxonomy import Artifact, Category, Region
+from tools.make_rescue import RESCUE
+
+FACES = FaceSet.read(RESCUE / "01_instruct")
+ONE_EACH = [next(face for face in FACES if face.category is category) for category in Category]
+GOOD = {
+    "findings": [
+        {"region": "mouth", "artifact": "blur", "evidence": "The mouth is  soft\nat its rim"},
+        {"region": "eyes", "artifact": "asymmetry", "evidence": "One eye sits lower. "},
+    ],
+    "natural": "The forehead looks untouched.",
+}
+
+
+def some(n: int = 10) -> FaceSet:
+    """A few faces, of each category, with their counterparts."""
+    few = {face.id: face for face in [*ONE_EACH, *list(FACES)[:n]]}
+    few |= {face.source: FACES[face.source] for face in few.values() if face.source}
+    return FaceSet(FACES.root, tuple(few.values()))
+
+
+def endpoint(server: ChatServer, cache: Path, **more: object) -> Endpoint:
+    return Endpoint("stand-in", server.url, cache=cache, **more)
+
+
+def saying(answer: object) -> Callable[[dict], str]:
+    return lambda body: answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def sent(server: ChatServer) -> dict[str, tuple[str, list[np.ndarray]]]:
+    """The text and the pictures of every request, by the id of the face shown last."""
+    seen = {}
+    for _, _, content in server.received:
+        parts = json.loads(content)["messages"][-1]["content"]
+        urls = [part["image_url"]["url"] for part in parts if "image_url" in part]
+        files = [base64.b64decode(url.partition(",")[2]) for url in urls]
+        pictures = [np.array(Image.open(io.BytesIO(file))) for file in files]
+        owner = next(f.id for f in FACES if np.array_equal(FACES.image(f), pictures[-1]))
+        seen[owner] = parts[-1]["text"], pictures
+    return seen
+
+
+# --- what is sent -------------------------------------------------------------------------
+
+
+def test_pairs_for_fs_fr_fe_and_single_pictures_for_the_rest(tmp_path: Path) -> None:
+    with ChatServer(reply=saying(GOOD), keep=True) as server:
+        annotate(some(), "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "c"))
+        shown = sent(server)
+        body = json.loads(server.received[0][2])
+    for face in some():
+        text, pictures = shown[face.id]
+        paired = face.category in ("FS", "FR", "FE")
+        assert len(pictures) == 1 + paired
+        if paired:
+            assert np.array_equal(pictures[0], FACES.image(FACES[face.source]))
+        assert face.category.phrase in text, "the annotator is told the label"
+        assert face.method is None or face.method not in text
+    system = body["messages"][0]["content"]
+    assert all(word in system for word in (*Region, *Artifact))
+    assert body["response_format"]["json_schema"]["name"] == "Description"
+
+
+def test_an_unpaired_forgery_is_shown_alone(tmp_path: Path) -> None:
+    face = next(f for f in FACES if f.category == "FS").model_copy(update={"source": None})
+    look = Looking(Endpoint("m", "http://127.0.0.1:9/v1", cache=tmp_path))
+    request = next(iter(look.requests(FACES, [face])))
+    assert len(request.images) == 1 and "no original" in request.text
+
+
+@pytest.mark.parametrize("name", ["describe", "describe_plain", "converse", "converse_plain"])
+def test_prompt_files_are_whole(name: str) -> None:
+    read = prompt(name)
+    assert read.signature == f"{name}@{read.version}" and read.texts and read.max_tokens > 0
+    assert "  " not in " ".join([read.system, *read.texts.values()]), "a broken line continuation"
+
+
+def test_an_unknown_prompt_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="converse, converse_plain, describe, describe_plain"):
+        prompt("describ")
+
+
+# --- what is made of the answer -----------------------------------------------------------
+
+
+def test_answers_become_findings_and_the_text_says_no_more(tmp_path: Path) -> None:
+    with ChatServer(reply=saying(GOOD)) as server:
+        notes = annotate(some(), "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "c"))
+    for note in notes.values():
+        assert [(f.region, f.artifact) for f in note.findings] == [
+            (Region.MOUTH, Artifact.BLUR),
+            (Region.EYES, Artifact.ASYMMETRY),
+        ]
+        assert note.text == (
+            "The mouth is soft at its rim. One eye sits lower. The forehead looks untouched."
+        )
+        assert note.annotator == Annotator(
+            name="endpoint at 127.0.0.1", model="stand-in", prompt_version="describe@1"
+        )
+    kept = [note.face for note in read_jsonl(tmp_path / "annotations.jsonl", Annotation)]
+    assert kept == [face.id for face in some()], "the file has the order of the faces"
+
+
+def test_the_audit_tells_its_true_claims_from_its_inventions(tmp_path: Path) -> None:
+    """A stand-in that always accuses the mouth: right where the mouth was altered."""
+    claim = {"findings": GOOD["findings"][:1], "natural": ""}
+    with ChatServer(reply=saying(claim)) as server:
+        notes = annotate(FACES, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "c"))
+    checked = audit(FACES, notes)
+    paired = [face for face in FACES if face.category in ("FS", "FR", "FE")]
+    right = [
+        checked[f.id].findings[0].supported is (Region.MOUTH in f.altered_regions) for f in paired
+    ]
+    assert sum(right) >= 0.9 * len(right)
+    rows = {row.category: row for row in audit_table(FACES, checked)}
+    assert rows[Category.BONA_FIDE].share == 0 and rows[Category.EFS].unsupported <= 10
+    assert 0 < rows[Category.FE].share < 1
+
+
+def test_only_the_vendor_goes_without_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(url: str | None) -> str:
+        return Looking(Endpoint("gpt-4o", url, cache=Path("unused"))).annotator.name
+
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert name(None) == name("https://api.openai.com/v1") == "endpoint"
+    assert name("http://localhost:8000/v1") == "endpoint at localhost"
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.org/v1")
+    assert name(None) == "endpoint at elsewhere.org"
+
+
+# --- prose --------------------------------------------------------------------------------
+
+
+def test_prose_is_read_sentence_by_sentence(tmp_path: Path) -> None:
+    """For servers that write no JSON; the prompt is one short question and one picture."""
+    said = "The **eyes** show blur. The nose and mouth show a colour mismatch. The rest is natural."
+    with ChatServer(reply=saying(said), keep=True) as server:
+        look = Looking(endpoint(server, tmp_path / "c"), "describe_plain")
+        notes = annotate(FaceSet(FACES.root, ONE_EACH), look, tmp_path)
+        bodies = [json.loads(content) for _, _, content in server.received]
+    assert len(notes) == len(ONE_EACH) and not any("response_format" in body for body in bodies)
+    assert all(len(body["messages"][-1]["content"]) == 2 for body in bodies)
+    note = notes[ONE_EACH[1].id]
+    assert note.text == said.replace("*", "").replace("The  ", "The ").replace("  ", " ")
+    assert [(f.region.value, f.artifact.value, f.evidence) for f in note.findings] == [
+        ("eyes", "blur", "The eyes show blur."),
+        ("mouth", "colour mismatch", "The nose and mouth show a colour mismatch."),
+        ("nose", "colour mismatch", "The nose and mouth show a colour mismatch."),
+    ]
+    assert note.annotator.prompt_version == "describe_plain@1"
+
+
+def test_prose_that_describes_nothing_is_set_aside(tmp_path: Path) -> None:
+    with ChatServer(reply=saying("What a lovely day.")) as server:
+        look = Looking(endpoint(server, tmp_path / "c"), "describe_plain")
+        assert annotate(FaceSet(FACES.root, ONE_EACH[:1]), look, tmp_path) == {}
+    (aside,) = read_jsonl(tmp_path / "annotations.unanswered.jsonl", Unanswered)
+    assert aside.kind == "invalid" and "neither names a region" in aside.reason
+
+
+# --- what goes wrong ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("refusal", "refusal", "I cannot help with that."),
+        ("invalid schema", "invalid", "findings: Field required"),
+    ],
+)
+def test_what_has_no_answer_is_recorded_and_the_rest_goes_on(
+    tmp_path: Path, fault: str, kind: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ChatServer(fault=fault, share=0.4, stubborn=True) as server:
+        ask = endpoint(server, tmp_path / "c")
+        notes = annotate(some(), "endpoint", tmp_path, endpoint=ask)
+        charged, file = server.books.charged.total(), tmp_path / "annotations.jsonl"
+        before = file.read_bytes()
+        assert annotate(some(), "endpoint", tmp_path, endpoint=ask) == notes
+        assert server.books.charged.total() == charged, "nothing is paid twice"
+        assert file.read_bytes() == before
+    aside = list(read_jsonl(tmp_path / "annotations.unanswered.jsonl", Unanswered))
+    assert 0 < len(aside) < len(some())
+    assert {one.face for one in aside} | set(notes) == {face.id for face in some()}
+    assert not {one.face for one in aside} & set(notes)
+    assert all(one.kind == kind and said in one.reason for one in aside)
+    assert aside[0].annotator.model == "stand-in"
+    assert f"{len(aside)} faces have no answer" in capsys.readouterr().out
+
+
+def test_once_all_are_answered_the_list_of_the_unanswered_goes(tmp_path: Path) -> None:
+    faces = some()
+    with ChatServer(reply=saying("no JSON")) as server:
+        assert not annotate(faces, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "1"))
+        assert (tmp_path / "annotations.unanswered.jsonl").exists()
+        server.reply = saying(GOOD)
+        assert len(annotate(faces, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "2")))
+    assert not (tmp_path / "annotations.unanswered.jsonl").exists()
+
+
+def test_the_ceiling_stops_and_what_was_paid_for_is_kept(tmp_path: Path) -> None:
+    with ChatServer(reply=saying(GOOD)) as server:
+        poor = endpoint(server, tmp_path / "c", ceiling=Ceiling(requests=4), concurrency=1)
+        with pytest.raises(DataError, match=r"ceiling|request"):
+            annotate(some(), "endpoint", tmp_path, endpoint=poor)
+        assert len(list(read_jsonl(tmp_path / "annotations.jsonl", Annotation))) <= 4
+        rich = endpoint(server, tmp_path / "c")
+        assert len(annotate(some(), "endpoint", tmp_path, endpoint=rich)) == len(some())
+        assert server.books.charged.total() == len(some())
+
+
+def test_two_annotators_do_not_share_a_file_but_people_may(tmp_path: Path) -> None:
+    with ChatServer(reply=saying(GOOD)) as server:
+        ask = endpoint(server, tmp_path / "c")
+        human = Annotation(
+            face=ONE_EACH[0].id, findings=(), text="Fine.", annotator=Annotator(name="a person")
+        )
+        write_jsonl(tmp_path / "annotations.jsonl", [human])
+        notes = annotate(some(), "endpoint", tmp_path, endpoint=ask)
+        assert notes[ONE_EACH[0].id] == human and len(notes) == len(some())
+    said = r"written by endpoint at 127\.0\.0\.1 · stand-in · describe@1, not by measuring · 1"
+    with pytest.raises(DataError, match=said) as caught:
+        annotate(some(), "measuring", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_endpoint_has_to_be_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="of which model"):
+        annotate(some(), "endpoint", tmp_path)
+
+
+# --- interrupted, and spread --------------------------------------------------------------
+
+RUN = """
+import sys
+from pathlib import Path
+from dfa_lib.endpoint import Endpoint
+from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.faceset import FaceSet
+root, url, out, shard = sys.argv[1:]
+ask = Endpoint("stand-in", url, cache=Path(out) / "cache", concurrency=6)
+shard = tuple(map(int, shard.split("/"))) if shard else None
+annotate(FaceSet.read(Path(root)), "endpoint", Path(out), endpoint=ask, shard=shard)
+"""
+
+
+def start(server: ChatServer, out: Path, shard: str = "") -> subprocess.Popen:
+    command = [sys.executable, "-c", RUN, FACES.root, server.url, out, shard]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def bytes_of(out: Path) -> list[bytes]:
+    return [(out / f"annotations{kind}.jsonl").read_bytes() for kind in ("", ".unanswered")]
+
+
+def test_killed_and_resumed_the_files_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    """SIGKILL at random moments; refusals among the answers, which come in any order."""
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    with ChatServer(fault="refusal", share=0.15, latency=0.05) as server:
+        assert start(server, whole).wait() == 0
+        dice = Random()
+        for lines in sorted(dice.sample(range(2, 55), 2)):
+            run = start(server, torn)
+            while _lines(torn) < lines and run.poll() is None:
+                time.sleep(0.005)
+            run.send_signal(signal.SIGKILL)
+            assert run.wait() == -signal.SIGKILL, "it was killed before it was done"
+        assert start(server, torn).wait() == 0
+    assert bytes_of(torn) == bytes_of(whole)
+    assert all(len(content.splitlines()) > 3 for content in bytes_of(whole))
+
+
+def _lines(out: Path) -> int:
+    file = out / "annotations.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def test_shards_joined_equal_the_whole(tmp_path: Path) -> None:
+    with ChatServer() as server:
+        runs = [start(server, tmp_path / "parts", f"{i}/2") for i in range(2)]
+        whole = annotate(
+            FACES, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "parts" / "cache")
+        )
+        assert [run.wait() for run in runs] == [0, 0]
+    join(tmp_path / "parts" / "annotations.jsonl")
+    joined = (tmp_path / "parts" / "annotations.jsonl").read_bytes()
+    assert joined == (tmp_path / "annotations.jsonl").read_bytes() and len(whole) == len(FACES)
