@@ -9,6 +9,7 @@ import numpy as np
 
 from dfa_lib.photo import open_photo
 from dfa_lib.records import ById, DataError, Face, inside, read_jsonl
+from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Split
 
 
@@ -23,9 +24,9 @@ class FaceSet:
     faces: Sequence[Face]
 
     @classmethod
-    def read(cls, root: Path) -> "FaceSet":
-        """Open the folder that ``load_faces`` wrote."""
-        return cls(root, tuple(read_jsonl(root / "faces.jsonl", Face)))
+    def read(cls, root: Path, shard: Shard | None = None) -> "FaceSet":
+        """Open the folder that ``load_faces`` wrote, or one shard of it."""
+        return cls(root, tuple(read_jsonl(shard_path(root / "faces.jsonl", shard), Face)))
 
     def split(self, name: Split | str) -> "FaceSet":
         """The faces of one split: "train", "val" or "test"."""

@@ -47,7 +47,7 @@ class London:
         if take < self.takes:
             return align(image, points, self.size)
         rng = dice(f"london-{person}", take)
-        portrait = _reframed(Portrait(image, points), rng, self.size)
+        portrait = reframed(Portrait(image, points), rng, self.size)
         return mirrored(portrait) if rng.random() < 0.5 else portrait
 
     def subgroup(self, person: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ def london_split(person: str) -> Split:
     return Split.TRAIN if place < 65 else Split.VAL if place < 73 else Split.TEST
 
 
-def _reframed(photo: Portrait, rng: np.random.Generator, size: int) -> Portrait:
+def reframed(photo: Portrait, rng: np.random.Generator, size: int) -> Portrait:
     """Align a photograph a little off: up to 3 degrees, 4 % of scale and 2 % of shift."""
     turn, zoom = np.deg2rad(rng.uniform(-3, 3)), rng.uniform(0.96, 1.04)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
@@ -99,8 +99,8 @@ def _photo_and_points(neutral: Path, path: Path) -> tuple[Image, Points]:
     """Read a photograph and its 81 landmarks, if need be carried over from the neutral one."""
     image, template = open_photo(path), path.with_suffix(".tem")
     if template.is_file():
-        return image, _read_tem(template)
-    points = _read_tem(neutral.with_suffix(".tem"))
+        return image, read_tem(template)
+    points = read_tem(neutral.with_suffix(".tem"))
     return image, carried(open_photo(neutral), image, points)
 
 
@@ -149,7 +149,7 @@ def _london_people(root: Path) -> dict[str, dict[str, str]]:
         return {row["face_id"]: row for row in csv.DictReader(file)}
 
 
-def _read_tem(path: Path) -> Points:
+def read_tem(path: Path) -> Points:
     """Read the 189 points of a Psychomorph template and turn them into 81 landmarks."""
     try:
         lines = path.read_text("utf-8").splitlines()

@@ -68,7 +68,7 @@ def _plan_split(
     plain = max(size // 3, 2)
     people = population.people(split, max(-(-plain // population.takes), 4))
     takes = [
-        Take(person, number, _name(Category.BONA_FIDE, numbers))
+        Take(person, number, face_id(Category.BONA_FIDE, numbers))
         for person, number in _spread(people, plain)
     ]
     shares = np.diff(np.rint(np.linspace(0, size - plain, 5)).astype(int))
@@ -105,7 +105,7 @@ def _forgeries(
         target = takes[at] if category in PAIRED else None
         donor = _donor(takes, int(at), rng) if category in PAIRED[:2] else None
         method = methods[k % len(methods)]
-        yield Job(_name(category, numbers), split, category, method, target, donor)
+        yield Job(face_id(category, numbers), split, category, method, target, donor)
 
 
 def _donor(takes: list[Take], at: int, rng: np.random.Generator) -> Take:
@@ -115,6 +115,7 @@ def _donor(takes: list[Take], at: int, rng: np.random.Generator) -> Take:
     return others[int(rng.integers(len(others)))]
 
 
-def _name(category: Category, numbers: dict[Category, Iterator[int]]) -> str:
+def face_id(category: Category, numbers: dict[Category, Iterator[int]]) -> str:
+    """Name the next face of a category: the first are bf_0000, fs_0000."""
     prefix = "bf" if category is Category.BONA_FIDE else category.value.lower()
     return f"{prefix}_{next(numbers[category]):04d}"

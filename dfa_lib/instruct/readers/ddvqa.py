@@ -1,0 +1,109 @@
+"""DD-VQA (Zhang et al. 2024): what people wrote on faces of FaceForensics++."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dfa_lib.instruct.readers.faceforensics import LICENCE, homes
+from dfa_lib.instruct.readers.found import PICTURES, Found, Item, Skip, cast
+from dfa_lib.instruct.readers.methods import method
+from dfa_lib.records import DataError, Finding
+from dfa_lib.taxonomy import Artifact, Category, Region, Split
+
+_MADE_BY = ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "", "", "NeuralTextures")
+_SPLITS = {"train_set": Split.TRAIN, "test_set": Split.TEST}
+_CLIP = re.compile(r"([0-6])_(\d{3}(?:_\d{3})?)")
+_SIGNS = {  # wordings of its questionnaire
+    Artifact.BLUR: r"blurr?y|unclear|out of focus",
+    Artifact.OVER_SMOOTHING: r"smooth",
+    Artifact.TEXTURE_LOSS: r"lacks? of .*details",
+    Artifact.MISALIGNMENT: r"misaligned|not align|wrong place",
+    Artifact.ASYMMETRY: r"asymmetric|mismatched",
+    Artifact.LIGHTING_MISMATCH: r"brighter|darker|lighting|shadow",
+    Artifact.COLOUR_MISMATCH: r"colou?r|skin tone",
+    Artifact.BLENDING_BOUNDARY: r"boundar",
+    Artifact.STRUCTURAL_DISTORTION: r"curved|overly (?:large|small)|rigid|face's structure",
+}
+
+
+def ddvqa(root: Path) -> Iterator[Item]:
+    """Read DQ_FF++/ and any pictures below ``root`` that are named after its clips (0_071_054).
+
+    DD-VQA gives clips but no frame: only pictures that came with it show what was described,
+    and counterparts show the same person, perhaps another moment. The first answer on the
+    whole picture is the description; those on its parts become findings.
+    Raises DataError where there is no DQ_FF++.
+    """
+    base = root / "DQ_FF++"
+    if not base.is_dir():
+        raise DataError(
+            f"root={root}: no DQ_FF++; get it from"
+            " https://github.com/Reality-Defender/Research-DD-VQA, and its pictures"
+        )
+    yield from homes(base / "split")
+    shown = {
+        path.stem: path.relative_to(root).as_posix()
+        for path in sorted(root.rglob("*"), reverse=True)
+        if path.suffix.lower() in PICTURES and _CLIP.fullmatch(path.stem)
+    }
+    for path in sorted(base.glob("*_set/*/*.json")):
+        name = path.relative_to(root).as_posix()
+        try:
+            clips = json.loads(path.read_text("utf-8")).items()
+        except (OSError, ValueError, AttributeError):
+            yield Skip("not a readable JSON list", name)
+            continue
+        split = _SPLITS[path.parts[-3]]
+        yield from (_clip(clip, answers, shown.get(clip), split) for clip, answers in clips)
+
+
+def _clip(clip: str, answers: object, path: str | None, split: Split) -> Found | Skip:
+    match = _CLIP.fullmatch(clip)
+    said = _answers(answers)
+    if match is None or not said:
+        return Skip("not a clip of FaceForensics++ with answers", clip)
+    if path is None:
+        return Skip("a clip without its picture: DD-VQA does not say which frame", clip)
+    category, name = method(_MADE_BY[int(match[1])]) or (Category.BONA_FIDE, None)
+    people, scene = cast("ff", match[2])
+    parts = [(region, text) for region, texts in said if region for text in texts]
+    return Found(
+        path=path,
+        dataset="ddvqa",
+        category=category,
+        method=name,
+        people=people,
+        scene=scene,
+        listed=(split,),
+        licence=LICENCE,
+        findings=tuple(_findings(parts)) if category.forged else (),
+        text=next((texts[0] for region, texts in said if region is None), said[0][1][0]),
+    )
+
+
+def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
+    """Region (None: the whole picture) and answers, by the question: its number tells nothing."""
+    said = []
+    for entry in answers.values() if isinstance(answers, dict) else ():
+        asked = str(entry["question"]).lower() if "question" in entry else ""
+        region = next((region for region in Region if region.value in asked), None)
+        texts = [_tidy(str(text)) for text in entry.get("answer", ()) if str(text).strip()]
+        said += [(region, texts)] if texts else []
+    return said
+
+
+def _tidy(text: str) -> str:
+    return re.sub(r"(?:\s*\.)+", ".", re.sub(r"\s+", " ", text)).strip()
+
+
+def _findings(parts: list[tuple[Region, str]]) -> Iterator[Finding]:
+    """Yield each artifact of a region once, with the sentence of the first who saw it."""
+    seen: set[tuple[Region, Artifact]] = set()
+    for region, text in parts:
+        for sentence in text.split(". "):
+            for artifact, sign in _SIGNS.items():
+                if re.search(sign, sentence) and (region, artifact) not in seen:
+                    seen.add((region, artifact))
+                    evidence = sentence.rstrip(".") + "."
+                    yield Finding(region=region, artifact=artifact, evidence=evidence)

@@ -1,0 +1,137 @@
+"""The JSON lists of DeepfakeBench (Yan et al. 2023), which DF40 and others use too."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from dfa_lib.instruct.readers.faceforensics import LICENCE as FF_LICENCE
+from dfa_lib.instruct.readers.faceforensics import mask_of
+from dfa_lib.instruct.readers.found import Found, Item, Skip, cast, frame_name
+from dfa_lib.instruct.readers.methods import is_bona_fide, method
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Category, Split
+
+_FOLDERS = ("", "dataset_json", "preprocessing/dataset_json")
+_LICENCE = "CC BY-NC 4.0 (DeepfakeBench), and the terms of the data set"
+_WORLDS = {"FaceForensics++": "ff", "ff": "ff", "DF40_train": "ff", "cdf": "cdf",
+           "Celeb-DF-v1": "cdf", "Celeb-DF-v2": "cdf"}  # fmt: skip
+
+
+def deepfakebench(root: Path) -> Iterator[Item]:
+    """Read all lists in ``root``, its dataset_json/ or preprocessing/dataset_json/.
+
+    Paths may carry a private prefix and backslashes: the longest tail that exists below
+    ``root`` counts, nothing outside of it. The split that a list states is checked against
+    that of the people by whoever uses the pictures. Raises DataError where there is no list.
+    """
+    lists = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json"))]
+    if not lists:
+        raise DataError(f"root={root}: no JSON list; put those of DeepfakeBench into dataset_json/")
+    for path in lists:
+        name = path.relative_to(root).as_posix()
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            yield Skip("not a readable JSON list", name)
+            continue
+        for keys, video in _videos(content, ()):
+            yield from _video(root, path.stem, keys, video)
+
+
+def _videos(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """Yield every entry with frames and the keys above it: some lists name a compression."""
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("frames"), list):
+        yield keys, node
+        return
+    for key, value in node.items():
+        yield from _videos(value, (*keys, key))
+
+
+def _video(root: Path, stem: str, keys: tuple[str, ...], entry: dict) -> Iterator[Item]:
+    """Yield the frames of one entry under the keys (set, label, split, ..., video)."""
+    where, label = "/".join(keys), keys[1] if len(keys) > 3 else ""
+    split = Split._value2member_map_.get(keys[2].lower()) if label else None
+    if split is None:
+        yield Skip("an entry without set, label and split", where)
+    elif not entry["frames"]:
+        yield Skip("an empty list of frames", where)
+    elif label.startswith("CelebDF") and split is not Split.TEST:
+        yield Skip("Celeb-DF lists its test videos under train and val too", where)
+    else:
+        level = keys[3] if len(keys) > 4 else "c23"
+        for listed in sorted({str(path) for path in entry["frames"]}):
+            yield _frame(root, stem, label, split, level, keys[-1], listed)
+
+
+def _frame(
+    root: Path, stem: str, label: str, split: Split, level: str, video: str, listed: str
+) -> Item:
+    path = located(root, listed)
+    if path is None:
+        return Skip("listed, but not below the data root", listed)
+    parts = PurePosixPath(path).parts
+    tree = next((k for k, part in enumerate(parts) if part in ("DF40", "DF40_train")), None)
+    known = _known(stem, label, None if tree is None else parts[tree + 1])
+    if known is None:
+        return Skip("an unknown method", f"{stem}: {label}")
+    world = _world(stem, label, parts)
+    people, scene = cast(world, video)
+    seen = f"{scene}/{frame_name(path)}" + ("" if level == "c23" else f" {level}")
+    return Found(
+        path=path,
+        dataset=_SETS.get(world, world) if tree is None else "df40",
+        category=known[0],
+        method=known[1],
+        people=people,
+        scene=None if known[0] is Category.EFS else seen,
+        listed=(split,),
+        mask=mask_of(path) if known[0].forged else None,
+        licence=FF_LICENCE if world in ("ff", "dfd") and tree is None else _LICENCE,
+    )
+
+
+_SETS = {"ff": "faceforensics", "cdf": "celebdf", "dfd": "deepfakedetection"}
+
+
+def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | None] | None:
+    """Bona fide by the suffix of the label, the method by folder or file name.
+
+    DF40 labels simswap and uniface as roop: the label is asked last, and never within DF40.
+    """
+    if is_bona_fide(label):
+        return Category.BONA_FIDE, None
+    if folder is not None:
+        return method(folder)
+    return method(stem.removesuffix("_ff").removesuffix("_cdf")) or method(label)
+
+
+def _world(stem: str, label: str, parts: tuple[str, ...]) -> str:
+    """Which data set the names of videos are to be read as."""
+    if label.startswith("DFD_"):
+        return "dfd"
+    known = next((_WORLDS[part] for part in parts if part in _WORLDS), None)
+    return known or stem.lower()
+
+
+def located(root: Path, listed: str) -> str | None:
+    """The path below ``root`` that a list means, or None: whatever it says, never outside."""
+    parts = [part for part in listed.replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        return None
+    folder = _folder(root, tuple(parts[:-1]))
+    return None if folder is None else f"{folder}/{parts[-1]}".lstrip("/")
+
+
+@lru_cache(maxsize=4096)
+def _folder(root: Path, parts: tuple[str, ...]) -> str | None:
+    for skip in range(max(len(parts), 1)):
+        tail = "/".join(parts[skip:])
+        try:
+            if (root / tail).is_dir():
+                return tail
+        except (OSError, ValueError):  # a name too long, or with a null byte
+            return None
+    return None
