@@ -1,8 +1,9 @@
 """A real HTTP server on loopback that speaks chat completions and batches, and misbehaves.
 
 It keeps the books of a vendor: what it charged, and which answers it delivered in full. A fault
-strikes a share of the contents, each at its first attempt only, so whoever retries comes through
-(a refusal is an answer, and stays). ``python tests/chat_server.py`` runs one by itself, prints
+strikes a share of the contents. A fault on the way strikes the first attempt only, so whoever
+tries again comes through; a faulty answer stays the answer to that content, and a second request
+that complains about it gets a good one. ``python tests/chat_server.py`` runs one by itself, prints
 its address and answers GET /books; POST /settings changes the fault and opens new books.
 """
 
@@ -28,6 +29,7 @@ FAULTS = (
     "429", "429 with Retry-After", "500", "503", "reset before", "reset after", "time-out",
     "torn body", "truncated JSON", "invalid schema", "refusal", "stall",
 )  # fmt: skip
+OF_CONTENT = {"truncated JSON", "invalid schema", "refusal"}
 Json = dict[str, Any]
 
 
@@ -96,15 +98,18 @@ class ChatServer(ThreadingHTTPServer):
         """A client that goes away is no error of the server's."""
 
     def fault_for(self, body: Json, key: str) -> str | None:
-        """The fault that strikes this content now; second attempts only if ``stubborn``."""
-        second = any(turn["role"] == "assistant" for turn in body["messages"])
-        chosen = self.fault and int(key[:8], 16) / 2**32 < self.share
-        chosen = chosen and (self.stubborn or not second)
+        """The fault that strikes this content now."""
+        number = int(key[:16], 16)
+        fault = FAULTS[number % len(FAULTS)] if self.fault == "any" else self.fault
+        if not fault or number / 2**64 >= self.share:
+            return None
+        if fault in OF_CONTENT:
+            second = any(turn["role"] == "assistant" for turn in body["messages"])
+            return fault if self.stubborn or not second else None
         with self.lock:
-            if not chosen or (key in self.struck and self.fault != "refusal"):
-                return None
+            first = key not in self.struck
             self.struck.add(key)
-            return self.fault
+        return fault if first else None
 
     def complete(self, body: Json, key: str, fault: str | None, batch: bool = False) -> Json:
         """Do the work and charge for it."""
