@@ -2,7 +2,6 @@
 
 import shutil
 from collections import Counter
-from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.instruct.people import Procedural, mirrored
 from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.sources import load_faces
-from dfa_lib.instruct.wording import describe, library, wordings
+from dfa_lib.instruct.wording import describe, wordings
 from dfa_lib.records import Annotation, Annotator, DataError, Face, Finding, InstructRecord
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 
@@ -280,19 +279,6 @@ def test_unknown_annotator_is_refused(faces: FaceSet) -> None:
 
 
 # --- what is said -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("task", Task)
-def test_twenty_wordings_and_more_all_distinct(task: Task) -> None:
-    kinds = library(task).questions.values()
-    texts = [text for kind in kinds for text in (*kind.train, *kind.test)]
-    assert len(texts) >= 20 and all(kind.train and kind.test for kind in kinds)
-    near = [
-        (one, other)
-        for one, other in combinations(map(str.lower, texts), 2)
-        if SequenceMatcher(None, one, other).ratio() > 0.93
-    ]
-    assert not near
 
 
 def test_one_answer_whatever_the_polarity() -> None:

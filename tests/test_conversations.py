@@ -1,0 +1,113 @@
+"""Conversations by rule: the optional attribution, and what the data card says of the balance."""
+
+import re
+from collections import Counter
+
+from dfa_lib.instruct.card import data_card
+from dfa_lib.instruct.conversations import attribution, converse, load_records
+from dfa_lib.records import Annotator, InstructRecord
+from dfa_lib.taxonomy import Category, Split, Task
+from tools.make_rescue import RESCUE
+
+ROOT = RESCUE / "01_instruct"
+RECORDS = load_records(ROOT / "instruct.jsonl")
+KNOWN = ("poisson_swap", "age")
+
+
+def section(card: str, title: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its head."""
+    body = card.split(f"## {title}\n\n")[1].split("\n\n")[0]
+    return [line.strip("| ").split(" | ") for line in body.splitlines()[2:]]
+
+
+# --- attribution --------------------------------------------------------------------------
+
+
+def test_attribution_is_an_eighth_question_and_off_by_default() -> None:
+    for record in RECORDS:
+        plain = converse(record.face, record.annotation)
+        asked = converse(record.face, record.annotation, methods=KNOWN)
+        assert len(plain.qa) == 7 and asked.qa[:7] == plain.qa and len(asked.qa) == 8
+        last, part = asked.qa[7], "train" if record.face.split is Split.TRAIN else "test"
+        assert last.task is Task.FC and last.template.startswith(f"FC/method/{part}/")
+        assert last.answer == attribution(record.face, KNOWN)
+
+
+def test_a_method_that_may_not_be_named_is_unknown() -> None:
+    said = {
+        (record.face.method in KNOWN, record.face.category.forged): attribution(record.face, KNOWN)
+        for record in RECORDS
+        if record.face.method in (None, "poisson_swap", "morph")
+    }
+    assert said == {
+        (True, True): "This face was made by the method poisson swap.",
+        (False, True): "This face was made by a method that I do not know.",
+        (False, False): "No method made it: this face is bona fide.",
+    }
+    nameless = next(r.face for r in RECORDS if r.face.category.forged)
+    unnamed = nameless.model_copy(update={"method": None})
+    assert attribution(unnamed, KNOWN) == said[False, True]
+
+
+# --- balance ------------------------------------------------------------------------------
+
+
+def test_the_card_gives_the_share_of_every_answer() -> None:
+    card = section(data_card(RECORDS), "Balance of answers")
+    shares = {(question, answer): per_split for question, answer, *per_split in card}
+    test = [record for record in RECORDS if record.face.split is Split.TEST]
+    forged = sum(record.face.category.forged for record in test) / len(test)
+    assert shares["DF-D", "This face is forged."][2] == f"{forged:.0%}"
+    assert len([key for key in shares if key[0] == "DF-C"]) == len(Category)
+    asked = [qa for r in test for qa in r.qa if qa.template.startswith("FC/region/")]
+    yes = sum(qa.answer.startswith("Yes,") for qa in asked) / len(asked)
+    assert shares["FC/region", "Yes"][2] == f"{yes:.0%}" and 0.3 < yes < 0.6
+    assert shares["FC/region", "No"][2] == f"{1 - yes:.0%}"
+    assert not any(question.startswith("AD") for question, _ in shares)
+
+
+def test_the_card_says_how_evenly_wordings_were_drawn() -> None:
+    used = Counter(qa.template for record in RECORDS for qa in record.qa)
+    rows = {row[0]: row[1:] for row in section(data_card(RECORDS), "Balance of wordings")}
+    counts = [used[f"DF-D/ask/train/{k}@1"] for k in range(24)]
+    assert rows["DF-D/ask"][:2] == ["24", f"{min(counts)} to {max(counts)}"]
+    held = [used[f"DF-D/ask/test/{k}@1"] for k in range(8)]
+    assert rows["DF-D/ask"][2:] == ["8", f"{min(held)} to {max(held)}"]
+    assert "FC/method" not in rows, "what was not asked has no row"
+
+
+def test_the_card_names_who_wrote_what() -> None:
+    def by_model(record: InstructRecord) -> InstructRecord:
+        who = Annotator(name="endpoint", model="m-1", prompt_version="describe@1")
+        claims = tuple(f.model_copy(update={"supported": None}) for f in record.annotation.findings)
+        note = record.annotation.model_copy(update={"annotator": who, "findings": claims})
+        turns = tuple(
+            qa.model_copy(update={"template": "FC/endpoint/train/m-1@converse@1"})
+            if qa.task is Task.FC
+            else qa
+            for qa in record.qa
+        )
+        return record.model_copy(update={"annotation": note, "qa": turns})
+
+    plain, mixed = data_card(RECORDS), data_card([*map(by_model, RECORDS[:20]), *RECORDS[20:]])
+    assert re.search(r"\| measuring \| - \| 1 \| 84 \| .*%", plain)
+    assert '"endpoint" was written' not in plain and "0 by a language model" in _flat(plain)
+    assert re.search(r"\| endpoint \| m-1 \| describe@1 \| 20 \| .* \| not audited \|", mixed)
+    assert "80 by a language model" in _flat(mixed)
+    assert '"measuring" names regions' in mixed and '"endpoint" was written' in mixed
+
+
+def test_the_card_of_foreign_forgeries_does_not_call_them_ours() -> None:
+    foreign = [
+        r.model_copy(update={"face": r.face.model_copy(update={"method": "simswap"})})
+        if r.face.category.forged
+        else r
+        for r in RECORDS
+    ]
+    assert "classical image operations" in data_card(RECORDS)
+    assert "classical image operations" not in data_card(foreign)
+    assert "same simulated camera" not in data_card(foreign)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
