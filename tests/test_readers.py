@@ -600,3 +600,20 @@ def test_every_frame_is_found_once(tmp_path: Path) -> None:
     assert [item.reason for item in items if isinstance(item, Skip)] == [
         "another picture of this number or name"
     ]
+
+
+def test_a_wrong_root_does_not_bind_the_folder(tmp_path: Path) -> None:
+    for person in range(6):
+        picture(tmp_path / f"right/{person}.jpg", person)
+    picture(tmp_path / "wrong/0.jpg")
+    for wrong in ("wrong", "nowhere"):
+        with pytest.raises(DataError, match="root"):
+            load_faces("folder", tmp_path / "out", root=tmp_path / wrong, n=60, size=64, workers=1)
+    faces = load_faces(
+        "folder", tmp_path / "out", root=tmp_path / "right", n=60, size=64, workers=1
+    )
+    assert {face.frame for face in faces if face.frame} == {f"{person}.jpg" for person in range(6)}
+    with pytest.raises(DataError, match="holds faces made with root="):
+        load_faces("folder", tmp_path / "out", root=tmp_path / "wrong", n=60, size=64, workers=1)
+    with pytest.raises(DataError, match=r"^root: missing; give the folder .* of df40"):
+        load_faces("df40", tmp_path / "other")

@@ -68,7 +68,7 @@ def framed(picture: Opened, size: int) -> tuple[Portrait, tuple[float, float, fl
 def _picture(root: Path, path: str, at: int | None) -> Image:
     if at is None:
         return open_photo(inside(root, path), path)
-    video = _video(inside(root, path))
+    video = open_video(inside(root, path))
     if video.get(cv2.CAP_PROP_POS_FRAMES) > at:
         video.set(cv2.CAP_PROP_POS_FRAMES, 0)
     while video.get(cv2.CAP_PROP_POS_FRAMES) < at and video.grab():
@@ -80,8 +80,8 @@ def _picture(root: Path, path: str, at: int | None) -> Image:
 
 
 @lru_cache(maxsize=16)
-def _video(path: Path) -> cv2.VideoCapture:
-    """Videos of one family are read side by side, each of them forwards."""
+def open_video(path: Path) -> cv2.VideoCapture:
+    """Open a video once: those of one family are read side by side, each of them forwards."""
     return cv2.VideoCapture(str(path))
 
 

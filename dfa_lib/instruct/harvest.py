@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from dfa_lib.faces.forge import LEAST_PIXELS
 from dfa_lib.faces.geometry import Image, Points, region_masks
-from dfa_lib.instruct.framing import Opened, framed, mask_of, opened
+from dfa_lib.instruct.framing import Opened, framed, mask_of, open_video, opened
 from dfa_lib.instruct.making import log_in_order, save_png
 from dfa_lib.instruct.readers.found import Found, Item
 from dfa_lib.instruct.survey import Piece, Tally, note_skip, survey
@@ -84,6 +84,8 @@ def _done(partial: Path, pieces: Sequence[Piece]) -> int:
 
 def _make_chunk(root: Path, out: Path, size: int, pieces: list[Piece]) -> list[Outcome]:
     cv2.setNumThreads(1)
+    for cached in (_opened, open_video):  # the files may have changed since the last call
+        cached.cache_clear()
     with threadpool_limits(1):
         return [_make(root, out, size, piece) for piece in pieces]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +28,7 @@ class Photographs:
 
     root: Path
     size: int = 128
+    written: int = 0  # when, in ns since 1970: nothing is remembered beyond that
 
     dataset: ClassVar[str] = "folder"
     shares: ClassVar[dict[Split, float]] = {Split.TRAIN: 0.70, Split.VAL: 0.06, Split.TEST: 0.24}
@@ -36,11 +37,13 @@ class Photographs:
     @property
     def licence(self) -> str:
         """The first line of LICENSE.txt in the folder."""
-        return next(iter(_album(self.root).values()))[0].licence
+        return next(iter(_album(self.root, self.written).values()))[0].licence
 
     def people(self, split: Split, wanted: int) -> Sequence[str]:
         """The first ``wanted`` persons of a split; hashes order people, shares divide them."""
-        everyone = sorted(_album(self.root), key=lambda name: sha256(name.encode()).digest())
+        everyone = sorted(
+            _album(self.root, self.written), key=lambda name: sha256(name.encode()).digest()
+        )
         if len(everyone) < _FEWEST:
             raise DataError(
                 f"root: only {len(everyone)} people with a usable photograph; three splits"
@@ -54,7 +57,7 @@ class Photographs:
 
     def portrait(self, person: str, take: int) -> Portrait:
         """Align photograph ``take`` of a person; later takes vary framing and side."""
-        mine = _album(self.root)[person]
+        mine = _album(self.root, self.written)[person]
         face = mine[take % len(mine)]
         image = FaceSet(self.root, ()).image(face)
         photo = Portrait(image, np.float32(face.landmarks))
@@ -70,12 +73,13 @@ class Photographs:
 
     def frame(self, person: str, take: int) -> str:
         """The photograph, relative to the folder."""
-        mine = _album(self.root)[person]
+        mine = _album(self.root, self.written)[person]
         return mine[take % len(mine)].frame or ""
 
 
-@cache
-def _album(root: Path) -> dict[str, list[Face]]:
+@lru_cache(maxsize=2)
+def _album(root: Path, written: int) -> dict[str, list[Face]]:
+    """Everybody's faces, as they were at the time ``written``."""
     album: dict[str, list[Face]] = {}
     for face in FaceSet.read(root):
         album.setdefault(face.identities[0], []).append(face)

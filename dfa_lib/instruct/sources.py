@@ -68,18 +68,20 @@ def load_faces(
     if source not in SOURCES:
         raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
     out, place = Path(out), Path(root or source)
-    recipe = {"source": source, "n": n, "seed": seed, "difficulty": difficulty, "size": size}
+    settings = {"source": source, "n": n, "seed": seed, "difficulty": difficulty, "size": size}
+    recipe = settings | {"version": __version__}
     if source == "folder" or source in READERS:
         if root is None:
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
-    fresh = _claim(out, recipe | {"version": __version__})
+    fresh = _claim(out, recipe)
     try:
         if not shard_path(out / "faces.jsonl", shard).exists():
-            _make(recipe, out, place, workers, shard)
+            _make(out, place, workers, shard, **settings)
     except DataError:
         if fresh:  # what could not be made does not bind the folder
             (out / "recipe.json").unlink(missing_ok=True)
+            shutil.rmtree(shard_path(out / "photographs", shard), ignore_errors=True)
         raise
     return FaceSet.read(out, shard)
 
@@ -126,14 +128,25 @@ def remake(
 
 
 def _make(
-    recipe: dict[str, object], out: Path, root: Path, workers: int, shard: Shard | None
+    out: Path,
+    root: Path,
+    workers: int,
+    shard: Shard | None,
+    *,
+    source: str,
+    n: int,
+    seed: int,
+    difficulty: float,
+    size: int,
 ) -> None:
-    source, n, seed, difficulty, size = (recipe[key] for key in list(recipe)[:5])
     if source in READERS:
         harvest(READERS[source], root, out, n, seed, size, workers, shard)
         return
     if source == "folder":
-        root = _album(root, shard_path(out / "photographs", shard), size, workers)
+        album = shard_path(out / "photographs", shard)
+        if not (album / "faces.jsonl").exists():  # large enough to be re-framed
+            harvest(folder_reader, root, album, sys.maxsize, 0, 2 * size, workers)
+        root = album
     population = _population(source, root, seed, size)
     generate(population, plan(population, n, seed), out, seed, difficulty, workers, shard)
 
@@ -141,16 +154,11 @@ def _make(
 def _population(source: str, root: Path, seed: int, size: int) -> Population:
     if source == "procedural":
         return Procedural(seed, size)
-    if source in ("london", "folder"):
-        return (London if source == "london" else Photographs)(root, size)
+    if source == "london":
+        return London(root, size)
+    if source == "folder":
+        return Photographs(root, size, (root / "faces.jsonl").stat().st_mtime_ns)
     raise DataError(f"source={source}: its forgeries are not ours and cannot be remade")
-
-
-def _album(root: Path, album: Path, size: int, workers: int) -> Path:
-    """Frame the photographs of a folder once, large enough to be re-framed."""
-    if not (album / "faces.jsonl").exists():
-        harvest(folder_reader, root, album, sys.maxsize, 0, 2 * size, workers)
-    return album
 
 
 def _claim(out: Path, recipe: dict[str, object]) -> bool:

@@ -28,6 +28,7 @@ def deepfakebench(root: Path) -> Iterator[Item]:
     lists = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json"))]
     if not lists:
         raise DataError(f"root={root}: no JSON list; put those of DeepfakeBench into dataset_json/")
+    _folder.cache_clear()  # the tree may have changed since
     for path in lists:
         name = path.relative_to(root).as_posix()
         try:

@@ -86,7 +86,7 @@ class Clip:
         """Path, and number within a video, of one frame."""
         if isinstance(self.frames, range):
             return self.path, int(frame)
-        return f"{self.path}/{self.frames[frame]}", None
+        return (PurePosixPath(self.path) / self.frames[frame]).as_posix(), None
 
     def sampled(self, like: Sequence[str] = ()) -> list[str]:
         """Those of ``like`` that it has too, else up to 32 frames spread over the whole clip.
@@ -104,20 +104,20 @@ def clips(root: Path, folder: str) -> Iterator[Clip | Skip]:
     """Every video and every folder of pictures below ``folder``, in the order of their names."""
     for here, folders, files in os.walk(root / folder):
         folders[:] = sorted(set(folders) - _SIDE_FOLDERS)
-        where = Path(here).relative_to(root).as_posix()
+        where = PurePosixPath(Path(here).relative_to(root))
         kinds = {name: Path(name).suffix.lower() for name in sorted(files)}
         for name in (name for name, kind in kinds.items() if kind in VIDEOS):
-            count = _frame_count(root / where / name)
-            path = f"{where}/{name}"
+            path = (where / name).as_posix()
+            count = _frame_count(root / path)
             yield Clip(path, range(count)) if count else Skip("not a readable video", path)
         pictures: dict[str, str] = {}
         for name in (name for name, kind in kinds.items() if kind in PICTURES):
             if pictures.setdefault(frame_name(name), name) != name:
-                yield Skip("another picture of this number or name", f"{where}/{name}")
+                yield Skip("another picture of this number or name", (where / name).as_posix())
         if pictures:
-            yield Clip(where, pictures)
+            yield Clip(where.as_posix(), pictures)
         elif not folders and not files:
-            yield Skip("an empty folder", where)
+            yield Skip("an empty folder", where.as_posix())
 
 
 Taken = dict[str, list[str]]

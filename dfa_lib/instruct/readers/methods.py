@@ -22,11 +22,6 @@ _BY_NAME = {
     for names in row.split()
     for name in names.split("=")
 }
-UNKNOWN_NINE = {
-    "deepfacelab", "heygen", "midjourney", "whichisreal", "stargan", "starganv2", "styleclip",
-    "collabdiff", "e4e",
-}  # fmt: skip
-"""Methods that DF40 keeps for testing alone."""
 
 
 def method(name: str) -> tuple[Category, str] | None:
