@@ -32,7 +32,8 @@ COLAB = {
     "transformers": "5.15.0",
 }
 # opened by a person or started as a program, never imported
-PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "ruff"}  # or asked for by importorskip
+PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "ruff"}
+PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
 NOT_FROM_PYPI = {
     "dfa_lib",
     "tools",

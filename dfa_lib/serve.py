@@ -1,0 +1,64 @@
+"""Serve a tuned model to OpenAI clients: ``python -m dfa_lib.serve work/02_gpt --port 8000``.
+
+This is ``transformers serve``, which by itself knows neither the nano tower nor our adapters:
+the tower is imported first, and the adapter merged into its base, in the work folder. It ignores
+temperatures, and refuses schemas and log-probabilities; vLLM serves large models with both.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from dfa_lib.records import DataError
+from dfa_lib.runtime import work_path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; return the exit status."""
+    parser = argparse.ArgumentParser("dfa_lib.serve", description="Serve a tuned model.")
+    parser.add_argument("folder", type=Path, nargs="?", help="what lesson 02 wrote, or any model")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--device", default="auto", help="for example cpu or cuda:0")
+    args = parser.parse_args(argv)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing but this folder is served
+    try:
+        if not find_spec("uvicorn") or not find_spec("fastapi"):
+            raise DataError('a web server is missing; run `pip install "dfa_lib[serve]"`')
+        folder = servable(args.folder)
+    except DataError as error:
+        print(f"dfa_lib.serve: {error}", file=sys.stderr)
+        return 2
+    print(f'Endpoint("{folder}", "http://localhost:{args.port}/v1", cache=...)', flush=True)
+    from transformers.cli.serve import Serve
+
+    Serve(force_model=str(folder), port=args.port, device=args.device)
+    return 0
+
+
+def servable(folder: Path | None) -> Path:
+    """Return a folder that any server can load: a whole model as it is, a tuned one merged.
+
+    The merged copy is named by a digest of the weights, so that a model tuned anew gets a
+    name, and answers in a cache, of its own.
+    """
+    import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano tower
+    from dfa_lib.ask import find_model
+    from dfa_lib.gpt.adapter import fingerprint, load_tuned
+
+    if folder and (folder / "config.json").exists():
+        return folder
+    model, processor, preset = load_tuned(find_model(folder), "cpu")
+    merged = work_path() / "served" / f"{preset.name}-{fingerprint(model)[:8]}"
+    if not merged.exists():
+        partial = merged.with_name(merged.name + ".partial")
+        model.merge_and_unload().save_pretrained(partial)
+        processor.save_pretrained(partial)
+        partial.rename(merged)
+    return merged
+
+
+if __name__ == "__main__":
+    sys.exit(main())
