@@ -7,10 +7,12 @@ artifact have the same one in every lesson.
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dfa_lib.faces.geometry import Image
 from dfa_lib.taxonomy import Artifact, Category
 
 INK, SOFT, GREY, PALE = "#1d2330", "#667085", "#b4bbc6", "#e6e9ee"
@@ -36,6 +38,9 @@ ARTIFACT_COLOURS: dict[Artifact, str] = {
     Artifact.GRID_PATTERN: "#44AA99",
     Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
 }
+
+BRIGHTEST = 40.0
+"""Grey levels of difference that are drawn brightest."""
 
 
 def canvas(
@@ -63,6 +68,19 @@ def canvas(
         axis.xaxis.label.set(color=INK, fontsize=11)
         axis.yaxis.label.set(color=INK, fontsize=11)
     return figure, list(axes.flat)
+
+
+def show(axis: Axes, picture: np.ndarray | None) -> None:
+    """Draw a picture without a frame; grey if it has no colours, and nothing for None."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    if picture is not None:
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+
+
+def heat(change: np.ndarray) -> Image:
+    """A difference in grey levels (H, W) as colours, black where there is none."""
+    return (plt.get_cmap("inferno")(change / BRIGHTEST)[..., :3] * 255).astype(np.uint8)
 
 
 def listed(items: Iterable[object], most: int = 8) -> str:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer
 from lessons import LESSONS, NAMES, exercises, read, solved
 
+from dfa_lib.records import Annotation, read_jsonl
 from tools.run_notebooks import Refused, run_notebook
 
 CONTRACT = (
@@ -60,6 +62,17 @@ def test_the_solutions_solve_the_exercises(chain: list[Path]) -> None:
 @pytest.mark.parametrize("lesson", LESSONS[1:], ids=NAMES[1:])
 def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
     run_notebook(lesson, tmp_path / "empty", {"FAST": True})
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(300)
+def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
+    with ChatServer() as server:
+        asked = {"ANNOTATOR": "endpoint", "MODEL": "stand-in", "BASE_URL": server.url}
+        run_notebook(LESSONS[1], tmp_path, {"FAST": True, **asked})
+        assert len(server.books.asked) == 120, "one request for each face"
+    notes = list(read_jsonl(tmp_path / "work" / "01_instruct" / "annotations.jsonl", Annotation))
+    assert {note.annotator.model for note in notes} == {"stand-in"}
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
