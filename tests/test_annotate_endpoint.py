@@ -155,6 +155,15 @@ def test_only_the_vendor_goes_without_its_host(monkeypatch: pytest.MonkeyPatch) 
     assert name(None) == "endpoint at elsewhere.org"
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [("gpt-4o", "gpt-4o"), ("owner/name", "owner/name"), ("/home/me/work/nano-1f", "nano-1f")],
+)
+def test_no_path_of_this_machine_stands_in_a_record(model: str, said: str, tmp_path: Path) -> None:
+    ask = Endpoint(model, "http://127.0.0.1:9/v1", cache=tmp_path)
+    assert Looking(ask).annotator.model == said
+
+
 # --- prose --------------------------------------------------------------------------------
 
 

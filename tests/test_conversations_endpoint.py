@@ -92,10 +92,12 @@ def test_a_talk_that_leaves_the_description_is_set_aside(
     assert by_rule == [converse(face, NOTES[face.id])]
 
 
-def test_what_the_description_accuses_may_be_accused(tmp_path: Path) -> None:
+def test_what_the_description_says_may_be_said(tmp_path: Path) -> None:
     region = NOTES[SWAP.id].findings[0].region.value
-    answers = (f"Yes, the {region} looks wrong.", "No.", "Yes, face swapping.", "Sure.")
-    with ChatServer(reply=saying(talk_of(*answers))) as server:
+    answers = (f"Yes, the {region} looks wrong.", "No.", "Yes.", "No, the rest looks natural.")
+    talk = talk_of(*answers)
+    talk["follow_up"]["question"] = "Was this face forged anywhere else?"
+    with ChatServer(reply=saying(talk)) as server:
         assert Talking(endpoint(server, tmp_path / "c")).talk([SWAP], NOTES, tmp_path)
 
 

@@ -53,7 +53,9 @@ def author(endpoint: Endpoint, prompt: Prompt) -> Annotator:
     url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or f"https://{_VENDOR}"
     host = urlsplit(url).hostname
     name = "endpoint" if host == _VENDOR else f"endpoint at {host}"
-    return Annotator(name=name, model=endpoint.model, prompt_version=prompt.signature)
+    model = endpoint.model  # "owner/name" is whole; transformers serve wants a longer path
+    model = model if model.count("/") == 1 else model.rsplit("/", 1)[-1]
+    return Annotator(name=name, model=model, prompt_version=prompt.signature)
 
 
 @dataclass(frozen=True)

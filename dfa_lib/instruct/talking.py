@@ -172,6 +172,5 @@ def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
     for turn in turns:
         if odd := regions(turn.answer) - touched:
             raise ValueError(f"accuses the {sorted(odd)[0]}, unlike the description: {turn.answer}")
-        calls = verdict(turn.answer, Task.DF_D, turn.question)
-        if face.category.forged and calls == "bona fide":
+        if face.category.forged and verdict(turn.answer, Task.DF_D) == "bona fide":
             raise ValueError(f"calls a forged face bona fide: {turn.answer}")
