@@ -25,6 +25,7 @@ from dfa_lib.faces.geometry import region_masks
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.framing import from_dlib
+from dfa_lib.instruct.harvest import Outcome
 from dfa_lib.instruct.readers.found import Found, Skip, cast, clips
 from dfa_lib.instruct.readers.methods import is_bona_fide, method
 from dfa_lib.instruct.sources import READERS, load_faces
@@ -170,7 +171,9 @@ def ff_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask = np.zeros((176, 176, 3))
     mask[112:144, 60:120] = 255
     film([mask] * 41, fake / "masks/videos/071_054.mp4")
-    (root / "original_sequences/youtube/c23/videos/054.mp4").write_text("#EXTM3U\n/etc/passwd")
+    (root / "original_sequences/youtube/c23/videos/054.mp4").write_text(
+        "ffconcat version 1.0\nfile 071.mp4\nduration 2.5\n"
+    )
     return root
 
 
@@ -577,9 +580,7 @@ def test_a_draw_keeps_pairs_and_balances_categories(ff_tree: Path, tmp_path: Pat
     assert {f.frame for f in other} != {f.frame for f in faces}
 
 
-def test_interruption_workers_and_shards_do_not_show(
-    ff_tree: Path, ff_faces: FaceSet, tmp_path: Path
-) -> None:
+def test_workers_and_shards_do_not_show(ff_tree: Path, ff_faces: FaceSet, tmp_path: Path) -> None:
     whole = (ff_faces.root / "faces.jsonl").read_bytes()
     settings = {"root": ff_tree, "n": 1000, "size": 64}
     for part in range(3):
@@ -591,6 +592,21 @@ def test_interruption_workers_and_shards_do_not_show(
     assert (again.root / "faces.jsonl").read_bytes() == whole
     for face in again:
         assert (tmp_path / "c" / face.image).read_bytes() == (again.root / face.image).read_bytes()
+
+
+def test_an_interrupted_run_goes_on_unless_the_tree_has_changed(
+    ff_tree: Path, ff_faces: FaceSet, tmp_path: Path
+) -> None:
+    whole = (ff_faces.root / "faces.jsonl").read_bytes()
+    made = [Outcome(frame=face.frame, face=face).model_dump_json() for face in ff_faces]
+    other = Outcome(frame="another/tree.png", skipped="torn").model_dump_json()
+    for name, lines, kept in (("on", made[:5], 5), ("anew", [other, *made[:4]], 0)):
+        out = tmp_path / name
+        out.mkdir()
+        (out / "faces.part.jsonl").write_text("\n".join([*lines, made[5][:40]]))
+        again = load_faces("faceforensics", out, root=ff_tree, n=1000, size=64, workers=1)
+        assert (out / "faces.jsonl").read_bytes() == whole
+        assert sum(not (out / face.image).exists() for face in again) == kept
 
 
 def test_every_frame_is_found_once(tmp_path: Path) -> None:
