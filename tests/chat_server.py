@@ -30,6 +30,7 @@ FAULTS = (
     "torn body", "truncated JSON", "invalid schema", "refusal", "stall",
 )  # fmt: skip
 OF_CONTENT = {"truncated JSON", "invalid schema", "refusal"}
+OF_BATCHES = ("batch lost", "batch refused", "batch expired")
 Json = dict[str, Any]
 
 
@@ -101,7 +102,7 @@ class ChatServer(ThreadingHTTPServer):
         """The fault that strikes this content now."""
         number = int(key[:16], 16)
         fault = FAULTS[number % len(FAULTS)] if self.fault == "any" else self.fault
-        if not fault or number / 2**64 >= self.share:
+        if not fault or fault in OF_BATCHES or number / 2**64 >= self.share:
             return None
         if fault in OF_CONTENT:
             second = any(turn["role"] == "assistant" for turn in body["messages"])
@@ -140,11 +141,12 @@ class ChatServer(ThreadingHTTPServer):
     def run_batch(self, batch: Json) -> None:
         """Answer every line of the input file; what fails goes to the error file, uncharged."""
         good, bad = [], []
-        for line in self.files[batch["input_file_id"]].splitlines():
+        lines = self.files[batch["input_file_id"]].splitlines()
+        for line in lines[: len(lines) // 2] if self.fault == "batch expired" else lines:
             row = json.loads(line)
             key = content_key(row["body"])
             fault = self.fault_for(row["body"], key)
-            failed = fault in {"429", "500", "503"}
+            failed = fault in {"429", "500", "503"}  # the other faults on the way strike no batch
             body = error(fault) if failed else self.complete(row["body"], key, fault, batch=True)
             response = {"status_code": int(fault) if failed else 200, "body": body}
             (bad if failed else good).append(
@@ -235,7 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
             case ["books"]:
                 self._send(200, vars(self.server.books))
             case ["batches"]:
-                self._send(200, {"object": "list", "data": list(self.server.batches.values())})
+                self._send(
+                    200,
+                    {
+                        "object": "list",
+                        "data": list(self.server.batches.values()),
+                        "has_more": False,
+                    },
+                )
             case ["batches", name]:
                 self._send(200, self._polled(self.server.batches[name]))
             case ["files", name, "content"]:
@@ -259,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "files":
                 self._send(200, self._upload(content))
             case "batches":
-                self._send(200, self._start(json.loads(content)))
+                batch = self._start(json.loads(content))
+                self._reset() if self.server.fault == "batch lost" else self._send(200, batch)
             case _:
                 self._send(404, error("404"))
 
@@ -325,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
             batch["status"] = "in_progress"
         elif batch["status"] == "in_progress" and batch["polls"] > self.server.polls:
             self.server.run_batch(batch)
-            batch["status"] = "completed"
+            batch["status"] = "expired" if self.server.fault == "batch expired" else "completed"
         return batch
 
     def _reset(self) -> None:

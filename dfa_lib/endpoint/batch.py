@@ -84,7 +84,7 @@ def _find_again(client: openai.OpenAI, store: Store) -> None:
     lost = {name for name, vendor in store.batches.items() if vendor is None}
     if not lost:
         return
-    for batch in client.batches.list():
+    for batch in client.batches.list(limit=100).data:  # the newest
         name = (batch.metadata or {}).get(_MARK)
         if name in lost:
             store.sent(name, batch.id)

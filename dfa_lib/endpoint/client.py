@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from tqdm.auto import tqdm
 from dfa_lib import runtime
 from dfa_lib.endpoint import batch, wire
 from dfa_lib.endpoint.contract import PRICES, Answer, Ceiling, Estimate, Prices, Request, Spend
-from dfa_lib.endpoint.live import Desk, Purse, as_completed, loop_in_a_thread, one_line
+from dfa_lib.endpoint.live import (
+    MISSING,
+    NO_KEY,
+    Desk,
+    Purse,
+    as_completed,
+    loop_in_a_thread,
+    one_line,
+)
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.records import DataError
@@ -80,8 +88,9 @@ class Endpoint:
         """
         cost, row, bearable = 0.0, 0, max(16, self.concurrency)
         total = len(requests) if isinstance(requests, Sized) else None
-        with tqdm(total=total, desc=self.model) as bar:
-            for answer in self._answers(requests, schema):
+        answers = self._answers(requests, schema)
+        with closing(answers), tqdm(total=total, desc=self.model) as bar:
+            for answer in answers:
                 cost += 0 if answer.cached else answer.cost
                 if self._priced:
                     bar.set_postfix(cost=f"${cost:.2f}", refresh=False)
@@ -153,6 +162,8 @@ class Endpoint:
     @contextmanager
     def _client(self) -> Iterator[openai.OpenAI]:
         """The blocking client, for batches; its errors come out in one line."""
+        if self._secret.get_secret_value() == MISSING:
+            raise DataError(NO_KEY)
         with openai.OpenAI(**self._settings) as client:
             try:
                 yield client
@@ -169,8 +180,6 @@ class Endpoint:
 
     @cached_property
     def _secret(self) -> SecretStr:
-        """The key, wrapped so that no traceback or repr shows it."""
+        """The key, wrapped so that no traceback or repr shows it; none is fine until one asks."""
         found = runtime.api_key(self.key, prompt=self.base_url is None)
-        if not found and self.base_url is None:
-            raise DataError(f"{self.key}: not set; set it in the environment or Colab's secrets")
-        return SecretStr(found or "none")
+        return SecretStr(found or ("none needed" if self.base_url else MISSING))

@@ -25,6 +25,8 @@ _HOPELESS = {
     403: "key: not allowed here; ask for access or take another model",
     404: "model or base_url: not known to the server; check both",
 }
+MISSING = "missing"  # the client wants some key, also where the cache answers everything
+NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
 _call: ContextVar[Call] = ContextVar("call")
 
 
@@ -128,6 +130,8 @@ class Desk:
 
     async def _pay(self, call: Call) -> None:
         """Send, read and store; a body that is no completion is lost, and asked for once more."""
+        if self._client.api_key == MISSING:
+            raise DataError(NO_KEY)
         token = _call.set(call)
         try:
             for _ in range(2):
@@ -154,7 +158,8 @@ class Desk:
 
 def one_line(error: openai.OpenAIError, key: str) -> str:
     """The error in one line, without the key should the server repeat it."""
-    return " ".join(str(error).replace(key, "***").split())[:300]
+    line = f"{error} {error.__cause__ or ''}".replace(key, "***")
+    return " ".join(line.split())[:300]
 
 
 @contextmanager
