@@ -1,0 +1,150 @@
+"""DFA-Instruct from the shell, a step at a time: ``python -m dfa_lib.instruct faces``.
+
+For schedulers: with ``--shard 3/16`` a step does its share of the work, and ``join`` puts the
+shares together. Exit status 2 and one line on stderr for whatever cannot be done.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfa_lib.endpoint import Ceiling, Endpoint
+from dfa_lib.instruct import export
+from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.card import write_card
+from dfa_lib.instruct.conversations import write_conversations
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.sources import SOURCES, load_faces
+from dfa_lib.instruct.talking import Talking
+from dfa_lib.records import (
+    Annotation,
+    ById,
+    DataError,
+    Face,
+    InstructRecord,
+    Stored,
+    read_jsonl,
+)
+from dfa_lib.runtime import work_path
+from dfa_lib.shards import join, parse_shard, shard_path, shards
+
+FORMATS = ("llava", "sharegpt", "huggingface")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do one step; return the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        args.shard = parse_shard(args.shard) if args.shard else None
+        args.step(args)
+    except (DataError, ImportError) as error:
+        print(f"dfa_lib.instruct: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the shell understands."""
+    parser = argparse.ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
+    steps = parser.add_subparsers(required=True, metavar="STEP")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--out", type=Path, default=work_path() / "01_instruct", help="default: %(default)s"
+    )
+    common.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
+    common.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
+
+    faces = steps.add_parser("faces", parents=[common], help="1: make or read faces")
+    faces.set_defaults(step=_faces)
+    faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
+    faces.add_argument("--root", type=Path, help="where the data set of the source lies")
+    faces.add_argument("--n", type=int, default=5100, help="how many; default: %(default)s")
+    faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
+    faces.add_argument("--seed", type=int, default=0)
+
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("--model", help="written by this model, instead of measured or by rule")
+    model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
+    model.add_argument("--money", type=float, metavar="DOLLARS", help="never spend more than this")
+
+    notes = steps.add_parser("annotate", parents=[common, model], help="2: describe every face")
+    notes.set_defaults(step=_annotate)
+
+    talk = steps.add_parser("conversations", parents=[common, model], help="3: question, answer")
+    talk.set_defaults(step=_conversations)
+    talk.add_argument("--seed", type=int, default=0)
+
+    whole = steps.add_parser("join", parents=[common], help="put all shards so far together")
+    whole.set_defaults(step=_join)
+
+    given = steps.add_parser("export", parents=[common], help="write for other trainers")
+    given.set_defaults(step=_export)
+    given.add_argument("format", choices=FORMATS)
+    return parser
+
+
+def _faces(args: argparse.Namespace) -> None:
+    load_faces(
+        args.source, args.out, n=args.n, seed=args.seed, size=args.size,
+        root=args.root, workers=args.workers, shard=args.shard,
+    )  # fmt: skip
+
+
+def _annotate(args: argparse.Namespace) -> None:
+    annotator, endpoint = ("endpoint", _endpoint(args)) if args.model else ("measuring", None)
+    annotate(
+        _face_set(args.out), annotator, workers=args.workers, endpoint=endpoint, shard=args.shard
+    )
+
+
+def _conversations(args: argparse.Namespace) -> None:
+    """The annotations are those of the same shard, or of all faces."""
+    faces, path = _face_set(args.out), args.out / "annotations.jsonl"
+    mine = shard_path(path, args.shard)
+    notes = ById(Stored(mine if mine.exists() else path, Annotation))
+    talks = None
+    if args.model:
+        writer = Talking(_endpoint(args), seed=args.seed)
+        talks = writer.talk(faces, notes, args.out, args.shard)
+    written = write_conversations(faces, notes, args.out, args.seed, args.shard, talks)
+    print(f"{written}: {len(Stored(written, InstructRecord)):,} of {len(faces):,} faces")
+    if args.shard is None:
+        _card(args.out)
+
+
+def _endpoint(args: argparse.Namespace) -> Endpoint:
+    """The answers are kept beside the faces, each shard's by itself: no two share a database."""
+    cache = shard_path(args.out / "answers", args.shard)
+    return Endpoint(args.model, args.base_url, cache=cache, ceiling=Ceiling(money=args.money))
+
+
+def _join(args: argparse.Namespace) -> None:
+    for name in ("faces", "annotations", "talks", "instruct"):
+        path = args.out / f"{name}.jsonl"
+        if shards(path):
+            join(path)
+            print(path)
+    if (args.out / "instruct.jsonl").exists():
+        _card(args.out)
+
+
+def _export(args: argparse.Namespace) -> None:
+    records, out = read_jsonl(args.out / "instruct.jsonl", InstructRecord), args.out / args.format
+    if args.format == "huggingface":
+        export.to_huggingface(records, out, args.out)
+    else:
+        getattr(export, f"to_{args.format}")(records, out)
+    print(out)
+
+
+def _face_set(out: Path) -> FaceSet:
+    return FaceSet(out, Stored(out / "faces.jsonl", Face))
+
+
+def _card(out: Path) -> None:
+    write_card(out / "DATA_CARD.md", read_jsonl(out / "instruct.jsonl", InstructRecord))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
