@@ -49,6 +49,17 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
     return [output for cell in code(notebook) for output in cell.outputs]
 
 
+def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """The cells of each numbered section, its heading among them."""
+    found: dict[str, list[NotebookNode]] = {}
+    cells: list[NotebookNode] = []
+    for cell in notebook.cells:
+        if heading := re.search(r"^## (.+)$", cell.source, re.M):
+            cells = found.setdefault(heading[1], []) if heading[1][0].isdigit() else []
+        cells.append(cell)
+    return found
+
+
 def test_five_lessons() -> None:
     assert [name[:2] for name in NAMES] == ["00", "01", "02", "03", "04"]
 
@@ -118,7 +129,10 @@ def test_imports_exist(notebook: NotebookNode) -> None:
 
 
 def test_asks_before_it_shows_and_checks_after(notebook: NotebookNode) -> None:
-    assert "**Predict" in prose(notebook)
+    for title, cells in sections(notebook).items():
+        shows = any(c.cell_type == "code" and c.id != "load" for c in cells)
+        asks = any("**Predict before you run.**" in c.source for c in cells)
+        assert asks or not shows, title
     checkpoints = [c for c in code(notebook) if c.id.startswith("checkpoint")]
     assert checkpoints
     assert all("assert" in cell.source for cell in checkpoints)
