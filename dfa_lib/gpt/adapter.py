@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoProcessor, LlavaProcessor
+from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
 
 from dfa_lib.gpt.base import PROJECTOR, load_base
 from dfa_lib.gpt.prefix import core
@@ -58,18 +58,31 @@ def load_tuned(folder: Path, device: str | None = None) -> tuple[PeftModel, Llav
     ``folder`` holds the adapter itself or a folder ``adapter`` with it. Raises DataError in
     one line for pickled files, a foreign base, a missing projector or broken weights.
     """
-    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
-    check_adapter(folder)
-    about = _about(folder)
-    preset = Preset(**about["preset"])
-    base, _ = load_base(preset, device)
-    if not torch.allclose(probe(base), torch.tensor(about["probe"]), rtol=0.02, atol=1e-3):
-        raise DataError(
-            f"{folder}: was tuned on another base than {preset.source}; point `base` in "
-            "preset.json at the one it was tuned on, or tune again"
-        )
-    model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
-    return model.eval(), AutoProcessor.from_pretrained(folder), preset
+    folder = _inner(folder)
+    preset, own = _about(folder)
+    return *_attached(folder, load_base(preset, device)[0], preset, own), preset
+
+
+def merge(folder: Path, out: Path, dtype: torch.dtype | None = None) -> Path:
+    """Write base and adapter as one plain checkpoint, as servers want it; complete or not there.
+
+    A 4-bit base is read in half precision: merging into four bits would lose the tuning.
+    Works on the CPU; needs as much memory as the whole base in ``dtype``.
+    """
+    folder = _inner(folder)
+    preset, own = _about(folder)
+    whole = replace(preset, four_bit=False)
+    dtype = dtype or (torch.float16 if preset.four_bit else None)
+    model, processor = _attached(folder, load_base(whole, "cpu", dtype)[0], preset, own)
+    merged = model.merge_and_unload()
+    merged.generation_config.max_new_tokens = preset.max_new_tokens
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    merged.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    shutil.copy(folder / CARD, partial / CARD)
+    shutil.rmtree(out, ignore_errors=True)
+    return partial.rename(out)
 
 
 def check_adapter(folder: Path) -> None:
@@ -106,11 +119,39 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _about(folder: Path) -> dict:
+def _inner(folder: Path) -> Path:
+    """The adapter's own folder, checked."""
+    folder = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    check_adapter(folder)
+    return folder
+
+
+def _attached(
+    folder: Path, base: LlavaForConditionalGeneration, preset: Preset, own: Tensor
+) -> tuple[PeftModel, LlavaProcessor]:
+    """The adapter on its base; ``own`` is the probe of the base it was tuned on."""
+    if not torch.allclose(probe(base), own, rtol=0.02, atol=1e-3):
+        raise DataError(
+            f"{folder}: was tuned on another base than {preset.source}; point `base` in "
+            "preset.json at the one it was tuned on, or tune again"
+        )
+    model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
+    return model.eval(), AutoProcessor.from_pretrained(folder)
+
+
+def _about(folder: Path) -> tuple[Preset, Tensor]:
+    """Preset and probe of the base, from preset.json."""
+    file = folder / "preset.json"
     try:
-        return json.loads((folder / "preset.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        raise DataError(f"{folder}/preset.json: missing or torn; save the adapter again") from None
+        about = json.loads(file.read_text(encoding="utf-8"))
+        return Preset(**about["preset"]), torch.tensor(about["probe"])
+    except (OSError, json.JSONDecodeError, KeyError):
+        raise DataError(f"{file}: missing or torn; save the adapter again") from None
+    except TypeError as error:
+        what = str(error).removeprefix("Preset.__init__() ")
+        raise DataError(
+            f"{file}: of another version of dfa_lib ({what}); mend it by hand"
+        ) from None
 
 
 def _portable(preset: Preset) -> str:

@@ -1,6 +1,7 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
 import warnings
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -18,8 +19,8 @@ from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
 
-# peft asks transformers by a name that is on its way out; nothing a reader can do about it
-warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+# names on their way out, whose successors the transformers of Colab does not have yet
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 # The full path, because the last names alone also match the vision tower's projections.
 LORA_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj"
@@ -27,18 +28,19 @@ PROJECTOR = "multi_modal_projector"
 
 
 def load_base(
-    preset: Preset, device: str | None = None
+    preset: Preset, device: str | None = None, dtype: torch.dtype | None = None
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """The base model, every weight frozen, and its processor.
 
-    Raises DataError in one line if the base cannot be had or is not a LLaVA.
+    ``dtype`` is chosen by what the device can do if it is not given. Raises DataError in one
+    line if the base cannot be had or is not a LLaVA.
     """
     here = runtime.device()
     device = device or here.name
     if preset.four_bit and not device.startswith("cuda"):
         raise DataError(f"preset {preset.name}: needs a CUDA GPU (4-bit weights); use 'nano' here")
-    small = preset.source.startswith(str(WEIGHTS)) or device == "cpu"
-    dtype = torch.float32 if small else here.dtype
+    small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
+    dtype = dtype or (torch.float32 if small else here.dtype)
     try:
         model, info = LlavaForConditionalGeneration.from_pretrained(
             preset.source,
@@ -94,13 +96,29 @@ def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _why_not(preset: Preset, error: Exception) -> str:
-    if isinstance(error, ImportError) and "bitsandbytes" in str(error):
-        return f"preset {preset.name}: 4-bit weights need it: run `pip install bitsandbytes`"
+    """What is wrong with the base, and the mend, in one line."""
+    source, page = preset.source, f"https://huggingface.co/{preset.base}"
+    causes = set()
+    cause: BaseException | None = error
+    while cause:
+        causes.add(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (
-        f"preset {preset.name}: base {preset.source} cannot be loaded ({reason:.160}); check the "
-        "connection and the access rights, or point `base` at a local folder"
-    )
+    if "bitsandbytes" in reason:
+        reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"
+    elif Path(source).is_dir():
+        reason = f"the folder holds no whole LLaVA: {reason:.120}"
+        mend = "point `base` at the folder of a LlavaForConditionalGeneration"
+    elif "GatedRepoError" in causes:
+        reason, mend = "its owner asks for consent", f"accept on {page}, then `hf auth login`"
+    elif "RepositoryNotFoundError" in causes or "HFValidationError" in causes:
+        reason, mend = "no such folder here and no such model on the hub", "mend its name"
+    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError"}:
+        reason = "the hub cannot be reached and no copy lies here"
+        mend = "connect, or point `base` at a local folder"
+    else:
+        reason, mend = f"{reason:.160}", "mend this, or point `base` at a local folder"
+    return f"preset {preset.name}: base {source} cannot be loaded: {reason}; {mend}"
 
 
 def _complete(processor: LlavaProcessor, config: LlavaConfig) -> None:

@@ -46,7 +46,8 @@ class FrozenFeatures:
             return
         for start in tqdm(range(0, len(faces), batch), desc="vision tower", disable=quiet):
             part = faces[start : start + batch]
-            for face, features in zip(part, self._look(part), strict=True):
+            # beside the GPU, whose memory the training needs
+            for face, features in zip(part, self._look(part).cpu(), strict=True):
                 self.kept[face.id] = features
 
     def _look(self, faces: Sequence[Face]) -> Tensor:

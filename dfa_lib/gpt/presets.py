@@ -13,6 +13,7 @@ class Preset:
     ``base`` is a hub id, a folder, or the name of weights in this package. ``batch`` counts
     images per optimiser step (each with all its QA), ``row`` bounds the tokens of a forward
     pass, which takes as many whole images as fit and at least one.
+    ``paged``: 8-bit optimiser states that may leave the GPU; a GPU without bf16 gets fp16.
     ``epochs`` bounds the run, never minutes, so that a busy machine gives the same weights.
     ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
     those of LLaVA-1.5's LoRA recipe, except nano's, which were measured.
@@ -33,6 +34,7 @@ class Preset:
     clip: float = 1.0
     balanced: bool = False
     four_bit: bool = False
+    paged: bool = False
     checkpointing: bool = False
     save_every: int = 200
     max_new_tokens: int = 256
@@ -89,6 +91,7 @@ LLAVA_7B = Preset(
     lr_projector=2e-5,
     dropout=0.05,
     four_bit=True,
+    paged=True,
     checkpointing=True,
 )
 

@@ -17,7 +17,7 @@ from accelerate import Accelerator, DistributedType
 from peft import PeftModel
 from pydantic import ConfigDict
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 from transformers import LlavaProcessor
 
@@ -64,13 +64,17 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def make_optimizer(model: nn.Module, preset: Preset) -> AdamW:
+def make_optimizer(model: nn.Module, preset: Preset) -> Optimizer:
     """AdamW with a learning rate of its own for the projector."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     lora = [p for name, p in named if PROJECTOR not in name]
     projector = [p for name, p in named if PROJECTOR in name]
     groups = [{"params": lora, "peak": preset.lr_lora}]
     groups.append({"params": projector, "peak": preset.lr_projector})
+    if preset.paged and next(model.parameters()).is_cuda:
+        from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
+
+        return PagedAdamW8bit(groups, lr=preset.lr_lora, weight_decay=0.0)
     return AdamW(groups, lr=preset.lr_lora, weight_decay=0.0)
 
 

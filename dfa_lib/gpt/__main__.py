@@ -1,0 +1,107 @@
+"""Tuning from the shell: ``python -m dfa_lib.gpt check | train | merge``.
+
+``accelerate launch --config_file configs/ddp.yaml -m dfa_lib.gpt train`` is the same on many
+GPUs. Exit status 2 and one line on stderr for whatever cannot be done.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from dfa_lib.gpt.presets import PRESETS, Preset
+from dfa_lib.records import DataError
+from dfa_lib.runtime import work_path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command says; return the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except DataError as error:
+        print(f"dfa_lib.gpt: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dfa_lib.gpt", description="Check, tune, merge DFA-GPT.")
+    commands = parser.add_subparsers(required=True, metavar="check | train | merge")
+    check = commands.add_parser(
+        "check", help="does this preset fit into the memory of this machine?"
+    )
+    train = commands.add_parser("train", help="tune a preset on the records of lesson 01")
+    for command, run in ((check, _check), (train, _train)):
+        command.set_defaults(run=run)
+        command.add_argument("--preset", choices=PRESETS, default="nano")
+        command.add_argument(
+            "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="e.g. base=FOLDER rank=64"
+        )
+    train.add_argument("--data", type=Path, help="default: work/01_instruct")
+    train.add_argument("--out", type=Path, help="default: work/02_gpt")
+    train.add_argument("--seed", type=int, default=0)
+    merge = commands.add_parser("merge", help="adapter and base as one checkpoint, for serving")
+    merge.set_defaults(run=_merge)
+    merge.add_argument("folder", type=Path, help="what training wrote")
+    merge.add_argument("out", type=Path)
+    return parser
+
+
+def _preset(args: argparse.Namespace) -> Preset:
+    """The named preset with the fields of ``--set`` in place."""
+    kinds = {field.name: field.type for field in fields(Preset)}
+    changes = {}
+    for change in args.set:
+        name, _, value = change.partition("=")
+        try:
+            kind = kinds[name]
+            changes[name] = {"True": True, "False": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise DataError(f"--set {change}: takes FIELD=VALUE with one of {[*kinds]}") from None
+    return replace(PRESETS[args.preset], **changes)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from dfa_lib.gpt.memory import preflight
+    from dfa_lib.runtime import device
+
+    print(f"computing on {device().name}: {device().reason}\n{preflight(_preset(args))}")
+
+
+def _train(args: argparse.Namespace) -> None:
+    preset = _preset(args)
+    from accelerate import PartialState
+
+    from dfa_lib.gpt.base import add_lora, load_base
+    from dfa_lib.gpt.train import train
+    from dfa_lib.instruct.conversations import load_records
+    from dfa_lib.instruct.faceset import FaceSet
+    from dfa_lib.taxonomy import Split
+
+    data = args.data or work_path() / "01_instruct"
+    parts: dict[Split, list] = {Split.TRAIN: [], Split.VAL: []}
+    for record in load_records(data / "instruct.jsonl"):
+        parts.get(record.face.split, []).append(record)
+    model, processor = load_base(preset, str(PartialState().device))  # each process its own GPU
+    train(
+        add_lora(model, preset, args.seed),
+        processor,
+        FaceSet.read(data),
+        parts[Split.TRAIN],
+        preset,
+        args.out or work_path() / "02_gpt",
+        validation=parts[Split.VAL],
+        seed=args.seed,
+    )
+
+
+def _merge(args: argparse.Namespace) -> None:
+    from dfa_lib.gpt.adapter import merge
+
+    print(f"{merge(args.folder, args.out)}: serve it as any LLaVA")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""How much memory a preset needs, known before anything is paid for: a rehearsal without weights.
+
+One forward and backward pass runs on PyTorch's ``meta`` device, where tensors have a shape and
+no content, and every storage is counted while it lives. So the answer follows the code that
+trains, whatever becomes of it; benchmarks/memory_model.py holds it against measured peaks.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn.functional import linear
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dfa_lib import runtime
+from dfa_lib.gpt.attention import TREES
+from dfa_lib.gpt.base import add_lora
+from dfa_lib.gpt.geometry import config_of, image_tokens, skeleton
+from dfa_lib.gpt.prefix import PrefixLoss, core
+from dfa_lib.gpt.presets import NANO, PRESETS, Preset
+from dfa_lib.gpt.trees import Node, Packed, grove, pack
+
+GIB = 2**30
+QA, TEXT, ANSWER = 7, 64, 32
+"""A typical image: questions, tokens of each with its answer, tokens of the answer."""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes per weight: four bits, and their scales quantised twice."""
+ADAM, ADAM8 = 8.0, 2.0 + 2 * 4 / 256
+"""Bytes of optimiser state per trained weight: two moments in 32 bits, or in 8 with scales."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a step of training holds in memory at its peak, in GiB."""
+
+    weights: float
+    adapters: float
+    optimiser: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.adapters + self.optimiser + self.activations
+
+
+def need(preset: Preset, dtype: torch.dtype, packed: Packed | None = None) -> Need:
+    """Rehearse a pass over ``packed``, by default a row of typical images, in ``dtype``."""
+    config = config_of(preset)
+    model = skeleton(config).to(dtype).requires_grad_(False)
+    model.set_attn_implementation({"text_config": TREES})
+    tuned = core(add_lora(model, preset)).train()
+    trained = [p for p in tuned.parameters() if p.requires_grad]
+    count, width = sum(p.numel() for p in trained), dtype.itemsize
+    if width < 4:  # autocast keeps a copy of each trained weight in the dtype of the base
+        for parameter in trained:
+            parameter.data = parameter.data.to(dtype)
+    quantised = _quantise(tuned) if preset.four_bit else 0
+    if preset.checkpointing:
+        model.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
+    frozen = sum(p.numel() for p in tuned.parameters() if not p.requires_grad) - quantised
+    row = (packed or _typical(image_tokens(config), preset)).to(torch.device("meta"))
+    passed = _peak(PrefixLoss(model, 1), row, config.vision_config.hidden_size)
+    return Need(
+        weights=(frozen * width + quantised * NF4) / GIB,
+        adapters=count * (8 if width == 4 else 8 + width) / GIB,
+        optimiser=count * (ADAM8 if preset.paged else ADAM) / GIB,
+        activations=(passed - count * width) / GIB,  # without the gradients that it counted
+    )
+
+
+def free_memory() -> float:
+    """The free memory of the device in GiB: of the GPU if there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / GIB
+    return psutil.virtual_memory().available / GIB
+
+
+def preflight(preset: Preset) -> str:
+    """One line: what the preset needs, what is free here, and what to do if it does not fit."""
+    here, free = runtime.device(), free_memory()
+    if preset.four_bit and here.name == "cpu":
+        return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
+    wanted = need(preset, here.dtype)
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in vars(wanted).items())
+    line = f"{preset.name} needs {wanted.total:.2f} GiB ({parts}); {free:.2f} GiB are free"
+    if _fits(preset, free):
+        return f"{line}: go ahead"
+    best = next((p.name for p in _smaller(preset) if _fits(p, free)), None)
+    instead = f"use {best!r}, a lower rank or a lower row" if best else "free some of it"
+    return f"{line}: {instead}"
+
+
+def _smaller(preset: Preset) -> list[Preset]:
+    """The presets before this one, the largest first."""
+    return list(PRESETS.values())[: list(PRESETS).index(preset.name)][::-1]
+
+
+def _fits(preset: Preset, free: float) -> bool:
+    here = runtime.device()
+    possible = here.name != "cpu" or not preset.four_bit
+    return possible and need(preset, here.dtype).total < 0.95 * free
+
+
+def _typical(image: int, preset: Preset) -> Packed:
+    tree = [Node([0] * (image + 1)), *([Node([0] * TEXT, 0, TEXT - ANSWER)] * QA)]
+    images = max(1, preset.row // (image + 1 + QA * TEXT))
+    return pack([grove([tree] * images)])
+
+
+def _peak(loss: PrefixLoss, row: Packed, width: int) -> int:
+    """Bytes alive at the worst moment of a forward and a backward pass, weights left out."""
+    patches, counted = image_tokens(core(loss.model).config), _Counted()
+    fused = patch.object(nn.functional, "scaled_dot_product_attention", _fused)
+    with torch.device("meta"), fused, counted:
+        loss(torch.zeros(len(row.roots), patches, width), row).backward()
+    return counted.peak
+
+
+class _Counted(TorchDispatchMode):
+    """Counts the bytes of every storage made inside, as long as it lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(
+        self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        before = {_key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _key(tensor) not in before | self.alive.keys():
+                self._add(tensor)
+        return result
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.alive[storage._cdata] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._drop, storage._cdata)
+
+    def _drop(self, key: int) -> None:
+        self.now -= self.alive.pop(key, 0)
+
+
+def _key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _fused(*args: Tensor, enable_gqa: bool = False, **kwargs: object) -> Tensor:
+    """Attention as fused kernels do it; on ``meta`` PyTorch would write out all probabilities."""
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args, **kwargs)[0]
+
+
+class _Nf4(torch.autograd.Function):
+    """A linear layer that makes its weight anew from four bits whenever it needs it."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, inputs: Tensor, shape: tuple[int, int]) -> Tensor:
+        ctx.shape = shape
+        return linear(inputs, inputs.new_empty(shape))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient @ gradient.new_empty(ctx.shape), None
+
+
+class _Linear4(nn.Module):
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight = layer.weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return _Nf4.apply(inputs, tuple(self.weight.shape))
+
+
+def _quantise(model: nn.Module) -> int:
+    """Put stand-ins for 4-bit layers below the adapters; how many weights they hold."""
+    layers = [m for m in model.modules() if hasattr(m, "lora_A")]
+    for layer in layers:
+        layer.base_layer = _Linear4(layer.base_layer)
+    return sum(layer.base_layer.weight.numel() for layer in layers)
