@@ -202,6 +202,9 @@ class ById(Mapping[str, AnyRecord]):
     def __getitem__(self, key: str) -> AnyRecord:
         return self._records[self._numbers[key]]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._numbers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)
 

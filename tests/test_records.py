@@ -1,12 +1,17 @@
 """The data contracts: what is refused, in which words, and what survives an interruption."""
 
+import pickle
+import tracemalloc
+
 import pytest
 
 from dfa_lib.records import (
+    ById,
     DataError,
     Face,
     InstructRecord,
     JsonlLog,
+    Stored,
     inside,
     read_jsonl,
     write_jsonl,
@@ -120,3 +125,46 @@ def test_an_instruct_record_is_known_by_its_face():
     note = {"face": "a", "findings": [], "text": "-", "annotator": {"name": "measuring"}}
     record = InstructRecord.model_validate({"face": face("a"), "annotation": note, "qa": []})
     assert record.id == "a"
+
+
+# --- records beyond memory ----------------------------------------------------------------
+
+
+def test_stored_records_are_a_sequence_like_any_other(tmp_path):
+    faces = [Face(**face(f"bf_{i}", dataset="é" * i)) for i in range(7)]
+    write_jsonl(tmp_path / "faces.jsonl", faces)
+    stored = pickle.loads(pickle.dumps(Stored(tmp_path / "faces.jsonl", Face)))
+    assert list(stored) == faces and len(stored) == 7 and faces[3] in stored
+    assert [stored[3], stored[-1]] == [faces[3], faces[-1]]
+    assert list(stored[1:5:2]) == faces[1:5:2] and isinstance(stored[1:], Stored)
+    with pytest.raises(IndexError):
+        stored[7]
+
+
+def test_stored_records_are_not_in_memory(tmp_path):
+    path = tmp_path / "faces.jsonl"
+    write_jsonl(path, [Face(**face(f"bf_{i}", dataset="x" * 1000)) for i in range(2000)])
+    tracemalloc.start()
+    stored = ById(Stored(path, Face))
+    held = sum(len(stored[name].dataset) for name in stored)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held == 2_000_000 and most < 1_000_000
+
+
+def test_stored_records_leave_out_a_torn_line_and_name_a_broken_one(tmp_path):
+    path = written(tmp_path, face("a"), face("b", category="FX"), face("c"), end='\n{"id": "d')
+    stored = Stored(path, Face)
+    assert len(stored) == 3 and stored[2].id == "c"
+    with pytest.raises(DataError, match=r"faces\.jsonl: byte \d+: category: .*'FX'.*mend"):
+        stored[1]
+    with pytest.raises(DataError, match="no such file"):
+        Stored(tmp_path / "nothing.jsonl", Face)
+
+
+def test_by_id_finds_what_a_sequence_holds():
+    faces = [Face(**face(name)) for name in "ab"]
+    known = ById(faces)
+    assert known["b"] is faces[1] and "c" not in known and list(known) == ["a", "b"]
+    with pytest.raises(KeyError):
+        known["c"]
