@@ -1,6 +1,7 @@
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
 # make test       all checks, the fast ones first
 # make lint       style only
+# make colab REPO=owner/name   point the Colab badges at your copy
 VENV ?= .venv
 BIN := $(VENV)/bin
 # the first Python >= 3.11 that starts and can make environments
@@ -8,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: tutorial test lint
+.PHONY: tutorial test lint colab
 .DEFAULT_GOAL := tutorial
 
 tutorial: $(VENV)/.installed-lab
@@ -20,6 +21,9 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+colab:
+	$(PYTHON) -m tools.colab $(REPO)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found; install one or say PYTHON=..." >&2; exit 1; }
