@@ -8,6 +8,7 @@ model adds), and on classical features (that the task is not trivially separable
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -133,6 +134,32 @@ class Blind(Control):
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         """Answer one question without the picture."""
         return self.reply([image], [[question]])[0][0]
+
+
+class InWords:
+    """An analyst that answers closed questions in its own words, which are then read.
+
+    What a person who talks to it gets to hear; beside its scores, what reading loses.
+    """
+
+    tasks = (Task.DF_D, Task.DF_C)
+
+    def __init__(self, analyst: Analyst) -> None:
+        self.name = "in_words"
+        self.analyst = analyst
+        self.fingerprint = getattr(analyst, "fingerprint", "")
+
+    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
+        """Ask the same questions without offering answers."""
+        return self.analyst.reply(
+            images, [[replace(one, options=None) for one in asked] for asked in questions]
+        )
+
+    def stream(
+        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
+    ) -> Iterator[str]:
+        """What the analyst says."""
+        return self.analyst.stream(image, history, text)
 
 
 class Probe(Control):

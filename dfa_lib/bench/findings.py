@@ -66,16 +66,17 @@ def regions(text: str) -> set[Region]:
     return {region for region, _ in claims(text)}
 
 
+@lru_cache(maxsize=10_000)
 def reading(text: str) -> str | None:
     """A description as it is read: "eyes, nose", or "" if it calls all natural, or None."""
     text = _plain(text)
     altered = regions(text)
-    calm = any(_reassures(part) for clause in _clauses(text) for part, _ in _statements(clause))
-    if not altered and not calm:
+    if not altered and (_pattern("undecided").search(text) or not _calms(text)):
         return None
     return ", ".join(region.value for region in Region if region in altered)
 
 
+@lru_cache(maxsize=10_000)
 def verdict(text: str, task: Task, question: str = "") -> str | None:
     """Label that ``text`` settles on for DF-D or DF-C; None if none, several or undecided.
 
@@ -211,6 +212,15 @@ def _reassures(statement: str) -> bool:
     rest = _vocabulary()[0].sub(" ", statement)  # "not aligned" is a claim
     rest = _pattern("not negating").sub(" ", _unnatural().sub(" ", rest))
     return bool(_pattern("negators").search(rest) or _pattern("natural").search(rest))
+
+
+def _calms(text: str) -> bool:
+    """True if something is called natural, or an artifact or a region is denied."""
+    return any(
+        _reassures(part) and (group or _pattern("natural").search(part))
+        for clause in _clauses(text)
+        for part, group in _statements(clause)
+    )
 
 
 def _pairs(group: Iterable[_Mention]) -> set[Claim]:

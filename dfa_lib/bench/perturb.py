@@ -13,8 +13,8 @@ from dfa_lib.taxonomy import Task
 LEVELS = MappingProxyType(
     {
         "JPEG": (80, 60, 40, 25, 10),  # quality
-        "blur": (0.4, 0.8, 1.2, 1.8, 2.6),  # standard deviation, in 128ths of the width
-        "scaling": (0.75, 0.5, 0.375, 0.25, 0.15),  # down to this share of the width, and up
+        "blur": (0.6, 1.0, 1.5, 2.2, 3.0),  # standard deviation, in 128ths of the width
+        "scaling": (0.8, 0.6, 0.4, 0.25, 0.15),  # down to this share of the width, and up
         "noise": (3, 6, 10, 16, 25),  # standard deviation, in grey levels
         "brightness": (0.85, 0.7, 0.55, 0.4, 0.25),  # factor
     }

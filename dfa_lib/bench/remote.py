@@ -1,0 +1,163 @@
+"""Any OpenAI-compatible model sits the exam: GPT-4o, vLLM, ``transformers serve``.
+
+Where the endpoint gives log-probabilities, an answer is a letter and every option gets one;
+where it does not, answers are texts, and several draws of one answer are votes. Each question
+is a conversation of its own, so that no answer leaks into the next; the picture goes out once
+in each. What was paid for lies in the endpoint's cache: a run that is resumed pays nothing twice.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
+
+import numpy as np
+
+from dfa_lib.bench.exam import Exam, labels
+from dfa_lib.bench.findings import verdict
+from dfa_lib.bench.run import TASKS, elect
+from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
+from dfa_lib.gpt.analyst import Question, Reply
+from dfa_lib.records import DataError
+
+SYSTEM = "You examine photographs of faces. Answer the question about the picture and nothing else."
+_LETTER = "Answer with the letter alone."
+_HINT = "Answer with one of these sentences:"
+
+
+class EndpointAnalyst:
+    """A model behind an endpoint as an analyst.
+
+    Give the endpoint ``options={"logprobs": True, "top_logprobs": 20}`` if it offers them.
+    Without, each closed question is asked ``votes`` times with another seed. ``hint`` lists the
+    allowed answers below a closed question; without it the question goes out as it is.
+    """
+
+    batch = 256
+
+    def __init__(
+        self, endpoint: Endpoint, name: str | None = None, votes: int = 1, hint: bool = True
+    ) -> None:
+        self.endpoint, self.votes, self.hint = endpoint, votes, hint
+        self.name = name or re.sub(r"[^\w.-]+", "-", endpoint.model).strip("-.")
+        self.letters = bool(endpoint.options.get("logprobs"))
+        settings = (endpoint.model, endpoint.base_url, endpoint.options, votes, hint)
+        self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()
+
+    def estimate(self, exam: Exam) -> Estimate:
+        """What the exam would cost at most; nothing is sent."""
+        asked = [question for task in TASKS for question in exam.questions[task]]
+        first = list(exam.questions[TASKS[0]])
+        rows = [*((face, asked) for face in exam.test), *((face, first) for face in exam.val)]
+        return self.endpoint.estimate(
+            request
+            for face, questions in rows
+            for request in self._requests([exam.faces.image(face)], [questions])
+        )
+
+    def reply(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Reply]]:
+        """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3)).
+
+        Raises DataError if a request failed for good; all other answers are in the cache.
+        """
+        begin = time.perf_counter()
+        answers = {one.id: one for one in self.endpoint.ask([*self._requests(images, questions)])}
+        seconds = (time.perf_counter() - begin) / max(1, sum(map(len, questions)))
+        if failed := [one for one in answers.values() if one.failed]:
+            raise DataError(
+                f"{self.name}: {len(failed)} of {len(answers)} requests failed, one with:"
+                f" {failed[0].error}; run again, what was answered is kept"
+            )
+        return [
+            [
+                self._read(one, [answers[f"{i}/{j}/{k}"] for k in range(self._draws(one))], seconds)
+                for j, one in enumerate(asked)
+            ]
+            for i, asked in enumerate(questions)
+        ]
+
+    def stream(
+        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
+    ) -> Iterator[str]:
+        """Answer ``text`` after ``history``, in one piece."""
+        turns = [f"Question: {asked}\nAnswer: {said}" for asked, said in history]
+        text = "\n".join([*turns, f"Question: {text}\nAnswer:"]) if turns else text
+        request = Request(id="0", system=SYSTEM, text=text, images=(encode(image),))
+        (answer,) = self.endpoint.ask([request])
+        if answer.failed:
+            raise DataError(f"{self.name}: {answer.error}; ask again")
+        yield _said(answer)
+
+    def _requests(
+        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+    ) -> Iterator[Request]:
+        for i, (image, asked) in enumerate(zip(images, questions, strict=True)):
+            picture = (encode(image),)
+            for j, question in enumerate(asked):
+                for k in range(self._draws(question)):
+                    yield Request(
+                        id=f"{i}/{j}/{k}",
+                        system=SYSTEM if self.hint else "",
+                        text=self._text(question),
+                        images=picture,
+                        seed=k or None,
+                        max_tokens=5 if self.letters and question.options else 300,
+                    )
+
+    def _draws(self, question: Question) -> int:
+        return self.votes if question.options and not self.letters else 1
+
+    def _text(self, question: Question) -> str:
+        if not question.options or not (self.hint or self.letters):
+            return question.text
+        if not self.letters:
+            return "\n".join([question.text, _HINT, *question.options])
+        order = zip(ascii_uppercase, _shuffled(question), strict=False)
+        rows = [f"{letter}. {question.options[at]}" for letter, at in order]
+        return "\n".join([question.text, *rows, _LETTER])
+
+    def _read(self, question: Question, answers: Sequence[Answer], seconds: float) -> Reply:
+        text = "\n".join(map(_said, answers))
+        tokens = sum(answer.tokens_out for answer in answers)
+        logprobs = None
+        if question.options and self.letters:
+            text, logprobs = _by_letter(question, answers[0])
+        elif len(answers) > 1:
+            votes = [verdict(_said(one), question.task, question.text) for one in answers]
+            shares = elect(votes, labels(question.task))[1]
+            logprobs = tuple(shares.values()) if shares else None
+        return Reply(text, logprobs, tokens, seconds)
+
+
+def _said(answer: Answer) -> str:
+    return (answer.text or answer.refusal or "").strip()
+
+
+def _shuffled(question: Question) -> list[int]:
+    """The order in which the options are lettered: another for each wording.
+
+    Models favour some letters; over several wordings that evens out.
+    """
+    digest = hashlib.sha256(question.text.encode()).digest()
+    return list(np.random.default_rng(list(digest)).permutation(len(question.options)))
+
+
+def _by_letter(question: Question, answer: Answer) -> tuple[str, tuple[float, ...] | None]:
+    """The text and one log-probability per option, from those of the first token.
+
+    A letter that is not among the tokens listed is no likelier than the last of them. If none
+    is, the answer cannot be read by letter, and is read as text.
+    """
+    listed: dict[str, float] = {}
+    for token, logprob in (answer.first or {}).items():
+        letter = token.strip(" .()*:\n")
+        listed[letter] = float(np.logaddexp(listed.get(letter, -np.inf), logprob))
+    letters = dict(zip(_shuffled(question), ascii_uppercase, strict=False))
+    if not set(letters.values()) & set(listed):
+        return _said(answer), None
+    least = min(answer.first.values())
+    found = tuple(listed.get(letters[at], least) for at in range(len(question.options)))
+    return question.options[int(np.argmax(found))], found
