@@ -105,6 +105,7 @@ def traced(faces: FaceSet, record: InstructRecord) -> Figure:
     face, findings = record.face, record.annotation.findings
     fc = [qa for qa in record.qa if qa.task is Task.FC]
     told = [(one, qa) for one in findings for qa in fc if one.region in qa.answer]
+    told.sort(key=lambda pair: not pair[1].answer.startswith("Yes"))  # the plainest trace first
     finding, asked = (told or [(findings[0], fc[0])])[0]
     (ad,) = (qa for qa in record.qa if qa.task is Task.AD)
     steps = _steps(finding, ad, asked)
