@@ -2,7 +2,7 @@
 
 This is ``transformers serve``, which by itself knows neither the nano tower nor our adapters:
 the tower is imported first, and the adapter merged into its base, in the work folder. It ignores
-temperatures, and refuses schemas and log-probabilities; vLLM serves large models with both.
+schemas, temperatures and log-probabilities; vLLM serves large models with all three.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Fast tests first: a mistake shows in seconds, the notebooks run last."""
 
 import pytest
+from served import served  # noqa: F401  a fixture of several files
 
 LATE = ("slow", "browser", "notebook")
 

@@ -1,14 +1,9 @@
 """A second, real engine: ``transformers serve`` with the tuned nano model, step 2 to step 3."""
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from served import Served
 from test_annotate_endpoint import some
 
 from dfa_lib.endpoint import Endpoint
@@ -20,47 +15,11 @@ from dfa_lib.instruct.looking import Looking
 from dfa_lib.instruct.talking import Talking
 from dfa_lib.records import read_jsonl
 from dfa_lib.taxonomy import Task
-from tools.make_rescue import RESCUE
 
-pytest.importorskip("uvicorn", reason="needs transformers[serving]")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The name of the tuned model and the address of a server that has loaded it."""
-    folder = tmp_path_factory.mktemp("served")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dfa_lib.serve", RESCUE / "02_gpt"]
-    command += ["--port", str(port), "--device", "cpu"]
-    with (folder / "log").open("w+") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
-        )
-        try:
-            _wait(server, f"http://127.0.0.1:{port}/health", folder / "log")
-            (model,) = (folder / "work" / "served").iterdir()
-            yield f"work/served/{model.name}", f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.kill()
-            server.wait()
-
-
-def _wait(server: subprocess.Popen, url: str, log: Path) -> None:
-    while server.poll() is None:
-        try:
-            return urllib.request.urlopen(url).close()
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(log.read_text()[-2000:])
-
-
-def test_annotation_audit_and_conversation_run_end_to_end(
-    served: tuple[str, str], tmp_path: Path
-) -> None:
+def test_annotation_audit_and_conversation_run_end_to_end(served: Served, tmp_path: Path) -> None:
     model, url = served
     ask, faces = Endpoint(model, url, cache=tmp_path / "cache", concurrency=4), some(2)
     notes = annotate(faces, Looking(ask, "describe_plain"), tmp_path)
@@ -81,9 +40,7 @@ def test_annotation_audit_and_conversation_run_end_to_end(
         assert by_model == {record.id in talks} and len(record.qa) == 7
 
 
-def test_a_server_that_writes_no_json_is_told_so_once(
-    served: tuple[str, str], tmp_path: Path
-) -> None:
+def test_a_server_that_writes_no_json_is_told_so_once(served: Served, tmp_path: Path) -> None:
     """It refuses schemas by its own; nothing is made up in their place."""
     model, url = served
     ask = Endpoint(model, url, cache=tmp_path / "cache")

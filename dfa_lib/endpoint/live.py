@@ -158,7 +158,9 @@ class Desk:
 
 def one_line(error: openai.OpenAIError, key: str) -> str:
     """The error in one line, without the key should the server repeat it."""
-    line = f"{error} {error.__cause__ or ''}".replace(key, "***")
+    response = getattr(error, "response", None)
+    said = f"HTTP {response.status_code}: {response.text}" if response is not None else str(error)
+    line = f"{said} {error.__cause__ or ''}".replace(key, "***")
     return " ".join(line.split())[:300]
 
 

@@ -1,0 +1,62 @@
+"""``python -m dfa_lib.serve`` in a process of its own, once per session: a second, real engine."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Served(NamedTuple):
+    """What an Endpoint needs to know."""
+
+    model: str
+    url: str
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The shipped tuned nano model behind ``transformers serve``, without a GPU or a hub."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    command = [sys.executable, "-m", "dfa_lib.serve", "--port", str(port), "--device", "cpu"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(folder)}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
+            (model,) = (folder / "work" / "served").iterdir()
+            yield Served(str(model.relative_to(folder)), f"http://127.0.0.1:{port}/v1")
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    """Return when the server answers; fail with its log if it ends or takes two minutes."""
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(log.read_text())
