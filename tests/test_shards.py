@@ -68,8 +68,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step, extra in steps.items():
         common = [step, "--out", out, "--workers", 1, *extra]
         done(*(start(*common, "--shard", f"{i}/{PARTS}") for i in reversed(range(PARTS))))
-        if step != "annotate":  # the next step needs the faces of all shards, and no more
-            done(start("join", "--out", out))
+        if step == "faces":  # the next step looks at the faces of all shards, and at no more
+            done(start("join", "faces", "--out", out))
+    done(start("join", "annotations", "instruct", "--out", out))
     return out
 
 
@@ -108,7 +109,7 @@ def test_a_model_behind_a_server_serves_all_shards(tmp_path: Path) -> None:
         for step in ("annotate", "conversations"):
             done(*(start(step, *model, "--shard", f"{i}/2") for i in range(2)))
         asked = len(server.books.asked)
-    done(start("join", "--out", tmp_path))
+    done(start("join", "instruct", "--out", tmp_path))
     records = load_records(tmp_path / "instruct.jsonl")
     assert [record.id for record in records] == [face.id for face in FaceSet.read(RESCUE)]
     assert {record.annotation.annotator.model for record in records} == {"some-vlm"}
@@ -228,7 +229,7 @@ PAGE = (HERE.parent / "docs" / "scaling.md").read_text("utf-8")
 
 def test_the_commands_of_the_page_are_understood() -> None:
     steps = set()
-    for command in re.findall(r"(?:dfa_lib\.instruct|part\.sh) ([a-z][^)\"\n&`]*)", PAGE):
+    for command in re.findall(r"(?:dfa_lib\.instruct|part\.sh|\$run) ([a-z][^)\"\n&`]*)", PAGE):
         filled = command.replace("$out", "work").replace("{}", "3")
         steps.add(parser().parse_args(shlex.split(filled)).step.__name__)
     assert steps == {"_faces", "_annotate", "_conversations", "_join", "_export"}

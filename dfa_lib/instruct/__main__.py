@@ -27,8 +27,9 @@ from dfa_lib.records import (
     read_jsonl,
 )
 from dfa_lib.runtime import work_path
-from dfa_lib.shards import join, parse_shard, shard_path, shards
+from dfa_lib.shards import join, parse_shard, shard_path
 
+FILES = ("faces", "annotations", "talks", "instruct")
 FORMATS = ("llava", "sharegpt", "huggingface")
 
 
@@ -75,8 +76,9 @@ def parser() -> argparse.ArgumentParser:
     talk.set_defaults(step=_conversations)
     talk.add_argument("--seed", type=int, default=0)
 
-    whole = steps.add_parser("join", parents=[common], help="put all shards so far together")
+    whole = steps.add_parser("join", parents=[common], help="put the shards of a file together")
     whole.set_defaults(step=_join)
+    whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
 
     given = steps.add_parser("export", parents=[common], help="write for other trainers")
     given.set_defaults(step=_export)
@@ -120,12 +122,9 @@ def _endpoint(args: argparse.Namespace) -> Endpoint:
 
 
 def _join(args: argparse.Namespace) -> None:
-    for name in ("faces", "annotations", "talks", "instruct"):
-        path = args.out / f"{name}.jsonl"
-        if shards(path):
-            join(path)
-            print(path)
-    if (args.out / "instruct.jsonl").exists():
+    for name in args.names:
+        join(args.out / f"{name}.jsonl")
+    if "instruct" in args.names:
         _card(args.out)
 
 
