@@ -265,6 +265,18 @@ def test_an_endpoint_has_to_be_named(tmp_path: Path) -> None:
         annotate(some(), "endpoint", tmp_path)
 
 
+def test_what_a_batch_has_answered_is_not_asked_again(tmp_path: Path) -> None:
+    with ChatServer(reply=saying(GOOD)) as server:
+        ask = endpoint(server, tmp_path / "c")
+        look = Looking(ask)
+        assert ask.estimate(look.requests(some()), look.schema).requests == len(some())
+        assert ask.submit(look.requests(some()), look.schema) == len(some())
+        ask.collect(poll=0.05)
+        assert server.books.charged.total() == len(some())
+        assert len(annotate(some(), look, tmp_path)) == len(some())
+        assert server.books.charged.total() == len(some())
+
+
 # --- interrupted, and spread --------------------------------------------------------------
 
 RUN = """

@@ -12,6 +12,7 @@ from dfa_lib.faces.camera import shoot
 from dfa_lib.faces.forge import METHODS
 from dfa_lib.faces.geometry import EYE_LEFT, EYE_RIGHT, region_masks
 from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
@@ -21,7 +22,15 @@ from dfa_lib.instruct.people import Procedural, mirrored
 from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.instruct.wording import describe, wordings
-from dfa_lib.records import Annotation, Annotator, DataError, Face, Finding, InstructRecord
+from dfa_lib.records import (
+    Annotation,
+    Annotator,
+    DataError,
+    Face,
+    Finding,
+    InstructRecord,
+    read_jsonl,
+)
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
@@ -271,6 +280,15 @@ def test_annotation_goes_on_where_it_stopped(
     (tmp_path / "annotations.jsonl").write_bytes(whole[: len(whole) // 2])
     assert annotate(faces, out=tmp_path, workers=1) == notes
     assert (tmp_path / "annotations.jsonl").read_bytes() == whole
+
+
+def test_a_face_that_cannot_be_measured_is_set_aside(faces: FaceSet, tmp_path: Path) -> None:
+    blind = next(face for face in faces if face.category == "FS")
+    changed = {blind.id: blind.model_copy(update={"landmarks": None})}
+    world = FaceSet(faces.root, [changed.get(face.id, face) for face in faces])
+    assert set(annotate(world, out=tmp_path, workers=1)) == {f.id for f in faces} - {blind.id}
+    (aside,) = read_jsonl(tmp_path / "annotations.unanswered.jsonl", Unanswered)
+    assert (aside.face, aside.kind) == (blind.id, "error") and "landmarks: missing" in aside.reason
 
 
 def test_unknown_annotator_is_refused(faces: FaceSet) -> None:

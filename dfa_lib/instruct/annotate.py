@@ -5,7 +5,7 @@ come, and once all are there the files take the order of the faces: they tell no
 often the run was interrupted or which answer came first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,38 +89,20 @@ class Measuring:
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
 
-    def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation]:
-        """Describe ``todo`` in its order; DataError for a forged face without landmarks."""
-        if todo:
-            normal = calibrate(faces)
-            yield from in_chunks(_note, faces, todo, normal, self._workers, "annotate")
-
-
-def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation:
-    findings = measure(face, faces, normal)
-    return Annotation(
-        face=face.id,
-        findings=tuple(findings),
-        text=describe(findings, whole=face.category is Category.EFS),
-        annotator=MEASURING,
-    )
-
-
-Work = Callable[[Face, FaceSet, Normal], Annotation]
-
-
-def in_chunks(
-    work: Work, faces: FaceSet, todo: Sequence[Face], normal: Normal, workers: int, label: str
-) -> Iterator[Annotation]:
-    """Do ``work`` on every face of ``todo``, in order, in ``workers`` processes."""
-    chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
-    pool = Parallel(n_jobs=workers, return_as="generator")
-    with tqdm(total=len(todo), desc=label) as bar:
-        for notes in pool(
-            delayed(_do)(work, _with_counterparts(chunk, faces), chunk, normal) for chunk in chunks
-        ):
-            bar.update(len(notes))
-            yield from notes
+    def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
+        """Describe ``todo`` in its order; a face that cannot be measured is set aside."""
+        if not todo:
+            return
+        normal = calibrate(faces)
+        chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
+        pool = Parallel(n_jobs=self._workers, return_as="generator")
+        with tqdm(total=len(todo), desc="annotate") as bar:
+            for notes in pool(
+                delayed(_measured)(_with_counterparts(chunk, faces), chunk, normal)
+                for chunk in chunks
+            ):
+                bar.update(len(notes))
+                yield from notes
 
 
 def _with_counterparts(chunk: Sequence[Face], faces: FaceSet) -> FaceSet:
@@ -129,6 +111,21 @@ def _with_counterparts(chunk: Sequence[Face], faces: FaceSet) -> FaceSet:
     return FaceSet(faces.root, (*chunk, *sources.values()))
 
 
-def _do(work: Work, faces: FaceSet, chunk: Sequence[Face], normal: Normal) -> list[Annotation]:
+def _measured(
+    faces: FaceSet, chunk: Sequence[Face], normal: Normal
+) -> list[Annotation | Unanswered]:
     cv2.setNumThreads(1)
-    return [work(face, faces, normal) for face in chunk]
+    return [_note(face, faces, normal) for face in chunk]
+
+
+def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unanswered:
+    try:
+        findings = measure(face, faces, normal)
+    except DataError as error:
+        return Unanswered(face=face.id, annotator=MEASURING, kind="error", reason=str(error))
+    return Annotation(
+        face=face.id,
+        findings=tuple(findings),
+        text=describe(findings, whole=face.category is Category.EFS),
+        annotator=MEASURING,
+    )
