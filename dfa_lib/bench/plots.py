@@ -189,10 +189,11 @@ def subgroup_scores(data: Mapping, name: str) -> Figure:
         for kind in kinds
         for group, triple in kinds[kind]["AUC"].items()
     }
-    gaps = (_spelled(f"{kind}, best to worst", kinds[kind]["gap"]) for kind in kinds)
+    gaps = "Gap from best to worst: " + listed(_spelled(kind, kinds[kind]["gap"]) for kind in kinds)
     title = f"DF-D AUC of {name}, for whom"
-    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}. Gaps: {listed(gaps)}."
-    figure, (ax,) = canvas(title, alt, (9, 0.4 * len(rows) + 1.3))
+    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}. {gaps}."
+    figure, (ax,) = canvas(title, alt, (9, 0.4 * len(rows) + 1.6))
+    ax.set_title(gaps, fontsize=10, color=SOFT)
     for place, (row, (value, low, high)) in enumerate(rows.items()):
         colour = SERIES[list(kinds).index(row.partition(":")[0]) % len(SERIES)]
         ax.plot([low, high], [place] * 2, color=colour, linewidth=3, alpha=0.5)
