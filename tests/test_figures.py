@@ -4,12 +4,20 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from faces import toy_portrait
 from IPython.core.interactiveshell import InteractiveShell
 from lessons import LESSONS, NAMES, ROOT, read
 from matplotlib.figure import Figure
+from PIL import Image
 
+from dfa_lib.bench.plots import difficulty_curves, subgroup_scores
 from dfa_lib.figures import canvas, jpeg_figures, listed
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.plots import audited
+from dfa_lib.records import Annotation, Annotator, Face, Finding
+from dfa_lib.taxonomy import Artifact, Region
 
 PLOTS = [*ROOT.glob("dfa_lib/**/plots.py")]
 
@@ -59,3 +67,48 @@ def test_long_lists_are_cut_short() -> None:
     assert listed("abc") == "a, b and c"
     assert listed("abcde", most=4) == "a, b, c and 2 more"
     assert isinstance(canvas("t", "x", (1, 1))[0], Figure)
+
+
+def test_for_whom_names_people_and_gap() -> None:
+    age = {
+        "AUC": {"18-24": [0.9, 0.8, 1.0], "25-34": [0.7, 0.5, 0.9]},
+        "people": {"18-24": 3, "25-34": 2},
+        "gap": [0.2, -0.1, 0.4],
+    }
+    data = {
+        "analysts": {"one": {"DF-D": {"AUC": [0.8, 0.7, 0.9]}}},
+        "details": {"one": {"DF-D": {"subgroups": {"age": age}}}},
+    }
+    told = subgroup_scores(data, "one").get_label()
+    assert "18-24 (3 people) 0.90 (0.80 to 1.00)" in told
+    assert "age 0.20 (-0.10 to 0.40)" in told
+
+
+def test_difficulty_is_told_from_end_to_end() -> None:
+    levels = {0.1: (0.9, 0.8, 1.0), 0.5: (0.8, 0.7, 0.9), 0.9: (0.6, 0.5, 0.7)}
+    strip = dict.fromkeys(levels, np.zeros((8, 8, 3), np.uint8))
+    figure = difficulty_curves({"one": levels}, strip, tuned_at=0.5)
+    assert "one 0.90 at 0.1, 0.60 at 0.9" in figure.get_label()
+    assert len(figure.axes) == len(levels) + 1
+
+
+def test_an_audit_tells_what_holds_and_skin_needs_no_outline(tmp_path: Path) -> None:
+    face = save_face(tmp_path)
+    findings = tuple(
+        Finding(region=region, artifact=Artifact.BLUR, evidence="", supported=supported)
+        for region, supported in ((Region.NOSE, True), (Region.SKIN, False), (Region.CHIN, None))
+    )
+    note = Annotation(
+        face=face.id, findings=findings, text="", annotator=Annotator(name="toy"), audited=True
+    )
+    figure = audited(FaceSet(tmp_path, (face,)), face, {"toy": note})
+    assert "nose holds, skin does not hold and chin unchecked" in figure.get_label()
+
+
+def save_face(root: Path) -> Face:
+    """Write a toy face and return its record."""
+    portrait = toy_portrait(0)
+    Image.fromarray(portrait.image).save(root / "a.png")
+    points = tuple(map(tuple, portrait.landmarks.tolist()))
+    return Face(id="a", image="a.png", sha256="", category="FE", dataset="toy", licence="none",
+                identities=("x",), split="test", landmarks=points)  # fmt: skip
