@@ -65,7 +65,7 @@ def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.notebook
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
     with ChatServer() as server:
         asked = {"ANNOTATOR": "endpoint", "MODEL": "stand-in", "BASE_URL": server.url}
