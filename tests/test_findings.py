@@ -107,8 +107,14 @@ def test_a_description_is_read_or_it_is_not() -> None:
     assert reading("The nose and eyes show blur.") == "eyes, nose"
     assert reading("No artifact stands out: every region looks natural.") == ""
     assert reading("I see nothing unusual.") == reading("The skin is not blurred.") == ""
-    for silence in ("", "blah blah", "12345", "I'm sorry, but I cannot help with that.",
-                    "I won't describe people.", "I can't tell whether the nose is natural."):  # fmt: skip
+    for silence in (
+        "",
+        "blah blah",
+        "12345",
+        "I'm sorry, but I cannot help with that.",
+        "I won't describe people.",
+        "I can't tell whether the nose is natural.",
+    ):
         assert reading(silence) is None, silence
 
 

@@ -164,24 +164,19 @@ def _subgroups(paper: Paper, sheet: Sheet) -> dict[str, dict]:
         rows = {name: row for name, row in _within(paper, sheet, named).items() if row[1] == row[1]}
         if len(rows) > 1:
             ends = [f(rows, key=lambda name: rows[name][0]) for f in (max, min)]
-            people = {name: _people(sheet, np.array(named, object) == name) for name in rows}
-            gap = sheet.estimate(partial(_gap, paper, sheet, np.array(named, object), *ends))
-            found[kind] = {"AUC": rows, "people": people, "gap": gap}
+            members = {name: np.array(named, object) == name for name in rows}
+            best, worst = (partial(_auc_at, paper, sheet, members[name]) for name in ends)
+            found[kind] = {
+                "AUC": rows,
+                "people": {name: sheet.part(member).identities for name, member in members.items()},
+                "gap": sheet.paired(best, worst),
+            }
     return found
 
 
-def _gap(
-    paper: Paper, sheet: Sheet, named: np.ndarray, best: str, worst: str, weights: np.ndarray
-) -> np.ndarray:
-    high, low = (
-        metrics.auc(sheet.forged[at], paper.scores[at], weights[:, at])
-        for at in (named == best, named == worst)
-    )
-    return high - low
-
-
-def _people(sheet: Sheet, member: np.ndarray) -> int:
-    return sheet.part(member).identities
+def _auc_at(paper: Paper, sheet: Sheet, member: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC on some of the faces under weights (B, N) of all."""
+    return metrics.auc(sheet.forged[member], paper.scores[member], weights[:, member])
 
 
 def _videos(probability: np.ndarray, sheet: Sheet) -> dict:
