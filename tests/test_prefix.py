@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from tiny_llava import tiny_llava
 
+from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import (
     PrefixLoss,
@@ -14,10 +15,11 @@ from dfa_lib.gpt.prefix import (
     pixels,
     vision_features,
 )
+from dfa_lib.gpt.samples import Sample, rows
 from dfa_lib.gpt.trees import Node, grove, pack
 from dfa_lib.records import DataError
 
-FAMILIES = ("llama", "qwen2")
+FAMILIES = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
 QA = [
     [("Is it forged?", "This face is forged."), ("Why?", "The nose is."), ("Sure?", "Yes.")],
     [("What about the mouth of this face?", "Nothing is wrong with it.")],
@@ -25,9 +27,10 @@ QA = [
 ]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAMILIES, ids="+".join)
 def tiny(request):
-    return tiny_llava(request.param)
+    text, vision = request.param
+    return tiny_llava(text, vision=vision)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +39,17 @@ def images():
     return [rng.integers(0, 255, (40, 40, 3), dtype=np.uint8) for _ in QA]
 
 
-def packed_loss(model, processor, images, qa):
+def trees_of(processor, qa):
     prompter = Prompter(processor)
     written = [[prompter.answer(*pair) for pair in pairs] for pairs in qa]
-    trees = [[Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in row)] for row in written]
+    return [[Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in row)] for row in written]
+
+
+def packed_loss(model, processor, images, qa, one_row=False):
+    trees = trees_of(processor, qa)
+    packed = pack([grove(trees)] if one_row else trees, pad=processor.tokenizer.eos_token_id)
     features = vision_features(model, pixels(processor, images))
-    return PrefixLoss(model, prompter.start)(features, pack(trees, pad=prompter.eos))
+    return PrefixLoss(model, Prompter(processor).start)(features, packed)
 
 
 def stock_inputs(processor, image, question, answer):
@@ -68,24 +76,67 @@ def independent_loss(model, processor, images, qa):
     return total
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def padded_loss(model, processor, images, qa, side):
+    """All QA as one batch of separate samples, padded on one side: the usual collator."""
+    flat = [(image, *pair) for image, pairs in zip(images, qa, strict=True) for pair in pairs]
+    rows = [stock_inputs(processor, *one) for one in flat]
+    width = max(row["input_ids"].shape[1] for row in rows)
+    batch = {"pixel_values": torch.cat([row["pixel_values"] for row in rows])}
+    blanks = {"input_ids": processor.tokenizer.pad_token_id, "attention_mask": 0, "labels": -100}
+    for name, blank in blanks.items():
+        gaps = [(width - row[name].shape[1]) for row in rows]
+        pads = [(gap, 0) if side == "left" else (0, gap) for gap in gaps]
+        padded = [
+            torch.nn.functional.pad(row[name], pad, value=blank)
+            for row, pad in zip(rows, pads, strict=True)
+        ]
+        batch[name] = torch.cat(padded)
+    return model(**batch).loss * (batch["labels"] != -100).sum()
+
+
+def loss_and_gradients(model, loss_of, *args):
+    model.zero_grad()
+    loss = loss_of(model, *args) / 40
+    loss.backward()
+    return loss.item(), {
+        name: p.grad for name, p in model.named_parameters() if "vision_tower" not in name
+    }
+
+
+def assert_equal(ours, theirs):
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-5)
+    assert ours[0] > 1
+    for name, gradient in ours[1].items():
+        torch.testing.assert_close(gradient, theirs[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", TREES])
 def test_loss_and_gradients_equal_independent_samples(tiny, images, attention):
     model, processor = tiny
-    model.set_attn_implementation(attention)
-    gradients, losses = [], []
-    for loss_of in (packed_loss, independent_loss):
-        model.zero_grad()
-        loss = loss_of(model, processor, images, QA) / 40
-        loss.backward()
-        losses.append(loss.item())
-        gradients.append(
-            {n: p.grad for n, p in model.named_parameters() if "vision_tower" not in n}
-        )
+    theirs = loss_and_gradients(model, independent_loss, processor, images, QA)
+    model.set_attn_implementation({"text_config": attention})
+    for one_row in (False, True):
+        assert_equal(loss_and_gradients(model, packed_loss, processor, images, QA, one_row), theirs)
     model.set_attn_implementation("eager")
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert losses[0] > 1
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_loss_and_gradients_equal_a_padded_batch(tiny, images, side):
+    model, processor = tiny
+    ours = loss_and_gradients(model, packed_loss, processor, images, QA)
+    assert_equal(ours, loss_and_gradients(model, padded_loss, processor, images, QA, side))
+
+
+def test_rows_hold_whole_trees_up_to_a_budget(tiny):
+    trees = trees_of(tiny[1], [*QA, QA[1], QA[0]])
+    samples = [Sample(face=str(number), tree=tuple(tree)) for number, tree in enumerate(trees)]
+    longest = max(sample.tokens for sample in samples)
+    for budget in (1, longest, longest + 40, 10_000):
+        filled = rows(samples, budget)
+        assert sorted(s.face for row in filled for s in row) == sorted(s.face for s in samples)
+        assert all(len(row) == 1 or sum(s.tokens for s in row) <= budget for row in filled)
+    assert len(rows(samples, 10_000)) == 1 and len(rows(samples, 1)) == len(samples)
+    assert 1 < len(rows(samples, longest + 40)) < len(samples)
 
 
 def test_nothing_leaks_between_branches(tiny, images):

@@ -1,7 +1,8 @@
-"""Random tiny LLaVA models of the two families the presets use, built in a second.
+"""Random tiny LLaVA models of the families the presets use, built in a second.
 
-``llama``: Llama + CLIP, strategy "default" (LLaVA-1.5); ``qwen2``: Qwen2 + SigLIP, strategy
-"full" and a ChatML template (llava-interleave-qwen). Same classes, small widths.
+``llama``: Llama and LLaVA-1.5's template; ``qwen2``: Qwen2 and ChatML (llava-interleave-qwen).
+``clip``: a class token, strategy "default"; ``siglip``: none, strategy "full". Same classes,
+small widths; the presets pair llama with clip and qwen2 with siglip.
 """
 
 from pathlib import Path
@@ -45,20 +46,27 @@ CORPUS = [
 ]
 
 
+VISION = {"llama": "clip", "qwen2": "siglip"}
+
+
 def tiny_llava(
-    family: str = "llama", seed: int = 0, width: int = 32, layers: int = 2
+    family: str = "llama",
+    seed: int = 0,
+    width: int = 32,
+    layers: int = 2,
+    vision: str | None = None,
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """A random model in float32 and its processor; 32 x 32 px, 16 image tokens."""
-    tokenizer = _tokenizer(family)
+    tokenizer, vision = _tokenizer(family), vision or VISION[family]
     torch.manual_seed(seed)
-    config = _config(family, tokenizer, width, layers)
+    config = _config(family, vision, tokenizer, width, layers)
     model = LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # the stock initialisation (.02) leaves tiny models nearly deaf, and unsure for ever
             scale = 0.5 if "lm_head" in name or "embed_tokens" in name else 0.1
             parameter.add_(torch.randn_like(parameter) * scale)
-    return model.eval(), _processor(family, tokenizer)
+    return model.eval(), _processor(family, vision, tokenizer)
 
 
 def save_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
@@ -94,7 +102,7 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def _config(
-    family: str, tokenizer: PreTrainedTokenizerFast, width: int, layers: int
+    family: str, vision: str, tokenizer: PreTrainedTokenizerFast, width: int, layers: int
 ) -> LlavaConfig:
     shared = {
         "vocab_size": len(tokenizer),
@@ -108,7 +116,7 @@ def _config(
         "eos_token_id": tokenizer.eos_token_id,
         "tie_word_embeddings": family == "qwen2",
     }
-    vision = {
+    tower = {
         "hidden_size": 24,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
@@ -116,35 +124,35 @@ def _config(
         "image_size": 32,
         "patch_size": 8,
     }
-    llama = family == "llama"
+    clip = vision == "clip"
     return LlavaConfig(
-        text_config=(LlamaConfig if llama else Qwen2Config)(**shared),
+        text_config=(LlamaConfig if family == "llama" else Qwen2Config)(**shared),
         vision_config=(
-            CLIPVisionConfig(**vision)
-            if llama
-            else SiglipVisionConfig(**vision, vision_use_head=False)
+            CLIPVisionConfig(**tower)
+            if clip
+            else SiglipVisionConfig(**tower, vision_use_head=False)
         ),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-2 if llama else -1,
-        vision_feature_select_strategy="default" if llama else "full",
+        vision_feature_layer=-2 if clip else -1,
+        vision_feature_select_strategy="default" if clip else "full",
         tie_word_embeddings=family == "qwen2",
         pad_token_id=tokenizer.pad_token_id,
     )
 
 
-def _processor(family: str, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
-    llama = family == "llama"
+def _processor(family: str, vision: str, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    clip = vision == "clip"
     size = {"height": 32, "width": 32}
     images = (
         CLIPImageProcessorPil(size=size, crop_size=size)
-        if llama
+        if clip
         else SiglipImageProcessorPil(size=size)
     )
     return LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=8,
-        vision_feature_select_strategy="default" if llama else "full",
-        num_additional_image_tokens=1 if llama else 0,
-        chat_template=LLAVA_TEMPLATE if llama else CHATML_TEMPLATE,
+        vision_feature_select_strategy="default" if clip else "full",
+        num_additional_image_tokens=1 if clip else 0,
+        chat_template=LLAVA_TEMPLATE if family == "llama" else CHATML_TEMPLATE,
     )

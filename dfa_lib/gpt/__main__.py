@@ -72,6 +72,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     preset = _preset(args)
+    import torch
     from accelerate import PartialState
 
     from dfa_lib.gpt.base import add_lora, load_base
@@ -84,7 +85,8 @@ def _train(args: argparse.Namespace) -> None:
     parts: dict[Split, list] = {Split.TRAIN: [], Split.VAL: []}
     for record in load_records(data / "instruct.jsonl"):
         parts.get(record.face.split, []).append(record)
-    model, processor = load_base(preset, str(PartialState().device))  # each process its own GPU
+    here = PartialState(cpu=not torch.cuda.is_available())  # each process has its own GPU
+    model, processor = load_base(preset, str(here.device))
     train(
         add_lora(model, preset, args.seed),
         processor,

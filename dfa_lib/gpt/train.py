@@ -245,7 +245,9 @@ def train(
                 watch(log)
     weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
-        save_tuned(model, processor, preset, out / "adapter", _facts(samples, log, seed), weights)
+        facts = {**_facts(samples, log), "seed": seed}
+        facts["processes"] = trainer.accelerator.num_processes
+        save_tuned(model, processor, preset, out / "adapter", facts, weights)
     trainer.accelerator.wait_for_everyone()
     model.eval()
     return log
@@ -277,12 +279,11 @@ def _fingerprint(model: nn.Module, samples: Sequence[Sample], preset: Preset, se
     return digest.hexdigest()
 
 
-def _facts(samples: Sequence[Sample], log: Sequence[Step], seed: int) -> dict[str, object]:
+def _facts(samples: Sequence[Sample], log: Sequence[Step]) -> dict[str, object]:
     answers = sum(len(sample.answers) for sample in samples)
     return {
         "data": f"{len(samples):,} images with {answers:,} questions",
         "steps": len(log),
         "loss": f"{log[0].loss:.3f} at first, {log[-1].loss:.3f} at last",
         "seconds": f"{sum(step.seconds for step in log):.0f}",
-        "seed": seed,
     }
