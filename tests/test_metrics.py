@@ -2,12 +2,15 @@
 
 import time
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from sacrebleu.metrics import BLEU
 from sklearn import metrics as sk
 
 from dfa_lib.bench import intervals, metrics, overlap
+from dfa_lib.bench.describing import grounding
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
 
@@ -57,6 +60,56 @@ def test_hand_computed_rouge() -> None:
     assert time.process_time() - begin < 2  # 10,000 words that nobody wanted
 
 
+def test_hand_computed_bleu() -> None:
+    """Of 4 words 4 are wanted, of 3 pairs 2, of 2 triples 1, of 1 quadruple none; 5 wanted."""
+    counts = np.array([overlap.bleu_counts("the nose shows blur", "the nose shows a blur")])
+    assert counts[0].tolist() == [4, 5, 4, 2, 1, 0, 4, 3, 2, 1]
+    assert overlap.bleu(counts, np.ones((1, 1)))[0] == 0  # no quadruple: unsmoothed BLEU-4 is 0
+    both = np.vstack([counts, overlap.bleu_counts("a b c d e", "a b c d e")])
+    wanted = (9 / 9 * 6 / 7 * 4 / 5 * 2 / 3) ** 0.25 * np.exp(1 - 10 / 9)
+    assert overlap.bleu(both, np.ones((1, 2)))[0] == pytest.approx(wanted)
+
+
+def test_bleu_equals_sacrebleu_on_resamples() -> None:
+    for _ in range(10):
+        texts, references = (
+            [" ".join(RNG.choice(list("abcde"), RNG.integers(0, 14))) for _ in range(12)]
+            for _ in range(2)
+        )
+        counts = np.array([overlap.bleu_counts(*pair) for pair in zip(texts, references)])  # noqa: B905
+        weights = RNG.integers(0, 3, (4, 12))
+        for row, found in zip(weights, overlap.bleu(counts, weights), strict=True):
+            drawn = [
+                np.repeat(np.array(part, object), row).tolist() for part in (texts, references)
+            ]
+            theirs = BLEU(smooth_method="none").corpus_score(drawn[0], [drawn[1]]).score / 100
+            assert found == pytest.approx(theirs, abs=1e-9)
+
+
+def test_hand_computed_meteor() -> None:
+    """4 of 4 and 4 of 5 words, in two chunks."""
+    mean = 1 * 0.8 / (0.9 * 1 + 0.1 * 0.8)
+    wanted = mean * (1 - 0.5 * (2 / 4) ** 3)
+    assert overlap.meteor("the nose shows blur", "The nose shows a blur.") == pytest.approx(wanted)
+    assert overlap.meteor("blurred noses", "blurring nose") > 0.4  # stems
+    assert overlap.meteor("visage", "face") == overlap.meteor("", "face") == 0  # no synonyms
+
+
+def test_meteor_equals_its_definition_where_no_word_is_twice() -> None:
+    words = [f"w{number}" for number in range(15)]
+    for _ in range(30):
+        said, wanted = (list(RNG.permutation(words)[: RNG.integers(1, 15)]) for _ in range(2))
+        places = [wanted.index(word) if word in wanted else None for word in said]
+        matched = [at for at, place in enumerate(places) if place is not None]
+        joined = sum(b == a + 1 and places[b] == places[a] + 1 for a, b in pairwise(matched))
+        score = 0.0
+        if matched:
+            p, r = len(matched) / len(said), len(matched) / len(wanted)
+            chunks = len(matched) - joined
+            score = 10 * p * r / (9 * p + r) * (1 - 0.5 * (chunks / len(matched)) ** 3)
+        assert overlap.meteor(" ".join(said), " ".join(wanted)) == pytest.approx(score)
+
+
 def test_rouge_equals_the_textbook_recurrence() -> None:
     for _ in range(20):
         first, second = (list(RNG.choice(list("abcde"), RNG.integers(1, 30))) for _ in range(2))
@@ -85,6 +138,67 @@ def test_ranking_equals_scikit_learn(ties: bool) -> None:
         ):
             wanted = [theirs(forged, score, sample_weight=row) for row in weights]
             assert np.allclose(metric(forged, score, weights), wanted)
+
+
+def test_area_is_the_share_of_pairs_in_order() -> None:
+    for _ in range(10):
+        forged, score = RNG.random(40) < 0.5, RNG.integers(0, 6, 40).astype(float)
+        gaps = score[forged][:, None] - score[~forged]
+        assert plain(metrics.auc, forged, score) == pytest.approx(
+            ((gaps > 0) + 0.5 * (gaps == 0)).mean()
+        )
+
+
+@pytest.mark.parametrize("kind", ["mixed", "all forged", "all bona fide"])
+def test_calibration_equals_a_loop_and_scikit_learn(kind: str) -> None:
+    """Ties and the edges of the bins included; calibration is defined for one class as well."""
+    for _ in range(10):
+        size = int(RNG.integers(1, 80))
+        forged = {"mixed": RNG.random(size) < 0.5, "all forged": np.ones(size, bool)}.get(
+            kind, np.zeros(size, bool)
+        )
+        stated = RNG.integers(0, 21, size) / 20
+        bins: dict[int, list[int]] = {}
+        for at, share in enumerate(stated):
+            bins.setdefault(min(int(share * 10), 9), []).append(at)
+        gaps = [abs(forged[at].mean() - stated[at].mean()) * len(at) for at in bins.values()]
+        error = plain(metrics.calibration_error, forged, stated)
+        assert error == pytest.approx(sum(gaps) / size)
+        brier = plain(metrics.mean, (stated - forged) ** 2)
+        theirs = sk.brier_score_loss(forged, stated, labels=[False, True], pos_label=True)
+        assert brier == pytest.approx(theirs)
+
+
+def test_region_scores_equal_scikit_learn() -> None:
+    for _ in range(10):
+        said, true = RNG.random((2, 30, 12)) < 0.3
+        row = RNG.integers(0, 3, 30)
+        precision, recall, f1 = (float(x[0]) for x in metrics.set_scores(said, true, row[None]))
+        theirs = sk.precision_recall_fscore_support(
+            true.ravel(), said.ravel(), average="binary", sample_weight=np.repeat(row, 12)
+        )
+        assert (precision, recall, f1) == pytest.approx(theirs[:3])
+
+
+def testgrounding_by_hand_and_by_the_definition_of_tridf() -> None:
+    true = frozenset({("nose", "blur"), ("eyes", "blur"), ("chin", "grid")})
+    # one of two claims holds: COVER 1/3, CHAIR 1/2, F0.5 of (1/2, 1/3)
+    half = 1.25 * 0.5 * (1 / 3) / (0.25 * 0.5 + 1 / 3)
+    assert grounding({("nose", "blur"), ("nose", "grid")}, true) == pytest.approx(
+        (1 / 3, 1 / 2, 1, half)
+    )
+    assert grounding(set(), true) == (0, 1, 1, 0)
+    assert grounding(set(true), true) == (1, 0, 0, 1)
+    for _ in range(20):
+        said, true = (set(RNG.integers(0, 9, RNG.integers(1, 9)).tolist()) for _ in range(2))
+        universe = range(9)
+        columns = ([one in part for one in universe] for part in (true, said))
+        precision, recall, f_half, _ = sk.precision_recall_fscore_support(
+            *columns, beta=0.5, average="binary", zero_division=0
+        )
+        cover, chair, some, f_mine = grounding(said, frozenset(true))
+        assert (cover, 1 - chair, f_mine) == pytest.approx((recall, precision, f_half))
+        assert some == (chair > 0)
 
 
 def test_shares_equal_scikit_learn() -> None:

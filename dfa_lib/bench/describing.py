@@ -114,7 +114,7 @@ class Descriptions:
     def _findings(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """COVER, CHAIR, Hal and F0.5 of each forged face with annotated findings, else nan."""
         rows = [
-            _grounding(findings.findings(text), true) if forged and true else (np.nan,) * 4
+            grounding(findings.findings(text), true) if forged and true else (np.nan,) * 4
             for text, true, forged in zip(texts, self.annotated, self.sheet.forged, strict=True)
         ]
         return dict(zip(("COVER", "CHAIR", "Hal", "F0.5"), np.array(rows).T, strict=True))
@@ -222,7 +222,7 @@ def _reference(record: InstructRecord | None) -> tuple[Pairs, str]:
     return pairs, (answers or [record.annotation.text])[0]
 
 
-def _grounding(said: set[tuple], true: Pairs) -> tuple[float, float, float, float]:
+def grounding(said: set[tuple], true: Pairs) -> tuple[float, float, float, float]:
     """COVER, CHAIR, Hal and F0.5; to claim nothing on a forged face is all hallucination."""
     hits = len(said & true)
     cover = hits / len(true)
