@@ -49,7 +49,7 @@ def load_faces(
     *,
     n: int = 5100,
     seed: int = 0,
-    difficulty: float = 0.5,
+    difficulty: float = 0.3,
     size: int = 128,
     root: Path | None = None,
     workers: int = 2,

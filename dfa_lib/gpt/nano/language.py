@@ -46,7 +46,9 @@ def make_processor() -> LlavaProcessor:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet
     )
-    core.train_from_iterator(["USER: ASSISTANT:"] * 50 + [f" {text}" for text in corpus()], trainer)
+    # A question stands after a newline, an answer after a blank: words must be known both ways.
+    texts = [start + text for text in corpus() for start in ("", " ")]
+    core.train_from_iterator(["USER: ASSISTANT:"] * 50 + texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",

@@ -142,11 +142,15 @@ def corpus() -> list[str]:
 
 @cache
 def sentences() -> list[str]:
-    """Every answer of the template library, its slots filled in every way that is not too many."""
+    """Every answer of the template library, its slots filled in every way that is not too many.
+
+    But those with a forgery method in them: the base is told the name of none.
+    """
     filled = [
         _fill(answer, category, region, artifact)
         for library in _libraries()
         for answer in library["answers"].values()
+        if "{method}" not in answer
         for category in Category
         for region, artifact in zip(Region, cycle(Artifact), strict=False)
     ]

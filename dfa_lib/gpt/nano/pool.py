@@ -19,7 +19,7 @@ from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Split
 
 SIZE = 128
-LONDON_SHARE = 0.4
+LONDON_SHARE = 0.3
 CHUNK = 64
 
 

@@ -34,6 +34,14 @@ ARTIFACTS = (
     Artifact.GRID_PATTERN,
 )
 REGIONS = tuple(region for region in Region if region is not Region.SKIN)
+_HULLS = tuple(
+    slice(*ends)
+    for ends in (
+        ((0, 68), (0, 81), (17, 68))  # the face, with and without forehead, and inside its outline
+        + ((17, 22), (22, 27), (36, 42), (42, 48), (36, 48))  # brows and eyes
+        + ((27, 36), (48, 68), (60, 68))  # nose, mouth, between the lips
+    )
+)
 Image = np.ndarray
 Rng = np.random.Generator
 
@@ -129,13 +137,12 @@ def _random_mask(portrait: Portrait, masks: dict[Region, Image], rng: Rng) -> Im
             1.0,
             -1,
         )
-    return cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.6, 4.0))
+    return cv2.GaussianBlur(mask, (0, 0), rng.choice([rng.uniform(0.3, 0.8), rng.uniform(0.6, 4)]))
 
 
 def _hull(landmarks: np.ndarray, size: int, rng: Rng) -> Image:
-    """The convex hull of a random choice of landmarks: inner face, eyes, mouth, half face ..."""
-    sets = (slice(0, 68), slice(0, 81), slice(17, 68), slice(36, 48), slice(48, 68), slice(27, 36))
-    points = landmarks[sets[rng.integers(len(sets))]]
+    """The convex hull of a random choice of landmarks: inner face, eyes, a brow, the mouth ..."""
+    points = landmarks[_HULLS[rng.integers(len(_HULLS))]]
     points = points.mean(0) + (points - points.mean(0)) * rng.uniform(0.8, 1.25)
     points = points + rng.normal(0, 1.5, points.shape)
     mask = np.zeros((size, size), np.float32)
@@ -175,6 +182,13 @@ def _self_blend(image: Image, strength: float, rng: Rng) -> Image:
     matrix[:, 2] += rng.normal(0, 2.0, 2) * strength
     moved = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
     return _tint(moved, 0.7 * strength, rng)
+
+
+def _recolour(image: Image, strength: float, rng: Rng) -> Image:
+    if rng.random() < 0.5:
+        return _tint(image, strength, rng)
+    paint = image.mean((0, 1)) + rng.normal(0, 40) + rng.normal(0, 30, 3)
+    return image + (0.2 + 0.6 * strength) * (paint.astype(np.float32) - image)
 
 
 def _tint(image: Image, strength: float, rng: Rng) -> Image:
@@ -228,7 +242,7 @@ ALTERATIONS: dict[Artifact, Callable[[Image, float, Rng], Image]] = {
     Artifact.OVER_SMOOTHING: _smooth,
     Artifact.TEXTURE_LOSS: _lose_texture,
     Artifact.BLENDING_BOUNDARY: _self_blend,
-    Artifact.COLOUR_MISMATCH: _tint,
+    Artifact.COLOUR_MISMATCH: _recolour,
     Artifact.LIGHTING_MISMATCH: _light,
     Artifact.NOISE_MISMATCH: _noise,
     Artifact.MISALIGNMENT: _shift,
