@@ -1,7 +1,7 @@
 """Does the audit find planted lies? One false region in each of 500 descriptions.
 
 Run from the repository root: ``python -m benchmarks.audit_recall`` (under 2 minutes on 2 cores).
-Faces are made anew from a seed that no threshold was chosen on. Each description names the
+Faces are made anew, of middling difficulty, from a seed that no threshold was chosen on. Each description names the
 regions that a forgery truly altered (``Face.altered_regions``, measured before the camera) and
 one more that it did not, drawn at random. A lie is found if the audit calls it unsupported, a
 false flag is a true claim that it calls so. The lines "mask" say where the lies lie: where the
@@ -30,7 +30,7 @@ from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region
 
-RECORDS, FACES, SEED = 500, 1_020, 2_026
+RECORDS, FACES, SEED, DIFFICULTY = 500, 1_020, 2_026, 0.5
 PLANTED = "planted"
 
 
@@ -58,7 +58,7 @@ def laid_on(faces: FaceSet, face: Face, region: Region) -> bool:
 def main() -> None:
     """Plant, audit, count."""
     with tempfile.TemporaryDirectory() as folder:
-        faces = load_faces("procedural", Path(folder), n=FACES, seed=SEED)
+        faces = load_faces("procedural", Path(folder), n=FACES, seed=SEED, difficulty=DIFFICULTY)
         notes = {face.id: described(face, Random(f"{SEED}/{face.id}")) for face in faces}
         paired = Random(SEED).sample([face for face in faces if face.source], RECORDS)
         checked = audit(faces, notes)
