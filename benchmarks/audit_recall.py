@@ -1,13 +1,13 @@
 """Does the audit find planted lies? One false region in each of 500 descriptions.
 
 Run from the repository root: ``python -m benchmarks.audit_recall`` (under 2 minutes on 2 cores).
-Faces are made anew, of middling difficulty, from a seed that no threshold was chosen on. Each description names the
-regions that a forgery truly altered (``Face.altered_regions``, measured before the camera) and
-one more that it did not, drawn at random. A lie is found if the audit calls it unsupported, a
-false flag is a true claim that it calls so. The lines "mask" say where the lies lie: where the
-method laid nothing at all, or where it worked but changed 5 grey levels or less. Bona fide and
-EFS faces have no counterpart and are not in the numbers; their lines show what the audit can
-still say. Last line: one JSON object {"records", "recall", "false_flags"}.
+Faces are made anew, of middling difficulty, from a seed that no threshold was chosen on. Each
+description names the regions that a forgery truly altered (``Face.altered_regions``, measured
+before the camera) and one more that it did not, drawn at random. A lie is found if the audit
+calls it unsupported, a false flag is a true claim that it calls so. The lines "mask" say where
+the lies lie: where the method laid nothing at all, or where it worked but changed 5 grey levels
+or less. Bona fide and EFS faces have no counterpart and are not in the numbers; their lines show
+what the audit can still say. Last line: one JSON object {"records", "recall", "false_flags"}.
 """
 
 import json
