@@ -30,7 +30,7 @@ FAULTS = (
     "torn body", "truncated JSON", "invalid schema", "refusal", "stall",
 )  # fmt: skip
 OF_CONTENT = {"truncated JSON", "invalid schema", "refusal"}
-OF_BATCHES = ("batch lost", "batch refused", "batch expired")
+OF_BATCHES = ("upload lost", "batch lost", "batch refused", "batch expired")
 Json = dict[str, Any]
 
 
@@ -266,7 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "chat/completions":
                 self._chat(json.loads(content))
             case "files":
-                self._send(200, self._upload(content))
+                file = self._upload(content)
+                self._reset() if self.server.fault == "upload lost" else self._send(200, file)
             case "batches":
                 batch = self._start(json.loads(content))
                 self._reset() if self.server.fault == "batch lost" else self._send(200, batch)

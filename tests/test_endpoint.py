@@ -5,6 +5,8 @@ import base64
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,7 @@ from dfa_lib.endpoint.wire import read
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 
+ROOT = Path(__file__).resolve().parents[1]
 PRICES = Prices(tokens_in=2.50, tokens_out=10.00)
 
 
@@ -121,7 +124,7 @@ def test_the_cache_knows_whatever_decides_the_answer(tmp_path: Path) -> None:
     ]  # fmt: skip
     with ChatServer() as server:
         list(at(server, tmp_path).ask([base, *others]))
-        list(at(server, tmp_path).ask([base], Verdict))
+        assert next(at(server, tmp_path).ask([base], Verdict)).parsed
         list(at(server, tmp_path, options={"temperature": 0}).ask([base]))
         list(Endpoint("other", server.url, cache=tmp_path).ask([base]))
         assert len(server.books.asked) == len({*server.books.asked}) == 10
@@ -153,14 +156,17 @@ def test_leaving_early_keeps_what_is_under_way(tmp_path: Path) -> None:
             taken.append(request)
             yield request
 
-    with ChatServer(latency=0.2) as server:
+    with ChatServer(latency=0.3) as server:
         endpoint = at(server, tmp_path, concurrency=4)
-        for _ in endpoint.ask(lazily()):
+        list(endpoint.ask(requests(1)))
+        for first in endpoint.ask(lazily()):
+            assert first.cached
             break
-        assert len(taken) <= 2 * 4 + 1 and server.books.most_at_once == 4
         sent = len(server.books.asked)
-        assert endpoint.estimate(taken).answered == sent >= 4
+        assert len(taken) <= 2 * 4 + 1 and sent <= 1 + 4, "what was only queued is not sent"
+        assert endpoint.estimate(taken).answered == sent
         assert sum(answer.cached for answer in endpoint.ask(taken)) == sent
+        assert server.books.most_at_once == 4
 
 
 def test_a_foreign_cache_file_is_refused(tmp_path: Path) -> None:
@@ -303,6 +309,21 @@ def test_it_works_inside_a_running_event_loop(tmp_path: Path) -> None:
 
     with ChatServer() as server:
         assert all(answer.parsed for answer in asyncio.run(cell()))
+
+
+@pytest.mark.slow
+def test_a_script_that_leaves_a_run_open_does_end(tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from benchmarks.endpoint_faults import requests
+from dfa_lib.endpoint import Endpoint
+with_one = Endpoint("model", "URL", cache=Path({str(tmp_path)!r})).ask(requests(300))
+print(next(with_one).text)
+"""
+    with ChatServer(latency=0.2) as server:
+        code = script.replace("URL", server.url)
+        ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=-1, timeout=60)
+    assert ended.returncode == 0 and ended.stdout.startswith(b"A text about")
 
 
 def test_first_token_probabilities_can_be_asked_for(tmp_path: Path) -> None:

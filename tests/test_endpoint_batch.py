@@ -58,9 +58,22 @@ def test_a_batch_that_started_unnoticed_is_found_again(tmp_path: Path) -> None:
             endpoint.submit(asked, Verdict)
         assert len(server.batches) == 1
         server.fault = None
-        assert endpoint.submit(asked, Verdict) == 0 and len(server.batches) == 1
         assert endpoint.collect(poll=0.01) == 10
+        assert endpoint.submit(asked, Verdict) == 0 and len(server.batches) == 1
     assert max(server.books.charged.values()) == 1
+
+
+def test_a_batch_that_never_started_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_RETRIES", 0)
+    with ChatServer(fault="upload lost") as server:
+        endpoint = at(server, tmp_path)
+        with pytest.raises(DataError, match="try again"):
+            endpoint.submit(requests(5))
+        assert not server.batches
+        server.fault = None
+        assert endpoint.submit(requests(5)) == 5
 
 
 def test_a_refused_batch_frees_its_money(tmp_path: Path) -> None:
@@ -75,10 +88,11 @@ def test_a_refused_batch_frees_its_money(tmp_path: Path) -> None:
 
 def test_a_batch_beyond_the_ceiling_is_not_sent(tmp_path: Path) -> None:
     with ChatServer() as server:
-        endpoint = at(server, tmp_path, ceiling=Ceiling(money=0.01))
+        most = at(server, tmp_path).estimate(requests(20)).money / 2
         with pytest.raises(CeilingReached):
-            endpoint.submit(requests(20))
+            at(server, tmp_path, ceiling=Ceiling(money=most * 0.99)).submit(requests(20))
         assert not server.files and not server.batches
+        assert at(server, tmp_path, ceiling=Ceiling(money=most)).submit(requests(20)) == 20
 
 
 def test_large_batches_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

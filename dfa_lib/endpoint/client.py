@@ -1,8 +1,9 @@
 """Ask many questions of one model at once, and pay for each answer once."""
 
 import asyncio
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -133,20 +134,12 @@ class Endpoint:
 
     def _answers(self, requests: Iterable[Request], schema: Schema | None) -> Iterator[Answer]:
         with self._desk() as (desk, loop):
-            running: set[Future[Answer]] = set()
 
             def start(request: Request) -> Future[Answer]:
                 work = desk.answer(request, self._body(request, schema), schema)
-                future = asyncio.run_coroutine_threadsafe(work, loop)
-                running.add(future)
-                future.add_done_callback(running.discard)
-                return future
+                return asyncio.run_coroutine_threadsafe(work, loop)
 
-            try:
-                yield from as_completed(start, requests, 2 * self.concurrency)
-            finally:  # what is under way is being paid for: let it reach the cache
-                desk.stop()
-                wait(list(running), timeout=self.timeout)
+            yield from as_completed(start, requests, 2 * self.concurrency)
 
     @contextmanager
     def _desk(self) -> Iterator[tuple[Desk, asyncio.AbstractEventLoop]]:
@@ -154,10 +147,12 @@ class Endpoint:
             purse = Purse(store, self.ceiling.limits)
             http = openai.DefaultAsyncHttpxClient(event_hooks=purse.hooks)
             client = openai.AsyncOpenAI(**self._settings, http_client=http)
+            desk = Desk(client, purse, store, self.prices, self.concurrency)
             try:
-                yield Desk(client, purse, store, self.prices, self.concurrency), loop
+                yield desk, loop
             finally:
-                asyncio.run_coroutine_threadsafe(client.close(), loop).result()
+                if not sys.is_finalizing():
+                    asyncio.run_coroutine_threadsafe(desk.close(self.timeout), loop).result()
 
     @contextmanager
     def _client(self) -> Iterator[openai.OpenAI]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -94,11 +95,14 @@ class Desk:
     ) -> None:
         self._client, self._purse, self._store, self._prices = client, purse, store, prices
         self._slots, self._stopped = asyncio.Semaphore(slots), False
+        self._under_way: set[asyncio.Task[Answer]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def answer(self, request: Request, body: Body, schema: Schema | None) -> Answer:
         """Ask, and once more with the complaint if the answer is not valid."""
-        paid = False
+        paid, task = False, asyncio.current_task()
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         try:
             while True:
                 replies, call = wire.progress(body, schema, self._prices, self._store.get)
@@ -108,9 +112,12 @@ class Desk:
         except Failed as error:
             return Answer(id=request.id, error=str(error))
 
-    def stop(self) -> None:
-        """Send nothing new; what is under way may come back."""
+    async def close(self, patience: float) -> None:
+        """Send nothing new, and let what is under way, and so being paid for, come back."""
         self._stopped = True
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=patience)
+        await self._client.close()
 
     async def _fetch(self, call: Call) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.
@@ -180,8 +187,9 @@ def loop_in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
     try:
         yield loop
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+        if not sys.is_finalizing():  # else the thread is gone, and would be waited for in vain
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
 
 
 def as_completed(
