@@ -1,78 +1,32 @@
 """Tuning: what is trained, what is refused, and that interruption changes nothing."""
 
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from accelerate import Accelerator
+from colours import ANSWERS, RECORDS, Colours, preset_on, record, run, trainable
 from tiny_llava import save_tiny
 
+from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt import train as training
-from dfa_lib.gpt.adapter import load_tuned
 from dfa_lib.gpt.analyst import LocalAnalyst, Question
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.presets import NANO, PRESETS, Preset
+from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.samples import collate, encode, plan
-from dfa_lib.gpt.train import Step, train
-from dfa_lib.records import QA, Annotation, Annotator, DataError, Face, InstructRecord, read_jsonl
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.gpt.train import Step, schedule, train
+from dfa_lib.records import DataError, read_jsonl, write_jsonl
+from dfa_lib.taxonomy import Task
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
-ANSWERS = {
-    Category.BONA_FIDE: "This face is bona fide.",
-    Category.FS: "This face is forged.",
-}
-
-
-class Colours:
-    """Bona fide faces are reddish, forged ones bluish noise."""
-
-    def image(self, face: Face) -> np.ndarray:
-        rng = np.random.default_rng(int(face.id))
-        image = rng.integers(0, 120, (32, 32, 3))
-        image[:, :, 2 if face.category.forged else 0] += 130
-        return image.astype(np.uint8)
-
-
-def record(number: int) -> InstructRecord:
-    category = (Category.BONA_FIDE, Category.FS)[number % 2]
-    face = Face(
-        id=str(number),
-        image=f"images/{number}.png",
-        sha256=f"{number:064x}",
-        category=category,
-        dataset="colours",
-        identities=(str(number),),
-        split=Split.TRAIN,
-        licence="CC0-1.0",
-    )
-    qa = (
-        QA(task=Task.DF_D, question="Is it forged?", answer=ANSWERS[category], template="d1"),
-        QA(task=Task.FC, question="Why?", answer="The nose is blurred.", template="f1"),
-    )
-    note = Annotation(face=face.id, findings=(), text="-", annotator=Annotator(name="test"))
-    return InstructRecord(face=face, annotation=note, qa=qa[: 1 + number % 3 % 2])
-
-
-RECORDS = [record(number) for number in range(12)]
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 
 
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory) -> Preset:
-    base = save_tiny(tmp_path_factory.mktemp("base"))
-    return replace(NANO, base=str(base), epochs=2, batch=4, row=120, rank=4, alpha=8, save_every=2)
-
-
-def run(preset: Preset, out, records=RECORDS, seed=0):
-    model, processor = load_base(preset)
-    model = add_lora(model, preset)
-    return model, train(model, processor, Colours(), records, preset, out, seed=seed)
+    return preset_on(save_tiny(tmp_path_factory.mktemp("base")))
 
 
 @pytest.fixture(scope="module")
@@ -80,29 +34,6 @@ def tuned(preset, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
     model, log = run(preset, out)
     return out, model, log
-
-
-def trainable(model) -> dict[str, torch.Tensor]:
-    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-
-
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_only_lora_on_the_language_model_and_the_projector_are_trained(family, tmp_path):
-    preset = replace(NANO, base=str(save_tiny(tmp_path, family)), rank=4)
-    names = set(trainable(add_lora(load_base(preset)[0], preset)))
-    head = "base_model.model.model."
-    attention = [f"self_attn.{p}_proj" for p in "qkvo"]
-    linears = attention + [f"mlp.{p}_proj" for p in ("gate", "up", "down")]
-    expected = {
-        f"{head}language_model.layers.{layer}.{linear}.lora_{side}.default.weight"
-        for layer in range(2)
-        for linear in linears
-        for side in "AB"
-    }
-    for layer in ("linear_1", "linear_2"):
-        for kind in ("weight", "bias"):
-            expected.add(f"{head}multi_modal_projector.modules_to_save.default.{layer}.{kind}")
-    assert names == expected
 
 
 def test_tuning_learns_and_changes_nothing_frozen(preset, tmp_path):
@@ -129,6 +60,74 @@ def test_log_is_written_as_it_goes(tuned):
     assert [step.step for step in log] == list(range(1, 7))
 
 
+def test_what_is_held_out_is_scored_at_every_checkpoint(preset, tuned, tmp_path):
+    seen = []
+    held_out = [record(number) for number in range(100, 105)]
+    _, log = run(preset, tmp_path, validation=held_out, watch=lambda log: seen.append(len(log)))
+    assert [s.step for s in log if s.val_loss is not None] == [2, 4, 6]
+    assert [s.loss for s in log] == [s.loss for s in tuned[2]]  # it changes nothing
+    assert seen == [1, 2, 3, 4, 5, 6]
+    analyst = LocalAnalyst(tmp_path)
+    right = [
+        analyst.reply([Colours().image(r.face)], [[Question(qa.question)]])[0][0].text == qa.answer
+        for r in held_out
+        for qa in r.qa
+    ]
+    assert log[-1].val_right == pytest.approx(np.mean(right))
+
+
+def test_projector_and_lora_have_learning_rates_of_their_own(preset, tuned):
+    for step in tuned[2]:
+        factor = schedule(step.step - 1, 6, preset.warmup)
+        assert step.lr_lora == pytest.approx(factor * preset.lr_lora)
+        assert step.lr_projector == pytest.approx(factor * preset.lr_projector)
+    shape = [schedule(number, 100, 0.1) for number in range(100)]
+    assert shape[:3] == pytest.approx([0.1, 0.2, 0.3]) and shape[10] == 1
+    assert shape[10:] == sorted(shape[10:], reverse=True) and 0 < shape[-1] < 0.001
+
+
+def test_gradients_are_clipped(preset, tmp_path, monkeypatch):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def spied(self, *args, **kwargs):
+        weights = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        norms.append(torch.cat(weights).norm().item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spied)
+    _, log = run(replace(preset, clip=0.01), tmp_path)
+    assert norms == pytest.approx([0.01] * len(log), rel=1e-3)
+    assert min(s.norm for s in log) > 0.1
+
+
+def test_state_of_any_optimiser_and_of_the_fp16_scaler_comes_back(tmp_path):
+    """8-bit optimisers keep their step as an int, and moments in shapes of their own."""
+    layer = torch.nn.Linear(2, 2, bias=False)
+    file, optimizer = tmp_path / "state.safetensors", torch.optim.SGD(layer.parameters())
+    kept = {"step": 7, "state1": torch.arange(4, dtype=torch.uint8), "absmax1": torch.ones(1)}
+    optimizer.state[layer.weight] = dict(kept)
+    accelerator = Accelerator()
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    checkpoint.save(file, accelerator, layer, optimizer, 3, "run")
+    weight = layer.weight.detach().clone()
+    optimizer.state.clear()
+    accelerator.scaler = torch.amp.GradScaler("cpu")
+    layer.weight.data.zero_()
+    assert checkpoint.load(file, accelerator, layer, optimizer, "another run") == 0
+    assert checkpoint.load(file, accelerator, layer, optimizer, "run") == 3
+    assert torch.equal(layer.weight, weight)
+    assert optimizer.state[layer.weight]["step"] == 7
+    assert torch.equal(optimizer.state[layer.weight]["state1"], kept["state1"])
+    assert accelerator.scaler.state_dict()["scale"] == 512.0
+
+
+def test_a_step_that_overflowed_in_fp16_stays_readable(tmp_path):
+    step = Step(step=1, loss=1.0, norm=float("inf"), lr_lora=0.1, lr_projector=0.1, seconds=1.0)
+    write_jsonl(tmp_path / "log.jsonl", [step])
+    assert list(read_jsonl(tmp_path / "log.jsonl", Step)) == [step]
+
+
 def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path, monkeypatch):
     step = training.Trainer.step
 
@@ -152,82 +151,6 @@ def test_another_run_does_not_take_up_a_foreign_checkpoint(preset, tuned, tmp_pa
     shutil.copytree(tuned[0], tmp_path / "again")
     _, log = run(preset, tmp_path / "again", seed=1)
     assert [s.loss for s in log] != [s.loss for s in tuned[2]]
-
-
-def test_round_trip_is_equal_on_logits(preset, tuned):
-    out, model, _ = tuned
-    loaded, processor, stored = load_tuned(out)
-    assert stored == preset
-    inputs = processor(
-        images=[Colours().image(RECORDS[0].face)],
-        text=["USER: <image>\nWhy? ASSISTANT:"],
-        return_tensors="pt",
-    )
-    with torch.inference_mode():
-        expected = model(**inputs).logits
-        torch.testing.assert_close(loaded(**inputs).logits, expected, atol=0, rtol=0)
-        plain = PeftModel.from_pretrained(load_base(preset)[0], out / "adapter").eval()
-        torch.testing.assert_close(plain(**inputs).logits, expected, atol=0, rtol=0)
-        merged = loaded.merge_and_unload()
-        torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_adapter_folder_is_complete_and_readable(tuned):
-    adapter = tuned[0] / "adapter"
-    names = {path.name for path in adapter.iterdir()}
-    assert {"adapter_config.json", "adapter_model.safetensors", "MODEL_CARD.md"} <= names
-    assert not any(path.suffix in {".bin", ".pt"} for path in adapter.iterdir())
-    card = (adapter / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "12 images with 16 questions" in card
-
-
-def spoil_pickle(folder):
-    (folder / "optimizer.pt").write_bytes(b"\x80")
-
-
-def spoil_projector(folder):
-    file = folder / "adapter_model.safetensors"
-    save_file({n: w for n, w in load_file(file).items() if "projector" not in n}, file)
-
-
-def spoil_weights(folder):
-    file = folder / "adapter_model.safetensors"
-    weights = load_file(file)
-    next(iter(weights.values())).fill_(float("nan"))
-    save_file(weights, file)
-
-
-def spoil_torn(folder):
-    file = folder / "adapter_model.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-
-
-def spoil_base(folder):
-    save_tiny(folder.parent / "other", seed=1)
-    file = folder / "preset.json"
-    about = json.loads(file.read_text(encoding="utf-8"))
-    about["preset"]["base"] = str(folder.parent / "other")
-    file.write_text(json.dumps(about), encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (spoil_pickle, "pickle optimizer.pt"),
-        (spoil_projector, "lacks the projector"),
-        (spoil_weights, "NaN or infinite"),
-        (spoil_torn, "torn or not a safetensors"),
-        (spoil_base, "another base"),
-        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no such file"),
-        (lambda folder: (folder / "preset.json").unlink(), r"preset\.json: missing"),
-    ],
-)
-def test_broken_adapters_are_refused_in_one_line(tuned, tmp_path, spoil, message):
-    shutil.copytree(tuned[0] / "adapter", tmp_path / "adapter")
-    spoil(tmp_path / "adapter")
-    with pytest.raises(DataError, match=message) as refusal:
-        load_tuned(tmp_path)
-    assert "\n" not in str(refusal.value)
 
 
 def test_a_loss_that_is_not_finite_names_the_faces(preset, tmp_path):
@@ -279,11 +202,3 @@ def test_features_kept_or_not_give_the_same_run(preset, tuned, tmp_path, monkeyp
     monkeypatch.setattr("dfa_lib.gpt.features.FEATURE_BYTES", 0)
     _, log = run(preset, tmp_path)
     assert [s.loss for s in log] == pytest.approx([s.loss for s in tuned[2]], abs=1e-5)
-
-
-def test_bases_that_cannot_be_had_are_refused_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for preset in (*list(PRESETS.values())[1:], replace(NANO, base=str(tmp_path))):
-        with pytest.raises(DataError, match=f"preset {preset.name}") as refusal:
-            load_base(preset, "cpu")
-        assert "\n" not in str(refusal.value)

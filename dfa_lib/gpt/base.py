@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
+    AutoConfig,
     AutoProcessor,
     BitsAndBytesConfig,
     LlavaConfig,
@@ -42,6 +43,8 @@ def load_base(
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
     try:
+        if not isinstance(config := AutoConfig.from_pretrained(preset.source), LlavaConfig):
+            raise ValueError(f"its model type is {config.model_type!r}")
         model, info = LlavaForConditionalGeneration.from_pretrained(
             preset.source,
             dtype=dtype,

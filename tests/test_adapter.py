@@ -1,0 +1,157 @@
+"""The adapter contract: what is trained, what is saved, who can load it, what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from colours import RECORDS, Colours, preset_on, run, trainable
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from tiny_llava import save_tiny
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from dfa_lib.gpt.adapter import load_tuned, merge
+from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.presets import NANO, Preset
+from dfa_lib.records import DataError
+
+SAFE = {".safetensors", ".json", ".jinja", ".md"}
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory) -> Preset:
+    return preset_on(save_tiny(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture(scope="module")
+def tuned(preset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuned")
+    model, log = run(preset, out)
+    return out, model, log
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_only_lora_on_the_language_model_and_the_projector_are_trained(family, tmp_path):
+    preset = replace(NANO, base=str(save_tiny(tmp_path, family)), rank=4)
+    names = set(trainable(add_lora(load_base(preset)[0], preset)))
+    head = "base_model.model.model."
+    attention = [f"self_attn.{p}_proj" for p in "qkvo"]
+    linears = attention + [f"mlp.{p}_proj" for p in ("gate", "up", "down")]
+    expected = {
+        f"{head}language_model.layers.{layer}.{linear}.lora_{side}.default.weight"
+        for layer in range(2)
+        for linear in linears
+        for side in "AB"
+    }
+    for layer in ("linear_1", "linear_2"):
+        for kind in ("weight", "bias"):
+            expected.add(f"{head}multi_modal_projector.modules_to_save.default.{layer}.{kind}")
+    assert names == expected
+
+
+def test_round_trip_is_equal_on_logits(preset, tuned):
+    out, model, _ = tuned
+    loaded, processor, stored = load_tuned(out)
+    assert stored == preset
+    inputs = processor(
+        images=[Colours().image(RECORDS[0].face)],
+        text=["USER: <image>\nWhy? ASSISTANT:"],
+        return_tensors="pt",
+    )
+    with torch.inference_mode():
+        expected = model(**inputs).logits
+        torch.testing.assert_close(loaded(**inputs).logits, expected, atol=0, rtol=0)
+        stock = LlavaForConditionalGeneration.from_pretrained(preset.base)
+        plain = PeftModel.from_pretrained(stock, out / "adapter").eval()
+        torch.testing.assert_close(plain(**inputs).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_merged_it_is_a_llava_like_any_other(preset, tuned, tmp_path):
+    merge(tuned[0], tmp_path / "merged")
+    assert {path.suffix for path in (tmp_path / "merged").iterdir()} <= SAFE
+    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged")
+    processor = AutoProcessor.from_pretrained(tmp_path / "merged")
+    image = Colours().image(RECORDS[0].face)
+    inputs = processor(images=[image], text=["USER: <image>\nWhy? ASSISTANT:"], return_tensors="pt")
+    with torch.inference_mode():
+        expected = tuned[1](**inputs).logits
+        torch.testing.assert_close(model(**inputs).logits, expected, atol=1e-4, rtol=1e-4)
+    assert model.generation_config.max_new_tokens == preset.max_new_tokens
+    answer = LocalAnalyst((model, processor), preset).reply([image], [[Question("Why?")]])
+    assert (
+        answer[0][0].text == LocalAnalyst(tuned[0]).reply([image], [[Question("Why?")]])[0][0].text
+    )
+
+
+def test_merged_in_half_precision_it_says_the_same(tuned, tmp_path):
+    merge(tuned[0], tmp_path / "merged", torch.bfloat16)
+    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_adapter_folder_is_complete_and_readable(tuned):
+    adapter = tuned[0] / "adapter"
+    names = {path.name for path in adapter.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "MODEL_CARD.md"} <= names
+    assert {path.suffix for path in adapter.iterdir()} <= SAFE
+    card = (adapter / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "12 images with 16 questions" in card
+
+
+def spoil_pickle(folder):
+    (folder / "optimizer.pt").write_bytes(b"\x80")
+
+
+def spoil_projector(folder):
+    file = folder / "adapter_model.safetensors"
+    save_file({n: w for n, w in load_file(file).items() if "projector" not in n}, file)
+
+
+def spoil_weights(folder):
+    file = folder / "adapter_model.safetensors"
+    weights = load_file(file)
+    next(iter(weights.values())).fill_(float("nan"))
+    save_file(weights, file)
+
+
+def spoil_torn(folder):
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def spoil_version(folder):
+    file = folder / "preset.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"rank"', '"ranks"'), encoding="utf-8")
+
+
+def spoil_base(folder):
+    save_tiny(folder.parent / "other", seed=1)
+    file = folder / "preset.json"
+    about = json.loads(file.read_text(encoding="utf-8"))
+    about["preset"]["base"] = str(folder.parent / "other")
+    file.write_text(json.dumps(about), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_pickle, "pickle optimizer.pt"),
+        (spoil_projector, "lacks the projector"),
+        (spoil_weights, "NaN or infinite"),
+        (spoil_torn, "torn or not a safetensors"),
+        (spoil_base, "another base"),
+        (spoil_version, "of another version"),
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no such file"),
+        (lambda folder: (folder / "preset.json").unlink(), r"preset\.json: missing"),
+    ],
+)
+def test_broken_adapters_are_refused_in_one_line(tuned, tmp_path, spoil, message):
+    shutil.copytree(tuned[0] / "adapter", tmp_path / "adapter")
+    spoil(tmp_path / "adapter")
+    with pytest.raises(DataError, match=message) as refusal:
+        load_tuned(tmp_path)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,125 @@
+"""Bases that cannot be had: a real server plays the hub, and every refusal is one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from tiny_llava import save_tiny, tiny_llava
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.presets import NANO, PRESETS, Preset
+from dfa_lib.records import DataError
+
+ROOT = Path(__file__).resolve().parent.parent
+ASK = """
+import sys
+from dataclasses import replace
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.presets import NANO
+for base in sys.argv[1:]:
+    try:
+        load_base(replace(NANO, base=base), "cpu")
+    except ValueError as error:
+        print(error)
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers as huggingface.co does for a gated model, and for one that is not there."""
+
+    def do_HEAD(self) -> None:
+        gated = "/gated/" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def refusals(hub: str, home: Path, *bases: str) -> list[str]:
+    """What a fresh process says to bases, one line each; the hub's address is read at start."""
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment.pop("HF_HUB_OFFLINE", None)
+    command = [sys.executable, "-c", ASK, *bases]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_gated_and_a_missing_model_are_told_apart(hub, tmp_path):
+    gated, missing, typo = refusals(hub, tmp_path, "gated/llava", "nobody/llava", "no/such/folder")
+    assert "its owner asks for consent; accept on https://huggingface.co/gated/llava" in gated
+    assert "no such folder here and no such model on the hub" in missing
+    assert "no such folder here and no such model on the hub" in typo
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached(tmp_path):
+    (away,) = refusals("http://127.0.0.1:9", tmp_path, "some/llava")
+    assert "the hub cannot be reached and no copy lies here; connect, or point `base`" in away
+
+
+@pytest.mark.parametrize("preset", list(PRESETS.values())[1:], ids=lambda preset: preset.name)
+def test_the_large_presets_are_refused_in_one_line_offline(preset: Preset, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=f"preset {preset.name}: ") as refusal:
+        load_base(preset, "cpu")
+    assert "\n" not in str(refusal.value)
+
+
+def an_empty_folder(folder: Path) -> None:
+    folder.mkdir()
+
+
+def a_text_model(folder: Path) -> None:
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    config = LlamaConfig(**size, num_hidden_layers=1, vocab_size=50)
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def a_llava_without_a_processor(folder: Path) -> None:
+    tiny_llava()[0].save_pretrained(folder)
+
+
+def pickled_weights(folder: Path) -> None:
+    save_tiny(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    "make", [an_empty_folder, a_text_model, a_llava_without_a_processor, pickled_weights]
+)
+def test_a_wrong_folder_is_refused_in_one_line(make, tmp_path):
+    make(tmp_path / "base")
+    with pytest.raises(DataError, match="preset nano: ") as refusal:
+        load_base(replace(NANO, base=str(tmp_path / "base")), "cpu")
+    said = str(refusal.value)
+    assert "\n" not in said and str(tmp_path) in said and "point `base` at" in said
+
+
+def test_a_local_folder_takes_the_place_of_the_hub(tmp_path):
+    model, _ = load_base(replace(NANO, base=str(save_tiny(tmp_path))))
+    assert not any(p.requires_grad for p in model.parameters())
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
