@@ -1,0 +1,85 @@
+"""What a preset needs is known before it is paid for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_llava import save_tiny
+from torch.profiler import ProfilerActivity, profile
+
+from dfa_lib.gpt import memory
+from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.geometry import config_of, image_tokens, skeleton
+from dfa_lib.gpt.memory import need, preflight
+from dfa_lib.gpt.prefix import PrefixLoss, Prompter
+from dfa_lib.gpt.presets import LLAVA_05B, LLAVA_7B, LLAVA_13B, NANO
+from dfa_lib.gpt.train import make_optimizer
+from dfa_lib.gpt.trees import Node, Packed, grove, pack
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
+
+
+@pytest.mark.parametrize(
+    ("preset", "tokens", "billions"),
+    [(LLAVA_05B, 729, 0.86), (LLAVA_7B, 576, 7.06), (LLAVA_13B, 576, 13.35)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_geometry_of_the_hub_is_known(preset, tokens, billions):
+    config = config_of(preset)
+    counted = sum(p.numel() for p in skeleton(config).parameters()) / 1e9
+    assert image_tokens(config) == tokens
+    assert counted == pytest.approx(billions, abs=0.01)
+
+
+def peak_of_a_step(loss: PrefixLoss, preset, features, packed: Packed) -> int:
+    """Bytes at the worst moment of a second step, as PyTorch's allocator reports them."""
+    optimizer = make_optimizer(loss.model, preset)
+    held = {p.data_ptr(): p.nbytes for p in (*loss.parameters(), *loss.buffers())}
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        for _ in range(2):
+            loss(features, packed).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return sum(held.values()) + max(np.cumsum(changes))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_rehearsal_predicts_the_peak(checkpointing, images, tmp_path):
+    base = str(save_tiny(tmp_path))
+    preset = replace(NANO, base=base, rank=4, checkpointing=checkpointing)
+    model, processor = load_base(preset)
+    model = add_lora(model, preset).train()
+    if checkpointing:
+        model.get_base_model().model.language_model.gradient_checkpointing_enable()
+    prompter = Prompter(processor)
+    branches = [Node([5] * 90, 0, 30)] * 4
+    packed = pack([grove([[Node(prompter.prefix), *branches]] * images)])
+    features = torch.zeros(images, 16, 24)
+    measured = peak_of_a_step(PrefixLoss(model, prompter.start), preset, features, packed)
+    assert need(preset, torch.float32, packed).total * 2**30 == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_7b_fits_a_t4():
+    wanted = need(LLAVA_7B, torch.float16)
+    assert 3 < wanted.weights < 5 and wanted.total < 12
+
+
+def test_what_saves_memory_saves_it():
+    wanted = need(LLAVA_05B, torch.float16)
+    assert need(replace(LLAVA_05B, paged=True), torch.float16).optimiser < wanted.optimiser / 3
+    assert need(replace(LLAVA_05B, four_bit=True), torch.float16).weights < wanted.weights - 0.3
+
+
+def test_preflight_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 8.0)
+    assert preflight(NANO).endswith("8.00 GiB are free: go ahead")
+    assert "4-bit weights; here use 'nano'" in preflight(LLAVA_7B)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1.0)
+    assert "use 'nano', a lower rank or a lower row" in preflight(LLAVA_05B)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0.01)
+    assert preflight(NANO).endswith("free some of it")
