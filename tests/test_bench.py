@@ -26,9 +26,10 @@ from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, controls, pi
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask, run_bench
 from dfa_lib.bench.scoring import score_all
+from dfa_lib.bench.vision import FineTuned
 from dfa_lib.gpt.analyst import LocalAnalyst, Question, Reply
 from dfa_lib.gpt.presets import NANO
-from dfa_lib.instruct.conversations import OPTIONS
+from dfa_lib.instruct.conversations import OPTIONS, detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, InstructRecord, Prediction, read_jsonl
 from dfa_lib.taxonomy import Category, Split, Task
@@ -406,3 +407,28 @@ def test_a_real_model_sits_the_exam_with_all_its_controls(world: tuple, tmp_path
     assert 0 < values(data, "dfa-gpt", "DF-D")["AUC"] < 1
     assert values(data, "pixels16", "DF-D")["AUC"] > 0.9  # the stripe again
     assert set(data["lead"]["linear_probe"]) == {"DF-D AUC", "DF-C accuracy"}
+
+
+def test_a_tuned_encoder_learns_and_leaves_the_analyst_alone(world: tuple, tmp_path: Path) -> None:
+    train = world[0].split("train")
+    analyst = LocalAnalyst(tiny_llava())
+    before = [parameter.clone() for parameter in analyst.model.parameters()]
+    tuned = FineTuned(analyst, train, epochs=25, rate=5e-3)
+    assert "_encoder" not in vars(tuned)  # nothing is tuned before it is asked
+    pictures = [train.image(face) for face in train]
+    closed = [Question("?", task, tuple(OPTIONS[task].values())) for task in tuned.tasks]
+    replies = tuned.reply(pictures, [closed] * len(pictures))
+    right = [
+        (one.text == OPTIONS[Task.DF_D][detection_label(face.category)],
+         other.text == OPTIONS[Task.DF_C][face.category.value])
+        for face, (one, other) in zip(train, replies, strict=True)
+    ]  # fmt: skip
+    assert np.mean(right, axis=0).min() > 0.9
+    for row in replies:
+        forged, kinds = (np.exp(reply.logprobs) for reply in row)
+        assert forged.sum() == pytest.approx(1) and forged[1] == pytest.approx(kinds[1:].sum())
+    assert all((a == b).all() for a, b in zip(before, analyst.model.parameters(), strict=True))
+    again = FineTuned(analyst, train, epochs=25, rate=5e-3)
+    assert again.fingerprint == tuned.fingerprint
+    assert again.reply(pictures, [closed] * len(pictures)) == replies
+    assert FineTuned(analyst, train, seed=1).fingerprint != tuned.fingerprint
