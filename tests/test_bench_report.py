@@ -9,14 +9,15 @@ import pytest
 from toy_bench import Teller, always_forged, anti_oracle, bench, oracle, toy_world, values
 
 from dfa_lib.bench import perturb
-from dfa_lib.bench.baselines import Chance, InWords
+from dfa_lib.bench.attributing import attribute
+from dfa_lib.bench.baselines import Chance, InWords, choose
 from dfa_lib.bench.detecting import Paper, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
 from dfa_lib.bench.intervals import Sheet
 from dfa_lib.bench.report import Report, scoreboard
 from dfa_lib.bench.run import ask, run_bench
 from dfa_lib.bench.submit import submit
-from dfa_lib.gpt.analyst import Question
+from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl, write_jsonl
 from dfa_lib.taxonomy import Category, Task
@@ -315,3 +316,47 @@ def test_an_analyst_in_words_is_asked_without_options(world: tuple, tmp_path: Pa
     )
     given = next(read_jsonl(tmp_path / "predictions" / "in_words.jsonl", Prediction))
     assert given.text.count("\n") == 2  # three wordings, each with an answer of its own
+
+
+# --- attribution
+
+
+class Tracer(Teller):
+    """Knows of each toy face whether its person is odd: m1, or even: m0; doubts by ``how``."""
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        right = f"This face was made by the method m{image[0, 0, 0] % 2}."
+        wanted = right if right in question.options else question.options[0]
+        said = {"right": wanted, "wrong": next(o for o in question.options if o != wanted)}
+        if self.rule == "mute":
+            return Reply("No idea.", None, 0, 0.0)
+        return choose(question, [-1.0 if o == said[self.rule] else -9.0 for o in question.options])
+
+
+def test_attribution_knows_what_it_does_not_know(world: tuple, tmp_path: Path) -> None:
+    """Methods m0 and m1, of which m1 was never trained on: half of the faces are unknown."""
+    exam = set_exam(world[0])
+    tracers = {name: Tracer(name) for name in ("right", "wrong", "mute")}
+    found = attribute({**tracers, "dice": Chance()}, exam, ["m0"], tmp_path, resamples=50)
+    value = {name: {key: row[0] for key, row in rows.items()} for name, rows in found.items()}
+    ones = {"accuracy": 1, "closed accuracy": 1, "open-set AUC": 1, "unparsable": 0, "chance": 0.5}
+    assert value["right"] == ones
+    assert value["wrong"]["accuracy"] == value["wrong"]["open-set AUC"] == 0
+    assert value["mute"]["accuracy"] == value["mute"]["open-set AUC"] == 0
+    assert value["mute"]["unparsable"] == 1
+    assert found["dice"]["accuracy"][1] < 0.5 < found["dice"]["accuracy"][2]
+    asked = tracers["right"].asked
+    assert attribute(tracers, exam, ["m0"], tmp_path, resamples=50)["right"] == found["right"]
+    assert tracers["right"].asked == asked
+
+
+def test_attribution_among_known_methods_alone_has_no_open_set(
+    world: tuple, tmp_path: Path
+) -> None:
+    exam = set_exam(world[0], limit=30)
+    found = attribute({"right": Tracer("right")}, exam, ["m0", "m1"], tmp_path, resamples=20)
+    assert "open-set AUC" not in found["right"]
+    assert found["right"]["accuracy"][0] == 1
+    assert found["right"]["chance"][0] == pytest.approx(1 / 3, abs=1e-6)
+    with pytest.raises(DataError, match="none made a test face"):
+        attribute({"right": Tracer("right")}, exam, ["simswap"], tmp_path)

@@ -14,9 +14,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from dfa_lib.bench.exam import Exam, labels
-from dfa_lib.bench.findings import verdict
-from dfa_lib.bench.run import TASKS, elect
+from dfa_lib.bench.exam import Exam
+from dfa_lib.bench.run import TASKS, elect, names_of, vote
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
 from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.records import DataError
@@ -126,8 +125,8 @@ class EndpointAnalyst:
         if question.options and self.letters:
             text, logprobs = _by_letter(question, answers[0])
         elif len(answers) > 1:
-            votes = [verdict(_said(one), question.task, question.text) for one in answers]
-            shares = elect(votes, labels(question.task))[1]
+            votes = [vote(_said(one), question) for one in answers]
+            shares = elect(votes, names_of(question))[1]
             logprobs = tuple(shares.values()) if shares else None
         return Reply(text, logprobs, tokens, seconds)
 

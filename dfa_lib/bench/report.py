@@ -53,7 +53,7 @@ class Report:
 
     def save(self) -> "Report":
         """Write report.json, report.html and scoreboard.md; return the report as it reads back."""
-        _write(self.folder / "report.json", json.dumps(_plain(self.data), indent=1) + "\n")
+        _write(self.folder / "report.json", json.dumps(plain(self.data), indent=1) + "\n")
         saved = Report.read(self.folder, self.faces)
         _write(self.page, render(saved))
         _write(self.folder / "scoreboard.md", scoreboard(saved.data) + "\n")
@@ -170,12 +170,12 @@ def _steps(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]
     return [(x, score[0]) for x, score in zip(places, scores, strict=True) if score[0] is not None]
 
 
-def _plain(value: object) -> object:
-    """JSON knows no nan: what is not defined is left out of tables and null in lists."""
+def plain(value: object) -> object:
+    """What JSON can hold of it: what is not defined is left out of tables and null in lists."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if not _undefined(item)}
+        return {str(key): plain(item) for key, item in value.items() if not _undefined(item)}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

@@ -174,11 +174,11 @@ def _prediction(
         answer = reading(text)
     elif all(reply.logprobs is not None for reply in replies):
         means = np.mean([reply.logprobs for reply in replies], axis=0)
-        answer, options = _likeliest(means, labels(task))
-        text = OPTIONS[task][answer] if answer else text
+        answer, options = _likeliest(means, names_of(asked[0]))
+        text = OPTIONS.get(task, {}).get(answer, answer) or text
     else:
-        votes = [verdict(reply.text, task, q.text) for reply, q in zip(replies, asked, strict=True)]
-        answer, options = elect(votes, labels(task))
+        votes = [vote(reply.text, q) for reply, q in zip(replies, asked, strict=True)]
+        answer, options = elect(votes, names_of(asked[0]))
     return Prediction(
         analyst=name,
         face=face.id,
@@ -190,6 +190,18 @@ def _prediction(
         seconds=round(sum(reply.seconds for reply in replies), 4),
         tokens=sum(reply.tokens for reply in replies),
     )
+
+
+def vote(text: str, question: Question) -> str | None:
+    """The label that a text gives to a closed question; None if it cannot be read."""
+    if question.task in OPTIONS:
+        return verdict(text, question.task, question.text)
+    return text.strip() if text.strip() in question.options else None
+
+
+def names_of(question: Question) -> Sequence[str]:
+    """The labels of a closed question; the answers themselves where they have no other name."""
+    return labels(question.task) if question.task in OPTIONS else question.options
 
 
 def _likeliest(
@@ -212,7 +224,7 @@ def elect(
     votes: Sequence[str | None], names: Sequence[str]
 ) -> tuple[str | None, dict[str, float] | None]:
     """Winner of a vote over wordings, None on a tie, and the smoothed log shares."""
-    counts = Counter(vote for vote in votes if vote is not None)
+    counts = Counter(one for one in votes if one is not None)
     first = counts.most_common(2)
     clear = first and (len(first) == 1 or first[0][1] > first[1][1])
     if not clear:
