@@ -99,8 +99,8 @@ def jpeg_figures() -> None:
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    options = {"quality": 62, "optimize": True, "progressive": True}
-    set_matplotlib_formats("jpeg", dpi=76, pil_kwargs=options)
+    options = {"quality": 50, "optimize": True, "progressive": True}
+    set_matplotlib_formats("jpeg", dpi=72, pil_kwargs=options)
     formatters = get_ipython().display_formatter.formatters
     draw = formatters["image/jpeg"].lookup_by_type(Figure)
     formatters["image/jpeg"].for_type(Figure, lambda one: (draw(one), {"alt": one.get_label()}))
