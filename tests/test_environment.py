@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_colab_keeps_its_version(name: str) -> None:
 
 
 def test_the_package_imports_only_what_it_declares() -> None:
-    assert imported("dfa_lib") <= set(BASE) | set(named(sum(OPTIONAL.values(), [])))
+    assert imported("dfa_lib") <= set(BASE) | set(named([*chain(*OPTIONAL.values())]))
 
 
 def test_tools_and_tests_import_only_what_is_declared() -> None:

@@ -34,13 +34,10 @@ ARTIFACTS = (
     Artifact.GRID_PATTERN,
 )
 REGIONS = tuple(region for region in Region if region is not Region.SKIN)
-_HULLS = tuple(
-    slice(*ends)
-    for ends in (
-        ((0, 68), (0, 81), (17, 68))  # the face, with and without forehead, and inside its outline
-        + ((17, 22), (22, 27), (36, 42), (42, 48), (36, 48))  # brows and eyes
-        + ((27, 36), (48, 68), (60, 68))  # nose, mouth, between the lips
-    )
+_HULLS = (
+    *(slice(0, 68), slice(0, 81), slice(17, 68)),  # the face: all but the forehead, all, inside
+    *(slice(17, 22), slice(22, 27), slice(36, 42), slice(42, 48), slice(36, 48)),  # brows, eyes
+    *(slice(27, 36), slice(48, 68), slice(60, 68)),  # nose, mouth, between the lips
 )
 Image = np.ndarray
 Rng = np.random.Generator
