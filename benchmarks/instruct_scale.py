@@ -3,8 +3,10 @@
 Run from the repository root: ``python -m benchmarks.instruct_scale`` (about 5 minutes, one
 core). Four sizes up to the paper's 127,300 faces: the plan is the real one, every face takes
 landmarks, picture and annotation from one of FACES that were really made. Each size runs in a
-process of its own, whose peak memory is told. Last line: one JSON object {"images", "qa",
-"peak_mib", "exponent", "qa_per_s"}.
+process of its own, whose peak memory is told. Seconds of the steps, and the exponent fitted to
+them, are processor time, which other work on the machine does not change; "wall" and QA per
+second are by the clock. Last line: one JSON object {"images", "qa", "peak_mib", "exponent",
+"qa_per_s"}.
 """
 
 import json
@@ -73,7 +75,7 @@ def planned(job: Job, model: Face) -> Face:
 
 
 def run(world: Path, root: Path) -> dict[str, float]:
-    """Step 3 and every export of one size: seconds of each, QA and peak memory in MiB."""
+    """Step 3 and every export of one size: seconds of each, QA, peak memory in MiB."""
     faces = Stored(root / "faces.jsonl", Face)
     path = root / "instruct.jsonl"
     steps: dict[str, Callable[[], object]] = {
@@ -85,12 +87,12 @@ def run(world: Path, root: Path) -> dict[str, float]:
         "ShareGPT": lambda: to_sharegpt(records(path), root / "sharegpt"),
         "Parquet": lambda: to_huggingface(records(path), root / "huggingface", world),
     }
-    told = {}
+    told, began = {}, time.perf_counter()
     for name, step in steps.items():
-        begin = time.perf_counter()
+        before = time.process_time()
         step()
-        told[name] = time.perf_counter() - begin
-    told["seconds"] = sum(told.values())
+        told[name] = time.process_time() - before
+    told["total"], told["wall"] = sum(told.values()), time.perf_counter() - began
     told["QA"] = sum(len(record.qa) for record in from_huggingface(root / "huggingface"))
     told["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return told
@@ -120,7 +122,7 @@ def main() -> None:
             if n == SIZES[0]:
                 print("    faces", *(f"{name:>9}" for name in told))
             print(f"{n:9,}", *(f"{value:9,.0f}" for value in told.values()), flush=True)
-    seconds = [table[n]["seconds"] for n in SIZES]
+    seconds = [table[n]["total"] for n in SIZES]
     exponent = np.polyfit(np.log(SIZES), np.log(seconds), 1)[0]
     most = table[SIZES[-1]]
     result = {
@@ -128,7 +130,7 @@ def main() -> None:
         "qa": most["QA"],
         "peak_mib": round(max(told["MiB"] for told in table.values())),
         "exponent": round(float(exponent), 3),
-        "qa_per_s": round(most["QA"] / most["seconds"]),
+        "qa_per_s": round(most["QA"] / most["wall"]),
     }
     print(json.dumps(result))
 
