@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from chat_server import Remote, remote
 
 CONNECTIONS, LATENCY, RUNS = 64, 1.0, 3
-SIZES = (128, 256, 512, 1_024)
+SIZES = (256, 512, 1_024, 2_048)
 
 
 class Verdict(BaseModel):
