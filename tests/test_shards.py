@@ -26,8 +26,12 @@ from dfa_lib.shards import Shard, block, join, parse_shard, shard_path
 
 RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
 HERE = Path(__file__).parent
-patient = pytest.mark.timeout(300)  # processes import anew; other work may crowd them out
 N, SIZE, PARTS = 60, 64, 3
+
+
+def patient(test: Callable) -> Callable:
+    """Processes import everything anew, and other work may crowd them out."""
+    return pytest.mark.slow(pytest.mark.timeout(300)(test))
 
 
 def bench(out: Path, shard: Shard | None) -> Report | None:
