@@ -162,6 +162,13 @@ def test_a_submission_is_believed_what_it_said_not_what_it_claims(
     assert values(data, "liar", "DF-D")["ACC"] == 0.8
     assert values(data, "liar", "DF-C")["accuracy"] == 0.2
     assert values(data, "liar", "AD")["CHAIR"] == 1
+    swapped = [
+        one.model_copy(update={"answer": wrong.answer, "analyst": "swapped"})
+        for one, wrong in zip(right, _given(world, tmp_path, "w", Teller(anti_oracle)), strict=True)
+    ]
+    write_jsonl(tmp_path / "swapped.jsonl", swapped)
+    data = submit(tmp_path / "swapped.jsonl", tmp_path / "bench", faces, records).data
+    assert values(data, "swapped", "DF-C")["accuracy"] == 1
 
 
 @pytest.mark.parametrize(
@@ -330,7 +337,8 @@ class Tracer(Teller):
         said = {"right": wanted, "wrong": next(o for o in question.options if o != wanted)}
         if self.rule == "mute":
             return Reply("No idea.", None, 0, 0.0)
-        return choose(question, [-1.0 if o == said[self.rule] else -9.0 for o in question.options])
+        likely = -1.0 - 5.0 * image[0, 0, 0]  # of a sentence, among all sentences
+        return choose(question, [likely - 8.0 * (o != said[self.rule]) for o in question.options])
 
 
 def test_attribution_knows_what_it_does_not_know(world: tuple, tmp_path: Path) -> None:

@@ -296,6 +296,17 @@ def test_an_interval_needs_two_identities_and_spans_the_value() -> None:
     assert part.part(np.array([True, False, False])).identities == 1
 
 
+def test_a_small_lead_may_be_none() -> None:
+    """Right on six and on five of twelve people, none in common: the sign is open."""
+    sheet = intervals.Sheet.of(_faces([(str(person),) for person in range(12)]), 300)
+    one, other = np.repeat([1.0, 0.0], 6), np.repeat([0.0, 1.0, 0.0], [6, 5, 1])
+    value, low, high = sheet.paired(partial(metrics.mean, one), partial(metrics.mean, other))
+    assert value == pytest.approx(1 / 12) and low < -0.2 and high > 0.3
+    assert 0 < sheet.estimate(partial(metrics.mean, one))[1]
+    almost = np.append(np.ones(11), 0.0)
+    assert sheet.estimate(partial(metrics.mean, almost))[2] < 1  # no certainty near the end
+
+
 def test_intervals_cover_the_truth() -> None:
     """300 simulated test sets of 40 identities with 6 alike faces each (benchmarks do more)."""
     rng = np.random.default_rng(3)
