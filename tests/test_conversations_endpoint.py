@@ -8,7 +8,7 @@ import pytest
 from chat_server import ChatServer
 from test_annotate_endpoint import FACES, endpoint, saying
 
-from dfa_lib.bench.findings import regions
+from dfa_lib.findings import regions
 from dfa_lib.instruct.answers import Talk, Unanswered
 from dfa_lib.instruct.conversations import build_conversations, converse
 from dfa_lib.instruct.talking import Talking

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dfa_lib.bench.findings import claims, findings, reading, regions, verdict
+from dfa_lib.findings import claims, findings, reading, regions, verdict
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Finding

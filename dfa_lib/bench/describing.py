@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from dfa_lib.bench import findings, metrics
+from dfa_lib import findings
+from dfa_lib.bench import metrics
 from dfa_lib.bench.intervals import Sheet, Statistic, Triples
 from dfa_lib.bench.overlap import bleu, bleu_counts, meteor, rouge_l
 from dfa_lib.records import Face, InstructRecord

@@ -13,8 +13,8 @@ from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
-from dfa_lib.bench.findings import LONGEST
 from dfa_lib.bench.metrics import ratio
+from dfa_lib.findings import LONGEST
 
 
 @lru_cache(maxsize=10_000)

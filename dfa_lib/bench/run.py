@@ -15,10 +15,10 @@ from tqdm.auto import tqdm
 
 from dfa_lib.bench.detecting import WRONG
 from dfa_lib.bench.exam import Exam, labels, set_exam
-from dfa_lib.bench.findings import reading, verdict
 from dfa_lib.bench.perturb import versions
 from dfa_lib.bench.report import Report
 from dfa_lib.bench.scoring import score_all
+from dfa_lib.findings import reading, verdict
 from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet

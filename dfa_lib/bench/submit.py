@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dfa_lib.bench.exam import Exam, labels
-from dfa_lib.bench.findings import reading, verdict
 from dfa_lib.bench.report import Report
 from dfa_lib.bench.run import analyst_file, elect, score_folder
+from dfa_lib.findings import reading, verdict
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, InstructRecord, Prediction, read_jsonl, write_jsonl
 from dfa_lib.taxonomy import Task

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from dfa_lib.bench.findings import findings as claimed
-from dfa_lib.bench.findings import reading
 from dfa_lib.endpoint import Answer, Endpoint, Request, encode
+from dfa_lib.findings import findings as claimed
+from dfa_lib.findings import reading
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt

@@ -8,8 +8,8 @@ from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from dfa_lib.bench.findings import regions, verdict
 from dfa_lib.endpoint import Answer, Endpoint, Request
+from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.answers import Talk, Unanswered, collect, kept
 from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, converse, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN

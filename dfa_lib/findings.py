@@ -291,4 +291,4 @@ def _term(term: str) -> str:
 
 @cache
 def _lexicon() -> dict:
-    return json.loads((files("dfa_lib.bench") / "lexicon.json").read_text("utf-8"))
+    return json.loads((files("dfa_lib") / "lexicon.json").read_text("utf-8"))
