@@ -1,12 +1,22 @@
 """The local analyst: batches of images, several questions each, and a chat."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_llava import tiny_llava
 
+import dfa_lib
 from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.infer import decode, encode_prefix
+from dfa_lib.gpt.prefix import Prompter, pixels, vision_features
 from dfa_lib.gpt.presets import NANO
+from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.taxonomy import Task
+
+RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
 
 OPTIONS = ("This face is bona fide.", "This face is forged.")
 QUESTIONS = [
@@ -69,3 +79,22 @@ def test_features_pool_the_vision_tower(pair, images):
     assert features.shape == (len(images), 2 * pair[0].config.vision_config.hidden_size)
     assert features.dtype == np.float32
     assert len(np.unique(features, axis=0)) == len(images)
+
+
+def test_the_embedded_base_writes_the_tokens_of_generate():
+    """Random weights leave clear winners; trained ones come closer to a tie."""
+    model, processor = load_base(NANO)
+    prompter, faces = Prompter(processor), FaceSet.read(RESCUE)
+    pictures = [faces.image(face) for face in faces.faces[:3]]
+    texts = ["Has this face been forged?", "Describe the quality of the picture.", "And the nose?"]
+    prefix = encode_prefix(model, prompter, vision_features(model, pixels(processor, pictures)))
+    owners = [image for image in range(3) for _ in texts]
+    asked = [prompter.question(text) for text in texts] * 3
+    ours = decode(model, prefix, owners, asked, prompter.eos, 40)
+    for picture, text, ids in zip(np.repeat(pictures, 3, 0), texts * 3, ours, strict=True):
+        turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+        prompt = processor.apply_chat_template(turn, add_generation_prompt=True)
+        inputs = processor(images=Image.fromarray(picture), text=prompt, return_tensors="pt")
+        out = model.generate(**inputs, max_new_tokens=40, do_sample=False)
+        theirs = out[0, inputs["input_ids"].shape[1] :].tolist()
+        assert ids == [token for token in theirs if token != prompter.eos]
