@@ -148,7 +148,7 @@ class ChatView:
         line = widgets.HBox([self.text, self._button("Send", self.on_send, "primary")])
         talk = [self.log, self.live, widgets.HBox(quick), line, _row(tools)]
         keep = self._button("Keep my verdict", self.on_review)
-        mine = widgets.HBox([self.category, self.person, self.words, keep])
+        mine = _row([self.category, self.person, self.words, keep])
         left = _column([self.picture, self.verdict, self.evidence], "330px")
         right = _column(
             [*talk, widgets.HTML("<b>Your own verdict</b>"), mine], "calc(100% - 342px)"
