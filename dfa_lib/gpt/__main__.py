@@ -86,6 +86,8 @@ def _train(args: argparse.Namespace) -> None:
     for record in load_records(data / "instruct.jsonl"):
         parts.get(record.face.split, []).append(record)
     here = PartialState(cpu=not torch.cuda.is_available())  # each process has its own GPU
+    if here.is_main_process:
+        _check(args)
     model, processor = load_base(preset, str(here.device))
     train(
         add_lora(model, preset, args.seed),

@@ -33,14 +33,17 @@ def tree_attention(
     """
     if not segments:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    sizes = [end - start for start, _, end in segments]
+    trees = zip(*(tensor.split(sizes, dim=2) for tensor in (query, key, value)), strict=True)
     parts = []
-    for start, first, end in segments:
-        head = (tensor[:, :, start:first] for tensor in (query, key, value))
-        parts.append(sdpa_attention_forward(module, *head, None, is_causal=True, **kwargs)[0])
-        tree = (tensor[:, :, start:end] for tensor in (key, value))
+    for (start, first, end), (asking, keys, values) in zip(segments, trees, strict=True):
+        prefix, rest = asking.split([first - start, end - first], dim=2)
+        seen = keys[:, :, : first - start], values[:, :, : first - start]
+        parts.append(
+            sdpa_attention_forward(module, prefix, *seen, None, is_causal=True, **kwargs)[0]
+        )
         mask = attention_mask[:, :, first:end, start:end]
-        rest = query[:, :, first:end]
-        parts.append(sdpa_attention_forward(module, rest, *tree, mask, **kwargs)[0])
+        parts.append(sdpa_attention_forward(module, rest, keys, values, mask, **kwargs)[0])
     return torch.cat(parts, dim=1), None
 
 
