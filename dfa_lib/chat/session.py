@@ -4,7 +4,6 @@ Nothing raises out of a session: what goes wrong becomes one sentence in the tra
 """
 
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -12,15 +11,16 @@ import numpy as np
 
 from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
-from dfa_lib.chat.turn import Review, Role, Turn, now
+from dfa_lib.chat.turn import Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.faces.detect import find_face
 from dfa_lib.gpt.analyst import Analyst
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.reviews import Review, fingerprint
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, Face, Finding, JsonlLog
 from dfa_lib.runtime import work_path
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import Artifact, Category, Region, Task
 
 QUICK = {
     Task.DF_D: "Has this face been forged?",
@@ -45,6 +45,7 @@ class ChatSession:
         self._history: list[tuple[str, str]] = []
         self.known_verdict: Verdict | None = None
         self.known_evidence: np.ndarray | None = None
+        self.findings: tuple[Finding, ...] = ()
 
     def samples(self, n: int = 10) -> list[Face]:
         """Return gallery faces: categories in turn, new people first, shown in no telling order."""
@@ -146,22 +147,46 @@ class ChatSession:
             pair = np.hstack([twin, self.image])
             self._say("note", f"{truth} Left its bona fide counterpart, right this face.", pair)
 
-    def review(
-        self, category: Category, person: str, words: str = "", findings: tuple[Finding, ...] = ()
-    ) -> Review | None:
-        """Keep a person's verdict on the picture as one JSON line; None if that failed."""
-        verdict, person = self.verdict(), person.strip()
-        if verdict is None or not person:
+    def add_finding(self, region: Region, artifact: Artifact, words: str = "") -> bool:
+        """Note what a person sees on the picture, for the review; False without a picture.
+
+        The same region and artifact again is the same finding in other words.
+        """
+        if self.image is None:
+            self._say("error", "Pick or upload a picture first.")
+            return False
+        others = (f for f in self.findings if (f.region, f.artifact) != (region, artifact))
+        new = Finding(region=region, artifact=artifact, evidence=words.strip())
+        self.findings = (*others, new)
+        return True
+
+    def review(self, category: Category | None, person: str, words: str = "") -> Review | None:
+        """Keep a person's verdict on the picture as one JSON line; None if that failed.
+
+        Without a ``category`` the person confirms the analyst's. The findings noted go with it.
+        """
+        person, verdict = person.strip(), self.known_verdict
+        if self.image is None or not person:
             self._say("error", "A review needs a picture and your name.")
             return None
+        said = verdict.category if verdict else None
+        category = category or said
+        if category is None:
+            self._say("error", "There is no verdict to confirm; choose a category of your own.")
+            return None
+        if self.findings and not category.forged:
+            self._say("error", "A bona fide face has no findings; clear them or name a forgery.")
+            return None
         record = Review(
-            face=self.face.id if self.face else None, sha256=sha256(self.image).hexdigest(),
-            analyst=self.analyst.name, forged=verdict.forged, category=category,
-            findings=findings, words=words.strip(), person=person, when=now(),
+            face=self.face.id if self.face else None, sha256=fingerprint(self.image),
+            analyst=self.analyst.name, forged=verdict.forged if verdict else None, said=said,
+            category=category, findings=self.findings, words=words.strip(), person=person,
+            when=now(),
         )  # fmt: skip
         if not self._try(lambda: self._keep(record)):
             return None
-        self._say("note", f"{person} says: {category.phrase}. {words}".strip())
+        self._say("note", _told(record))
+        self.findings = ()
         return record
 
     def export_html(self, path: Path) -> Path | None:
@@ -189,6 +214,7 @@ class ChatSession:
     def _show(self, image: np.ndarray, text: str, face: Face | None = None) -> None:
         self.image, self.face = image, face
         self._history, self.known_verdict, self.known_evidence = [], None, None
+        self.findings = ()
         self._say("picture", text, image)
 
     def _askable(self, text: str) -> bool:
@@ -212,6 +238,16 @@ class ChatSession:
             self._say("error", _sentence(error))
             return False
         return True
+
+
+def _told(review: Review) -> str:
+    """A review in a sentence, for the transcript."""
+    seen = [
+        f"{f.region}: {f.artifact}{f' ({f.evidence})' * bool(f.evidence)}" for f in review.findings
+    ]
+    verb = "confirms" if review.confirms else "says"
+    parts = [f"{review.person} {verb}: {review.category.phrase}", *seen, review.words]
+    return ". ".join(part.rstrip(".") for part in parts if part) + "."
 
 
 def _sentence(error: Exception) -> str:

@@ -22,6 +22,12 @@ class Verdict:
     categories: dict[Category, float]
 
     @property
+    def category(self) -> Category:
+        """The likeliest category among those that agree with P(forged)."""
+        agree = {c: p for c, p in self.categories.items() if c.forged == (self.forged >= 0.5)}
+        return max(agree, key=agree.__getitem__)
+
+    @property
     def sentence(self) -> str:
         """The verdict in words."""
         label = "forged" if self.forged >= 0.5 else "bona fide"
