@@ -16,7 +16,7 @@ tutorial: $(VENV)/.installed-lab
 	$(BIN)/python -m tools.run_notebooks
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

@@ -33,7 +33,7 @@ COLAB = {
     "transformers": "5.15.0",
 }
 # opened by a person or started as a program, never imported
-PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "ruff"}
+PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff"}
 PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
 NOT_FROM_PYPI = {
     "dfa_lib",
