@@ -3,7 +3,7 @@
 import pytest
 from served import served  # noqa: F401  a fixture of several files
 
-LATE = ("slow", "browser", "notebook")
+LATE = ("slow", "browser", "notebook", "colab")
 
 
 def _lateness(item: pytest.Item) -> int:

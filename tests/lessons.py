@@ -1,6 +1,7 @@
 """The lessons and their solutions, for the tests that read or run them."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -10,8 +11,20 @@ LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAMES = [lesson.stem for lesson in LESSONS]
 
 
+def files(*patterns: str) -> list[Path]:
+    """The files of the repository, those about to be added included, that fit a pattern."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return sorted({ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()})
+
+
 def read(lesson: Path) -> nbformat.NotebookNode:
     return nbformat.read(lesson, as_version=4)
+
+
+def python(source: str) -> str:
+    """A cell without its magics, which are no Python."""
+    return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M)
 
 
 def exercises(notebook: nbformat.NotebookNode) -> list[str]:

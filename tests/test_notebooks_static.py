@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lessons import LESSONS, NAMES, exercises, read, solutions
+from lessons import LESSONS, NAMES, exercises, python, read, solutions
 from nbformat import NotebookNode
 
 from tools.run_notebooks import declared
@@ -38,11 +38,6 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 def prose(notebook: NotebookNode) -> str:
     return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-
-
-def python(source: str) -> str:
-    """A cell without its magics, which are no Python."""
-    return re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M)
 
 
 def outputs(notebook: NotebookNode) -> list[NotebookNode]:

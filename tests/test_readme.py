@@ -1,14 +1,11 @@
 """The front page tells the truth about the tree behind it."""
 
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
-from lessons import LESSONS, ROOT, read
+from lessons import LESSONS, ROOT, files
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("notebooks/**/*.md"), *LESSONS]
 LINE = re.compile(r"(?P<indent> *)(?P<name>\S+)(  +(?P<comment>\S.+))?")
 
 
@@ -28,11 +25,10 @@ def tree() -> dict[str, str | None]:
 
 def tracked() -> set[str]:
     """Every file of the repository, in use or about to be added."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
+    names = {file.relative_to(ROOT).as_posix() for file in files()}
+    if not names:
         pytest.skip("not a git checkout")
-    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+    return names
 
 
 def children(folder: str) -> set[str]:
@@ -53,16 +49,6 @@ def test_the_tree_is_the_tree() -> None:
         told = {p.removeprefix(folder) for p in paths if p != folder and p.startswith(folder)}
         direct = {name for name in told if "/" not in name.rstrip("/")}
         assert direct == children(folder), f"README tree, folder {folder or 'top'}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_resolve(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    if page.suffix == ".ipynb":
-        text = "\n".join(c.source for c in read(page).cells if c.cell_type == "markdown")
-    links = re.findall(r"\]\(([^)#\s]+)", text)
-    local = [link for link in links if not re.match(r"https?:|mailto:", link)]
-    assert [link for link in local if not (page.parent / link).exists()] == []
 
 
 def test_the_lessons_and_commands_it_names_exist() -> None:

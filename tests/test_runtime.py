@@ -1,5 +1,9 @@
 """Where lessons write, what they compute on, and that a key is never shown."""
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,11 +31,55 @@ def test_the_device_comes_with_its_reason() -> None:
     assert here.name in {"cpu", "cuda"} and here.reason
 
 
-def test_a_key_comes_from_the_environment_or_is_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def userdata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """What a person has stored on the stand-in for Colab: None is a secret not granted."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "colab")
+    from google.colab import userdata
+
+    monkeypatch.setattr(userdata, "GRANTED", {})
+    return userdata.GRANTED
+
+
+def test_a_key_comes_from_the_environment_first(
+    userdata: dict[str, str | None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    userdata["DFA_TEST_KEY"] = "from Colab"
     monkeypatch.setenv("DFA_TEST_KEY", "secret")
     assert runtime.api_key("DFA_TEST_KEY") == "secret"
-    monkeypatch.delenv("DFA_TEST_KEY")
-    assert runtime.api_key("DFA_TEST_KEY") is None  # nobody at the keyboard: stay offline
     assert "secret" not in "".join(capsys.readouterr())
+
+
+def test_then_from_the_secrets_of_colab(userdata: dict[str, str | None]) -> None:
+    userdata["DFA_TEST_KEY"] = "from Colab"
+    assert runtime.api_key("DFA_TEST_KEY") == "from Colab"
+
+
+def test_a_secret_not_granted_or_not_there_is_no_key(userdata: dict[str, str | None]) -> None:
+    userdata["DFA_NOT_GRANTED"] = None
+    assert runtime.api_key("DFA_NOT_GRANTED", prompt=False) is None
+    assert runtime.api_key("DFA_NOT_THERE", prompt=False) is None
+
+
+@pytest.mark.parametrize(("typed", "found"), [("hush", "4 letters"), ("", "offline")])
+def test_then_from_a_person_who_types_it_unseen(typed: str, found: str) -> None:
+    """A real terminal: what is typed must not appear on it."""
+    ask = "from dfa_lib.runtime import api_key; key = api_key('DFA_TEST_KEY');"
+    ask += "print(f'{len(key)} letters' if key else 'offline')"
+    keyboard, terminal = pty.openpty()
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal)
+    with subprocess.Popen([sys.executable, "-c", ask], start_new_session=True, **streams) as asking:
+        os.close(terminal)
+        shown = b""
+        while b"hidden" not in shown:
+            shown += os.read(keyboard, 1000)
+        os.write(keyboard, f"{typed}\n".encode())
+        while found.encode() not in shown:
+            shown += os.read(keyboard, 1000)
+    os.close(keyboard)
+    assert asking.returncode == 0 and b"hush" not in shown
+
+
+def test_where_nobody_can_answer_it_stays_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert runtime.api_key("DFA_TEST_KEY") is None
