@@ -65,9 +65,9 @@ def colab(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     shutil.rmtree(session, ignore_errors=True)
     shutil.copytree(pristine, session, symlinks=True, copy_function=os.link)
     kernels = tmp_path_factory.mktemp("kernels")
-    spec = {"argv": [str(session / "bin" / "python"), "-c", LAUNCH, "-f", "{connection_file}"],
-            "display_name": "Colab", "language": "python",
-            "env": {"PYTHONPATH": str(ROOT / "tests" / "colab")} | served_by_git(kernels)}  # fmt: skip
+    environment = {"PYTHONPATH": str(ROOT / "tests" / "colab"), **served_by_git(kernels)}
+    start = [str(session / "bin" / "python"), "-c", LAUNCH, "-f", "{connection_file}"]
+    spec = {"argv": start, "display_name": "Colab", "language": "python", "env": environment}
     place = kernels / "kernels" / "python3"
     place.mkdir(parents=True)
     (place / "kernel.json").write_text(json.dumps(spec))

@@ -17,21 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGE_DATA = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+COLAB_PINS = (ROOT / "tests" / "colab" / "pins.txt").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 
-# What Google Colab had in August 2026 (googlecolab/backend-info, commit a724079). Its
-# packages are loaded before ours are installed: a higher bound would break the session.
-COLAB = {
-    "accelerate": "1.14.0",
-    "ipywidgets": "7.7.1",
-    "matplotlib": "3.10.0",
-    "numpy": "2.1.3",
-    "openai": "2.54.0",
-    "peft": "0.20.0",
-    "pillow": "11.3.0",
-    "torch": "2.11.0",
-    "transformers": "5.15.0",
-}
 # opened by a person or started as a program, never imported
 PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff"}
 PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
@@ -54,6 +42,7 @@ BASE = named(PROJECT["dependencies"])
 OPTIONAL = {k: v for k, v in PROJECT["optional-dependencies"].items() if k not in {"lab", "test"}}
 ALL = named(sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"]))
 PINS = named([line for line in CONSTRAINTS.splitlines() if not line.startswith("#")])
+COLAB = named([line for line in COLAB_PINS.splitlines() if not line.startswith("#")])
 REASONED = dict(re.findall(r"^ +- ([\w-]+>=[\w.]+)  # (.+)$", ENVIRONMENT, re.MULTILINE))
 
 
@@ -88,7 +77,9 @@ def test_the_conda_environment_has_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", sorted(COLAB.keys() & ALL.keys()))
 def test_colab_keeps_its_version(name: str) -> None:
-    assert ALL[name].specifier.contains(COLAB[name])
+    """Prevents the upgrade of what a session has loaded, after which nothing works there."""
+    (pin,) = COLAB[name].specifier
+    assert ALL[name].specifier.contains(pin.version)
 
 
 def test_the_package_imports_only_what_it_declares() -> None:

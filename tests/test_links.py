@@ -65,3 +65,11 @@ def test_a_dead_link_is_noticed(tmp_path: Path) -> None:
         '<img src="gone.svg" alt="x"> [6](https://example.org) `[7](x)`\n'
     )
     assert dead(page)[:4] == ["gone.md", "there.md#b", "#c", "gone.svg"]
+
+
+@pytest.mark.parametrize("drawing", files("*.svg"), ids=lambda drawing: drawing.name)
+def test_drawings_say_what_they_show_on_a_ground_of_their_own(drawing: Path) -> None:
+    """Prevents black lines on the black page of a reader with dark mode."""
+    source = drawing.read_text(encoding="utf-8")
+    assert re.search(r"<title .*?>.+</title>\s*<desc .*?>.{80,}</desc>", source)
+    assert re.search(r'<rect width="\d+" height="\d+" rx="\d+" fill="#ffffff"/>', source)

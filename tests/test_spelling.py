@@ -84,5 +84,10 @@ def test_code() -> None:
 
 def test_the_other_spelling_is_noticed() -> None:
     source = '"""Recognize the center."""\ngray_level = plot(color=1)  # behavior'
-    assert wrong(" ".join(words_of_code(source))) == ["behavior", "Recognize", "center", "gray_level"]
+    assert wrong(" ".join(words_of_code(source))) == [
+        "behavior",
+        "Recognize",
+        "center",
+        "gray_level",
+    ]
     assert wrong(words_of_page("The color of `color` in [a](color.md)")) == ["color"]
