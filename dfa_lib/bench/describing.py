@@ -43,7 +43,7 @@ class Descriptions:
     ) -> "Descriptions":
         """Look up what the records say of the faces; a face without one has no reference."""
         mine = [records.get(face.id) for face in sheet.faces]
-        annotated, references = zip(*map(_reference, mine), strict=True)
+        annotated, references = zip(*map(reference, mine), strict=True)
         return cls(sheet, *altered_regions(sheet.faces), annotated, references, constant)
 
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
@@ -214,7 +214,7 @@ def claimed_regions(texts: Sequence[str]) -> np.ndarray:
     return np.array([[region in said for region in Region] for said in claimed], bool)
 
 
-def _reference(record: InstructRecord | None) -> tuple[Pairs, str]:
+def reference(record: InstructRecord | None) -> tuple[Pairs, str]:
     """Annotated findings and the description that the analyst's text is compared with."""
     if record is None:
         return frozenset(), ""

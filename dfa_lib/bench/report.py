@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -71,7 +71,8 @@ def scoreboard(data: Mapping, *others: Mapping) -> str:
 
     Raises DataError if the analysts of several reports did not all sit the same exam.
     """
-    header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES)]
+    second = data.get("opinions", {})
+    header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES), *map(_named, second)]
     lines = [header, ["---"] * len(header)]
     for report in (data, *others):
         if report["exam"] != data["exam"]:
@@ -79,23 +80,40 @@ def scoreboard(data: Mapping, *others: Mapping) -> str:
                 f"report of exam {report['exam'][:12]}: cannot share a table with one of exam"
                 f" {data['exam'][:12]}; let all analysts sit the same protocol.json"
             )
-        for name, scores in report["analysts"].items():
-            lines.append([name, *(_cell(scores[task].get(metric)) for task, metric in HEADLINES)])
+        lines += [_row(report, name, second) for name in report["analysts"]]
     constant = [_cell(data["constant"].get(metric)) for _, metric in HEADLINES]
-    lines.append(["best constant answer", *constant])
+    lines.append(["best constant answer", *constant, *["-"] * len(second)])
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"{table}\n\n{_below(data)}"
 
 
+def _row(report: Mapping, name: str, second: Iterable[str]) -> list[str]:
+    """One line of the scoreboard: the headlines, then what each second opinion gives."""
+    scores, opinions = report["analysts"][name], report.get("opinions", {})
+    given = [opinions[by]["scores"].get(name) if by in opinions else None for by in second]
+    headlines = [scores[task].get(metric) for task, metric in HEADLINES]
+    return [name, *map(_cell, [*headlines, *given])]
+
+
+def _named(by: str) -> str:
+    return by.replace("|", "/")
+
+
 def _below(data: Mapping) -> str:
     """What has to be known to read the table."""
-    about = (
+    told = [
         f"{data['n']} faces of {data['identities']} held-out identities, source"
         f" {data['source']}, preset {data['preset'] or '-'}; brackets: 95 % interval over"
         f" identities. The most frequent category alone gives DF-C {data['majority_share']:.3f}."
-    )
-    told = ", ".join(f"{name} {value:.3f}" for name, value in data["resolution"].items())
-    return f"{about} Smallest differences this test set tells from none: {told}." if told else about
+    ]
+    if differences := [f"{name} {value:.3f}" for name, value in data["resolution"].items()]:
+        told.append(
+            f"Smallest differences this test set tells from none: {', '.join(differences)}."
+        )
+    for by, one in data.get("opinions", {}).items():
+        low, high = one["scale"]
+        told.append(f"{_named(by)}: from {low:g} to {high:g}, on {one['faces']} faces.")
+    return " ".join(told)
 
 
 def render(report: Report) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib.bench.detecting import WRONG
 from dfa_lib.bench.exam import Exam, labels, set_exam
+from dfa_lib.bench.opinions import scored
 from dfa_lib.bench.perturb import versions
 from dfa_lib.bench.report import Report
 from dfa_lib.bench.scoring import score_all
@@ -96,7 +98,9 @@ def score_folder(
     }
     known = {record.id: record for record in records}
     data = score_all(given, exam, known, resamples, robust)
-    return Report({**data, **about}, out, exam.faces).save()
+    every = chain.from_iterable(given.values())
+    opinions = {"opinions": scored(out, every, exam, resamples)}
+    return Report({**data, **opinions, **about}, out, exam.faces).save()
 
 
 def ask(

@@ -39,9 +39,9 @@ class Prompt(Record):
 
 
 @cache
-def prompt(name: str) -> Prompt:
-    """Read the prompt file of that name in the package; DataError with the known ones if none."""
-    path = files("dfa_lib.instruct") / "prompts" / f"{name}.toml"
+def prompt(name: str, folder: str = "instruct/prompts") -> Prompt:
+    """Read a prompt file of the package by its name; DataError with the known ones if none."""
+    path = files("dfa_lib").joinpath(folder) / f"{name}.toml"
     if not path.is_file():
         known = sorted(p.name.removesuffix(".toml") for p in path.parent.iterdir())
         raise DataError(f"prompt={name!r}: unknown; choose one of {', '.join(known)}")
