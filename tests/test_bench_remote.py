@@ -19,7 +19,7 @@ from toy_bench import oracle, toy_world, values
 
 import dfa_lib
 from dfa_lib.bench.baselines import InWords
-from dfa_lib.bench.exam import Exam, set_exam
+from dfa_lib.bench.exam import Exam, set_exam, truth
 from dfa_lib.bench.remote import EndpointAnalyst
 from dfa_lib.bench.run import TASKS, ask, run_bench
 from dfa_lib.bench.scoring import score_all
@@ -141,6 +141,21 @@ def test_letters_move_with_the_wording_and_a_missing_one_is_unlikely(tmp_path: P
     assert {reply.text for reply in replies} == {options[0]}
     assert all(sorted(reply.logprobs) == [-3.0] * 4 + [-0.2] for reply in replies)
     assert len({analyst._text(one).split("\n")[1] for one in asked}) > 2
+
+
+def test_a_letter_alone_is_read_where_log_probabilities_are_ignored(
+    exam: Exam, tmp_path: Path
+) -> None:
+    """Some servers take the request for them and send none; "B." is an answer, "A face" is not."""
+    with ChatServer(reply=_know) as server:  # its log-probabilities are of other words
+        analyst = EndpointAnalyst(_endpoint(server, tmp_path, **LETTERS))
+        given = ask("expert", analyst, exam, tmp_path)
+    closed = [one for one in given if one.task is not Task.AD]
+    assert all(one.answer == truth(exam.faces[one.face], one.task) for one in closed)
+    with ChatServer(reply=lambda body: "A face.") as server:
+        analyst = EndpointAnalyst(_endpoint(server, tmp_path / "vague", **LETTERS))
+        given = ask("vague", analyst, exam, tmp_path)
+    assert {one.answer for one in given} == {None}
 
 
 @contextmanager

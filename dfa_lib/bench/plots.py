@@ -6,8 +6,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dfa_lib.bench.intervals import Triple
+from dfa_lib.bench.perturb import LEVELS, perturb
 from dfa_lib.faces.geometry import Image
-from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, SERIES, SOFT, TEAL, canvas, listed
+from dfa_lib.figures import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    ORANGE,
+    SERIES,
+    SOFT,
+    TEAL,
+    canvas,
+    listed,
+    show,
+)
 
 CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
 
@@ -178,6 +191,42 @@ def difficulty_curves(
     ax.set_ylim(0.45, 1.02)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=11, loc="lower left")
+    return figure
+
+
+def robustness_curves(data: Mapping, picture: Image) -> Figure:
+    """DF-D AUC by perturbation and severity with 95 % intervals, above it one face spoilt so.
+
+    ``data`` is report.json of a run with ``robustness``; ``picture`` (H, W, 3) is shown at the
+    third of five severities.
+    """
+    details = {name: one["DF-D"] for name, one in data["details"].items()}
+    curves = {
+        name: {kind: np.array(rows, float) for kind, rows in one["robustness"]["curves"].items()}
+        for name, one in details.items()
+        if "robustness" in one
+    }
+    said = (
+        f"{name} under {kind} from {rows[0, 0]:.2f} to {rows[-1, 0]:.2f}"
+        for name, kinds in curves.items()
+        for kind, rows in kinds.items()
+    )
+    title = "The same faces, spoilt a little more at every step"
+    alt = f"{title}: DF-D AUC by severity from 0 to 5. {listed(said, 20)}."
+    figure, cells = canvas(title, alt, (11, 4.6), 2, len(LEVELS), height_ratios=(1, 1.5),
+                           sharey="row")  # fmt: skip
+    for top, below, kind in zip(cells, cells[len(LEVELS) :], LEVELS, strict=False):
+        show(top, perturb(picture, kind, 3))
+        top.set_title(f"{kind}, severity 3", fontsize=11, color=INK)
+        for colour, (name, kinds) in zip(SERIES, curves.items(), strict=False):
+            value, low, high = kinds[kind].T
+            steps = np.arange(len(value))
+            below.plot(steps, value, color=colour, linewidth=2.5, label=name)
+            below.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        below.axhline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
+        below.set(xlabel="severity", xticks=range(6), ylim=(0.3, 1.02))
+    cells[len(LEVELS)].set_ylabel("DF-D AUC")
+    cells[len(LEVELS)].legend(frameon=False, fontsize=10, loc="lower left")
     return figure
 
 

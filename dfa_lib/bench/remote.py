@@ -23,6 +23,7 @@ from dfa_lib.records import DataError
 SYSTEM = "You examine photographs of faces. Answer the question about the picture and nothing else."
 _LETTER = "Answer with the letter alone."
 _HINT = "Answer with one of these sentences:"
+_AROUND = " .()*:\n"
 
 
 class EndpointAnalyst:
@@ -148,15 +149,16 @@ def _by_letter(question: Question, answer: Answer) -> tuple[str, tuple[float, ..
     """The text and one log-probability per option, from those of the first token.
 
     A letter that is not among the tokens listed is no likelier than the last of them. If none
-    is, the answer cannot be read by letter, and is read as text.
+    is, a letter that stands alone is the answer, and anything else is read as text.
     """
     listed: dict[str, float] = {}
     for token, logprob in (answer.first or {}).items():
-        letter = token.strip(" .()*:\n")
+        letter = token.strip(_AROUND)
         listed[letter] = float(np.logaddexp(listed.get(letter, -np.inf), logprob))
     letters = dict(zip(_shuffled(question), ascii_uppercase, strict=False))
     if not set(letters.values()) & set(listed):
-        return _said(answer), None
+        meant = {letter: question.options[at] for at, letter in letters.items()}
+        return meant.get(_said(answer).strip(_AROUND), _said(answer)), None
     least = min(answer.first.values())
     found = tuple(listed.get(letters[at], least) for at in range(len(question.options)))
     return question.options[int(np.argmax(found))], found
