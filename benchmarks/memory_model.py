@@ -23,10 +23,10 @@ from transformers import AutoProcessor
 
 from dfa_lib import runtime
 from dfa_lib.gpt.base import add_lora, load_base
-from dfa_lib.gpt.geometry import config_of, image_tokens, skeleton
 from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, need
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
 from dfa_lib.gpt.samples import Sample, collate
+from dfa_lib.gpt.shapes import config_of, image_tokens, skeleton
 from dfa_lib.gpt.train import Trainer
 from dfa_lib.gpt.trees import Node
 

@@ -1,13 +1,15 @@
 """Figures several lessons share: faces in rows, the loss of a run, a verdict."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from dfa_lib.chat.verdict import Verdict
 from dfa_lib.faces.geometry import Image
-from dfa_lib.figures import BLUE, COLOURS, GREY, INK, canvas, heat, listed, show
+from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, canvas, heat, listed, show
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.evidence import difference
 from dfa_lib.instruct.faceset import FaceSet
@@ -54,20 +56,51 @@ def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1
 
 
 def loss_curve(log: Sequence[Step]) -> Figure:
-    """Loss at every step, and its running mean over an eighth of the run."""
-    loss = np.array([step.loss for step in log])
+    """Loss at every step with its running mean, and the scores on held-out faces where taken."""
+    loss, scored = np.array([step.loss for step in log]), [s for s in log if s.val_loss is not None]
     wide = max(len(loss) // 8, 1)
-    means = f"from {loss[:wide].mean():.2f} in the first eighth to {loss[-wide:].mean():.2f}"
-    alt = f"Loss at each of {len(loss)} steps and its running mean, {means} in the last."
-    chart, (axis,) = canvas("Loss while tuning", alt, (8, 3))
-    steps = np.arange(1, len(loss) + 1)
-    axis.plot(steps, loss, color=GREY, linewidth=1.2)
     mean = np.convolve(loss, np.ones(wide) / wide, "valid")
-    axis.plot(steps[wide - 1 :], mean, color=BLUE, linewidth=2.5)
+    alt = (
+        f"Loss at each of {len(loss)} steps and its running mean,"
+        f" from {mean[0]:.2f} in the first eighth to {mean[-1]:.2f} in the last."
+    )
+    if scored:
+        first, last = scored[0], scored[-1]
+        alt += (
+            f" On held-out faces the loss goes from {first.val_loss:.2f} to {last.val_loss:.2f}"
+            f" and the share of right answers from {first.val_right:.0%} to {last.val_right:.0%}."
+        )
+    panels = {"columns": 2, "width_ratios": (5, 3)} if scored else {}
+    chart, (axis, *right) = canvas("Loss while tuning", alt, (11 if scored else 8, 3), **panels)
+    axis.plot(range(1, len(loss) + 1), loss, color=GREY, linewidth=1.2, label="training, each step")
+    axis.plot(range(wide, len(loss) + 1), mean, color=BLUE, linewidth=2.5, label="its running mean")
+    axis.set(xlabel="step", ylabel="loss")
+    for panel in right:
+        steps = [step.step for step in scored]
+        line = {"color": ORANGE, "linewidth": 2, "marker": "o"}
+        axis.plot(steps, [step.val_loss for step in scored], label="held-out faces", **line)
+        axis.legend(frameon=False)
+        panel.plot(steps, [100 * step.val_right for step in scored], **line)
+        panel.set(xlabel="step", ylabel="% right, word by word", xlim=axis.get_xlim(), ylim=(0, 100))
     axis.set_ylim(0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set(xlabel="step", ylabel="loss")
     return chart
+
+
+def live_curve(seconds: float = 5) -> Callable[[Sequence[Step]], None]:
+    """What ``train`` may call after each step: a loss curve below the cell that grows.
+
+    It is drawn anew with every held-out score, and otherwise every few ``seconds``.
+    """
+    shown, drawn = display(display_id=True), 0.0
+
+    def watch(log: Sequence[Step]) -> None:
+        nonlocal drawn
+        if log[-1].val_loss is not None or time.monotonic() > drawn + seconds:
+            shown.update(loss_curve(log))
+            drawn = time.monotonic()
+
+    return watch
 
 
 def verdict_card(image: Image, verdict: Verdict) -> Figure:

@@ -6,6 +6,7 @@ schemas, temperatures and log-probabilities; vLLM serves large models with all t
 """
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'Endpoint("{folder}", "http://localhost:{args.port}/v1", cache=...)', flush=True)
     from transformers.cli.serve import Serve
 
+    import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano tower
+
     Serve(force_model=str(folder), port=args.port, device=args.device)
     return 0
 
@@ -41,23 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def servable(folder: Path | None) -> Path:
     """Return a folder that any server can load: a whole model as it is, a tuned one merged.
 
-    The merged copy is named by a digest of the weights, so that a model tuned anew gets a
+    The merged copy is named by a digest of the adapter, so that a model tuned anew gets a
     name, and answers in a cache, of its own.
     """
-    import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano tower
     from dfa_lib.ask import find_model
-    from dfa_lib.gpt.adapter import fingerprint, load_tuned
+    from dfa_lib.gpt.adapter import merge
 
     if folder and (folder / "config.json").exists():
         return folder
-    model, processor, preset = load_tuned(find_model(folder), "cpu")
-    merged = work_path() / "served" / f"{preset.name}-{fingerprint(model)[:8]}"
-    if not merged.exists():
-        partial = merged.with_name(merged.name + ".partial")
-        model.merge_and_unload().save_pretrained(partial)
-        processor.save_pretrained(partial)
-        partial.rename(merged)
-    return merged
+    folder = find_model(folder)
+    with next(folder.glob("**/adapter_model.safetensors")).open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    merged = work_path() / "served" / f"dfa-gpt-{digest[:8]}"
+    return merged if merged.exists() else merge(folder, merged)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a preset needs is known before it is paid for."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ from tiny_llava import save_tiny
 from torch.profiler import ProfilerActivity, profile
 
 from dfa_lib.gpt import memory
+from dfa_lib.gpt.__main__ import main
 from dfa_lib.gpt.base import add_lora, load_base
-from dfa_lib.gpt.geometry import config_of, image_tokens, skeleton
 from dfa_lib.gpt.memory import need, preflight
 from dfa_lib.gpt.prefix import PrefixLoss, Prompter
 from dfa_lib.gpt.presets import LLAVA_05B, LLAVA_7B, LLAVA_13B, NANO
+from dfa_lib.gpt.shapes import config_of, image_tokens, skeleton
 from dfa_lib.gpt.train import make_optimizer
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
@@ -69,10 +71,13 @@ def test_the_7b_fits_a_t4():
     assert 3 < wanted.weights < 5 and wanted.total < 12
 
 
-def test_what_saves_memory_saves_it():
-    wanted = need(LLAVA_05B, torch.float16)
-    assert need(replace(LLAVA_05B, paged=True), torch.float16).optimiser < wanted.optimiser / 3
-    assert need(replace(LLAVA_05B, four_bit=True), torch.float16).weights < wanted.weights - 0.3
+def test_what_saves_memory_saves_it(tmp_path):
+    preset = replace(NANO, base=str(save_tiny(tmp_path)), row=4096)
+    wanted = need(preset, torch.float16)
+    assert need(replace(preset, paged=True), torch.float16).optimiser < wanted.optimiser / 3
+    assert need(replace(preset, four_bit=True), torch.float16).weights < 0.9 * wanted.weights
+    assert need(replace(preset, rank=4), torch.float16).adapters < wanted.adapters / 2
+    assert need(replace(preset, row=1), torch.float16).activations < wanted.activations / 2
 
 
 def test_preflight_says_what_to_do(monkeypatch):
@@ -80,6 +85,23 @@ def test_preflight_says_what_to_do(monkeypatch):
     assert preflight(NANO).endswith("8.00 GiB are free: go ahead")
     assert "4-bit weights; here use 'nano'" in preflight(LLAVA_7B)
     monkeypatch.setattr(memory, "free_memory", lambda: 1.0)
-    assert "use 'nano', a lower rank or a lower row" in preflight(LLAVA_05B)
-    monkeypatch.setattr(memory, "free_memory", lambda: 0.01)
+    assert preflight(LLAVA_05B).endswith("1.00 GiB are free: try 'nano'")
+    monkeypatch.setattr(memory, "free_memory", lambda: 0.02)
+    assert preflight(NANO).endswith("0.02 GiB are free: try a lower `row` or a lower `rank`")
+    monkeypatch.setattr(memory, "free_memory", lambda: 0.001)
     assert preflight(NANO).endswith("free some of it")
+
+
+@pytest.mark.parametrize("base", ["/no/such/folder", "."])
+def test_a_base_that_cannot_be_had_is_refused_before_it_is_rehearsed(base, capsys):
+    assert main(["check", "--set", f"base={base}"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("dfa_lib.gpt: preset nano: base ") and not printed.out
+    assert printed.err.count("\n") == 1
+
+
+def test_the_shell_names_device_precision_and_need(capsys):
+    assert main(["check"]) == 0
+    device, needed = capsys.readouterr().out.splitlines()
+    assert device.startswith("computing on ") and ": " in device
+    assert re.match(r"nano needs [\d.]+ GiB \(weights .*\); [\d.]+ GiB are free: ", needed)

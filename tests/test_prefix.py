@@ -47,7 +47,7 @@ def trees_of(processor, qa):
 
 def packed_loss(model, processor, images, qa, one_row=False):
     trees = trees_of(processor, qa)
-    packed = pack([grove(trees)] if one_row else trees, pad=processor.tokenizer.eos_token_id)
+    packed = pack([grove(trees)] if one_row else trees)
     features = vision_features(model, pixels(processor, images))
     return PrefixLoss(model, Prompter(processor).start)(features, packed)
 

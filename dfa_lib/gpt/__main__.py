@@ -67,7 +67,8 @@ def _check(args: argparse.Namespace) -> None:
     from dfa_lib.gpt.memory import preflight
     from dfa_lib.runtime import device
 
-    print(f"computing on {device().name}: {device().reason}\n{preflight(_preset(args))}")
+    needed = preflight(_preset(args))  # which refuses a base that is not there
+    print(f"computing on {device().name}: {device().reason}\n{needed}")
 
 
 def _train(args: argparse.Namespace) -> None:

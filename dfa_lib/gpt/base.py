@@ -43,8 +43,7 @@ def load_base(
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
     try:
-        if not isinstance(config := AutoConfig.from_pretrained(preset.source), LlavaConfig):
-            raise ValueError(f"its model type is {config.model_type!r}")
+        _config(preset.source)
         model, info = LlavaForConditionalGeneration.from_pretrained(
             preset.source,
             dtype=dtype,
@@ -64,6 +63,14 @@ def load_base(
         )
     _complete(processor, model.config)
     return model.requires_grad_(False).eval(), processor
+
+
+def read_config(preset: Preset) -> LlavaConfig:
+    """The base's config alone; refused as ``load_base`` refuses it."""
+    try:
+        return _config(preset.source)
+    except (OSError, ValueError) as error:
+        raise DataError(_why_not(preset, error)) from None
 
 
 def add_lora(model: LlavaForConditionalGeneration, preset: Preset, seed: int = 0) -> PeftModel:
@@ -86,6 +93,12 @@ def add_lora(model: LlavaForConditionalGeneration, preset: Preset, seed: int = 0
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return tunable
+
+
+def _config(source: str) -> LlavaConfig:
+    if not isinstance(config := AutoConfig.from_pretrained(source), LlavaConfig):
+        raise ValueError(f"its model type is {config.model_type!r}")
+    return config
 
 
 def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_leaves
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora
-from dfa_lib.gpt.geometry import config_of, image_tokens, skeleton
 from dfa_lib.gpt.prefix import PrefixLoss, core
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
+from dfa_lib.gpt.shapes import config_of, image_tokens, skeleton
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
 GIB = 2**30
@@ -31,6 +31,8 @@ QA, TEXT, ANSWER = 7, 64, 32
 """A typical image: questions, tokens of each with its answer, tokens of the answer."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight: four bits, and their scales quantised twice."""
+ROOM = 0.95
+"""The share of the free memory that a step may take."""
 ADAM, ADAM8 = 8.0, 2.0 + 2 * 4 / 256
 """Bytes of optimiser state per trained weight: two moments in 32 bits, or in 8 with scales."""
 
@@ -88,24 +90,22 @@ def preflight(preset: Preset) -> str:
     if preset.four_bit and here.name == "cpu":
         return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
     wanted = need(preset, here.dtype)
+    fits = wanted.total < ROOM * free
     parts = ", ".join(f"{name} {value:.2f}" for name, value in vars(wanted).items())
     line = f"{preset.name} needs {wanted.total:.2f} GiB ({parts}); {free:.2f} GiB are free"
-    if _fits(preset, free):
-        return f"{line}: go ahead"
-    best = next((p.name for p in _smaller(preset) if _fits(p, free)), None)
-    instead = f"use {best!r}, a lower rank or a lower row" if best else "free some of it"
-    return f"{line}: {instead}"
+    return f"{line}: {'go ahead' if fits else _instead(preset, wanted, here, free)}"
 
 
-def _smaller(preset: Preset) -> list[Preset]:
-    """The presets before this one, the largest first."""
-    return list(PRESETS.values())[: list(PRESETS).index(preset.name)][::-1]
-
-
-def _fits(preset: Preset, free: float) -> bool:
-    here = runtime.device()
-    possible = here.name != "cpu" or not preset.four_bit
-    return possible and need(preset, here.dtype).total < 0.95 * free
+def _instead(preset: Preset, wanted: Need, here: runtime.Device, free: float) -> str:
+    """What to do where a preset does not fit: make it smaller, or take the next that does."""
+    can_shrink = wanted.weights < ROOM * free
+    ways = ["a lower `row`", "a lower `rank`"] if can_shrink else []
+    if here.name != "cpu" and not preset.four_bit:
+        ways.append("`four_bit=True`")
+    before = list(PRESETS.values())[: list(PRESETS).index(preset.name)]
+    possible = (p for p in before[::-1] if here.name != "cpu" or not p.four_bit)
+    ways += [repr(p.name) for p in possible if need(p, here.dtype).total < ROOM * free][:1]
+    return f"try {' or '.join(ways)}" if ways else "free some of it"
 
 
 def _typical(image: int, preset: Preset) -> Packed:

@@ -63,13 +63,13 @@ class Packed:
         return replace(self, **{name: tensor.to(device) for name, tensor in moved.items()})
 
 
-def pack(trees: Sequence[Sequence[Node]], pad: int = 0, past: int = 0) -> Packed:
+def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
     """Lay out one tree of nodes per row, or several (``grove``); positions begin at ``past``.
 
     Nodes stand in depth-first order. Weights are 1; training sets its own.
     """
     width = max(sum(len(node.ids) for node in tree) for tree in trees)
-    ids = np.full((len(trees), width), pad)
+    ids = np.zeros((len(trees), width), np.int64)
     positions = np.zeros_like(ids)
     until = np.tile(np.arange(1, width + 1), (len(trees), 1))  # padding sees and is seen by itself
     scored: list[tuple[int, int, int, int]] = []

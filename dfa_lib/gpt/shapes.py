@@ -10,19 +10,22 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano vision tower
+from dfa_lib.gpt.base import read_config
 from dfa_lib.gpt.presets import Preset
 
 
 def config_of(preset: Preset) -> LlavaConfig:
-    """The config of a preset's base: known here, or read from its folder or the hub."""
+    """The config of a preset's base: known here, or read from its folder or the hub.
+
+    Raises DataError in one line if it cannot be had or is not a LLaVA's.
+    """
     known = {
         "llava-hf/llava-interleave-qwen-0.5b-hf": _interleave_qwen,
         "llava-hf/llava-1.5-7b-hf": lambda: _llava_15(4096, 11008, 32),
         "llava-hf/llava-1.5-13b-hf": lambda: _llava_15(5120, 13824, 40),
     }
     make = known.get(preset.base)
-    return make() if make else LlavaConfig.from_pretrained(preset.source)
+    return make() if make else read_config(preset)
 
 
 def image_tokens(config: LlavaConfig) -> int:
