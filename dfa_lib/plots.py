@@ -1,10 +1,12 @@
 """Figures several lessons share: faces in rows, the loss of a run, a verdict."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from IPython.display import display
+from IPython.display import DisplayHandle
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfa_lib.chat.verdict import Verdict
@@ -71,34 +73,31 @@ def loss_curve(log: Sequence[Step]) -> Figure:
             f" and the share of right answers from {first.val_right:.0%} to {last.val_right:.0%}."
         )
     panels = {"columns": 2, "width_ratios": (5, 3)} if scored else {}
-    chart, (axis, *right) = canvas("Loss while tuning", alt, (11 if scored else 8, 3), **panels)
-    axis.plot(range(1, len(loss) + 1), loss, color=GREY, linewidth=1.2, label="training, each step")
-    axis.plot(range(wide, len(loss) + 1), mean, color=BLUE, linewidth=2.5, label="its running mean")
+    chart, (axis, *beside) = canvas("Loss while tuning", alt, (11 if scored else 8, 3), **panels)
+    axis.plot(range(1, len(loss) + 1), loss, color=GREY, linewidth=1.2, label="each step")
+    axis.plot(range(wide, len(loss) + 1), mean, color=BLUE, linewidth=2.5, label="running mean")
     axis.set(xlabel="step", ylabel="loss")
-    for panel in right:
-        steps = [step.step for step in scored]
-        line = {"color": ORANGE, "linewidth": 2, "marker": "o"}
-        axis.plot(steps, [step.val_loss for step in scored], label="held-out faces", **line)
-        axis.legend(frameon=False)
-        panel.plot(steps, [100 * step.val_right for step in scored], **line)
-        panel.set(xlabel="step", ylabel="% right, word by word", xlim=axis.get_xlim(), ylim=(0, 100))
+    if scored:
+        _held_out(axis, beside[0], scored)
     axis.set_ylim(0)
     axis.xaxis.get_major_locator().set_params(integer=True)
     return chart
 
 
 def live_curve(seconds: float = 5) -> Callable[[Sequence[Step]], None]:
-    """What ``train`` may call after each step: a loss curve below the cell that grows.
+    """What ``train`` may call after each step: a loss curve below the cell, which grows.
 
     It is drawn anew with every held-out score, and otherwise every few ``seconds``.
     """
-    shown, drawn = display(display_id=True), 0.0
+    handle, drawn = DisplayHandle(), -math.inf
 
     def watch(log: Sequence[Step]) -> None:
         nonlocal drawn
-        if log[-1].val_loss is not None or time.monotonic() > drawn + seconds:
-            shown.update(loss_curve(log))
-            drawn = time.monotonic()
+        if log[-1].val_loss is None and time.monotonic() < drawn + seconds:
+            return
+        draw = handle.display if drawn < 0 else handle.update
+        draw(loss_curve(log))
+        drawn = time.monotonic()
 
     return watch
 
@@ -118,6 +117,17 @@ def verdict_card(image: Image, verdict: Verdict) -> Figure:
     bars.set(xlim=(0, 1.12), xticks=[])
     bars.spines["bottom"].set_visible(False)
     return card
+
+
+def _held_out(losses: Axes, answers: Axes, scored: Sequence[Step]) -> None:
+    """The loss on held-out faces beside that of training, and the share of right answers."""
+    steps = [step.step for step in scored]
+    line = {"color": ORANGE, "linewidth": 2, "marker": "o"}
+    losses.plot(steps, [step.val_loss for step in scored], label="held-out faces", **line)
+    losses.legend(frameon=False)
+    answers.plot(steps, [100 * step.val_right for step in scored], **line)
+    answers.set(xlabel="step", ylabel="% right, word for word", ylim=(0, 100))
+    answers.set_xlim(losses.get_xlim())
 
 
 def _named(name: str) -> str:

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from faces import toy_portrait
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from lessons import LESSONS, NAMES, ROOT, read
 from matplotlib.figure import Figure
 from PIL import Image
 
 from dfa_lib.bench.plots import difficulty_curves, subgroup_scores
 from dfa_lib.figures import canvas, jpeg_figures, listed
+from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.plots import audited
+from dfa_lib.plots import live_curve
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region
 
@@ -36,6 +39,24 @@ def test_a_notebook_keeps_the_words_with_the_picture(shell: InteractiveShell) ->
     assert data["text/plain"] == "A line that rises from 1 to 2."
     assert metadata["image/jpeg"]["alt"] == "A line that rises from 1 to 2."
     assert data["image/jpeg"].startswith("/9j/")  # base64 of a JPEG's first bytes
+
+
+def test_a_live_curve_grows_in_one_place(shell: InteractiveShell) -> None:
+    jpeg_figures()
+    log = [
+        Step(step=n, loss=1 / n, norm=1, lr_lora=0, lr_projector=0, seconds=1, **score)
+        for n, score in enumerate([{}, {}, {}, {"val_loss": 0.5, "val_right": 0.25}] * 2, start=1)
+    ]
+    with capture_output() as shown:
+        watch = live_curve(seconds=60)
+        for done in range(1, 9):
+            watch(log[:done])
+    drawn = shown._outputs
+    assert [one["update"] for one in drawn] == [False, True, True]  # at the steps 1, 4 and 8
+    assert len({one["transient"]["display_id"] for one in drawn}) == 1
+    said = [one["data"]["text/plain"] for one in drawn]
+    assert "held-out" not in said[0] and said[2].startswith("Loss at each of 8 steps")
+    assert said[2].endswith("and the share of right answers from 25% to 25%.")
 
 
 @pytest.mark.parametrize("module", PLOTS, ids=lambda path: path.parent.name)

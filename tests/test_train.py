@@ -67,6 +67,8 @@ def test_what_is_held_out_is_scored_at_every_checkpoint(preset, tuned, tmp_path)
     assert [s.step for s in log if s.val_loss is not None] == [2, 4, 6]
     assert [s.loss for s in log] == [s.loss for s in tuned[2]]  # it changes nothing
     assert seen == [1, 2, 3, 4, 5, 6]
+    run(preset, tmp_path, validation=held_out, watch=lambda log: seen.append(len(log)))
+    assert seen[6:] == [6]  # finished: shown once, not run again
     analyst = LocalAnalyst(tmp_path)
     right = [
         analyst.reply([Colours().image(r.face)], [[Question(qa.question)]])[0][0].text == qa.answer

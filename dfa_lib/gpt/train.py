@@ -218,7 +218,7 @@ def train(
 
     An interrupted run with the same data, preset and seed is taken up where it was; a
     finished one is not repeated. ``validation`` records are scored at every checkpoint;
-    ``watch`` gets the log after every step. Returns the log.
+    ``watch`` gets the log after every step, and at first what a run taken up has. Returns the log.
     """
     prompter = Prompter(processor)
     samples, held_out = ([encode(prompter, r) for r in part] for part in (records, validation))
@@ -230,19 +230,16 @@ def train(
     if begin < len(order):
         trainer.look([*([samples[i] for i in row] for row in order), held_out])
     bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
-    with _journal(out / LOG, log, trainer.main) as write:
+    with _journal(out / LOG, log, watch, trainer.main) as keep:
         for done, row in enumerate(bar, start=begin + 1):
             step = trainer.step([samples[i] for i in row], done - 1, len(order))
             due = done % preset.save_every == 0 or done == len(order)
             if due and held_out:
                 step = step.model_copy(update=trainer.validate(held_out))
-            log.append(step)
-            write(step)  # before the checkpoint, so that no step of a resumed run lacks its line
+            keep(step)  # before the checkpoint, so that no step of a resumed run lacks its line
             if due:
                 trainer.save(out, done, run)
             bar.set_postfix(loss=f"{step.loss:.3f}")
-            if watch and trainer.main:
-                watch(log)
     weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
         facts = {**_facts(samples, log), "seed": seed}
@@ -254,14 +251,25 @@ def train(
 
 
 @contextmanager
-def _journal(path: Path, log: Sequence[Step], main: bool) -> Iterator[Callable[[Step], None]]:
-    """Append steps to the log file behind what is kept of it; on the main process only."""
+def _journal(
+    path: Path, log: list[Step], watch: Callable[[Sequence[Step]], None] | None, main: bool
+) -> Iterator[Callable[[Step], None]]:
+    """Yield what keeps a step: in ``log``, and on the main process in the file, and shown."""
     if not main:
-        yield lambda step: None
+        yield log.append
         return
     write_jsonl(path, log)
+    if log and watch:
+        watch(log)
     with JsonlLog(path) as file:
-        yield file.append
+
+        def keep(step: Step) -> None:
+            log.append(step)
+            file.append(step)
+            if watch:
+                watch(log)
+
+        yield keep
 
 
 def _mixed() -> str:
