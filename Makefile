@@ -1,6 +1,8 @@
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
-# make test       all checks, the fast ones first
+# make test       the checks, the fast ones first
+# make test-all   these and the long ones: every browser flow, Colab's situation, the site
 # make lint       style only
+# make site       the lessons and pages as a web site, into build/site
 # make colab REPO=owner/name   point the Colab badges at your copy
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,18 +11,26 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: tutorial test lint colab
+.PHONY: tutorial test test-all lint site colab
 .DEFAULT_GOAL := tutorial
 
 tutorial: $(VENV)/.installed-lab
 	$(BIN)/python -m tools.run_notebooks
 
 test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full and not colab"
+
+test-all: $(VENV)/.installed-test $(VENV)/.installed-site
+	tools/chromium.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+site: $(VENV)/.installed-site
+	$(BIN)/python -m sphinx -c docs -W --keep-going -q . build/site
+	@echo "Open: build/site/README.html"
 
 colab:
 	$(PYTHON) -m tools.colab $(REPO)

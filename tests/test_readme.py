@@ -54,8 +54,8 @@ def test_the_tree_is_the_tree() -> None:
 def test_the_lessons_and_commands_it_names_exist() -> None:
     for lesson in LESSONS:
         assert f"(notebooks/{lesson.name})" in README
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"\bmake ([a-z]+)`", README)) | {"tutorial", "test"} <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z-]+)`", README)) | {"tutorial", "test"} <= targets
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:

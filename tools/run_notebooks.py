@@ -104,7 +104,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what only the machine that ran it needs; keep outputs, cell ids and tags."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
