@@ -8,6 +8,7 @@ its address and answers GET /books; POST /settings changes the fault and opens n
 """
 
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
+from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -304,9 +306,28 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._reset()
             case "torn body":
                 return self._send(200, completion, torn=True)
-        self._send(200, completion)
+        (self._stream if body.get("stream") else partial(self._send, 200))(completion)
         with server.lock:
             server.books.delivered[key] += 1
+
+    def _stream(self, completion: Json) -> None:
+        """Send the answer word by word as server-sent events, ``latency`` seconds apart."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        base = {k: completion[k] for k in ("id", "created", "model")}
+        base |= {"object": "chat.completion.chunk"}
+        message = completion["choices"][0]["message"]
+        field = "content" if message["content"] is not None else "refusal"
+        for word in re.findall(r"\s*\S+", message[field]):
+            choice = {"index": 0, "delta": {field: word}, "finish_reason": None}
+            self.wfile.write(b"data: %s\n\n" % json.dumps(base | {"choices": [choice]}).encode())
+            self.wfile.flush()
+            time.sleep(self.server.latency)
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.wfile.flush()
 
     def _upload(self, content: bytes) -> Json:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()

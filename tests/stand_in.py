@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dfa_lib.faces.identity import sample_identity, sample_pose
+from dfa_lib.faces.render import render
 from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
@@ -38,11 +40,30 @@ class RedEye:
         return float(strong.mean())
 
     def _score(self, red: float, question: Question) -> Reply:
+        if question.options is None:
+            return Reply("No artifact stands out.", None, 1, 0.0)
         logit = 40 * red - 1
         labels = list(OPTIONS[question.task])
         hot = {Task.DF_D: "forged", Task.DF_C: "FE"}[question.task]
         scores = tuple(logit if label == hot else 0.0 for label in labels)
         return Reply(question.options[int(np.argmax(scores))], scores, 1, 0.0)
+
+
+class Blunt(RedEye):
+    """Another analyst, which sees nothing."""
+
+    def _red(self, image: np.ndarray) -> float:
+        return 0.0
+
+
+class Talker(RedEye):
+    """Answers in words alone: forged, by face reenactment."""
+
+    name = "talker"
+
+    def _score(self, red: float, question: Question) -> Reply:
+        label = {Task.DF_D: "forged", Task.DF_C: "FR"}[question.task]
+        return Reply(OPTIONS[question.task][label], None, 1, 0.0)
 
 
 class Broken(RedEye):
@@ -63,6 +84,12 @@ def red_patch(side: int = 128) -> np.ndarray:
     image = np.full((side, side, 3), 128, np.uint8)
     image[side // 8 : side // 4, side // 8 : side // 4] = (255, 0, 0)
     return image
+
+
+def portrait(side: int = 256) -> np.ndarray:
+    """Return a generated photograph on which a face is found."""
+    dice = np.random.default_rng(1)
+    return render(sample_identity(dice), sample_pose(dice), side).image
 
 
 def gallery(root: Path) -> FaceSet:

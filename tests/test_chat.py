@@ -3,20 +3,31 @@
 import io
 import json
 import re
+import struct
+import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
+from chat_server import ChatServer
 from PIL import Image
-from stand_in import Broken, RedEye, gallery, red_patch
+from stand_in import Blunt, Broken, RedEye, Talker, gallery, portrait, red_patch
+from toy_bench import toy_world
 
+from dfa_lib.bench.calibration import calibration
+from dfa_lib.bench.remote import EndpointAnalyst
+from dfa_lib.bench.run import run_bench
 from dfa_lib.chat import ChatSession, ChatView
+from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.overlay import occlusion_map, paint
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
 from dfa_lib.chat.verdict import judge
-from dfa_lib.chat.view import uploaded
+from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.wording import library
-from dfa_lib.taxonomy import Category
+from dfa_lib.records import DataError, Prediction, read_jsonl
+from dfa_lib.taxonomy import Artifact, Category, Region, Task
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -126,6 +137,121 @@ def test_bad_uploads_leave_the_table_as_it_was(
     assert session.face.id == "fs_0" and sentence in last(session)[1]
 
 
+def photo(kind: str, tmp_path: Path) -> bytes:
+    """A picture nobody should bring, or one with something to say about it."""
+    face = portrait()
+    wall = np.full((400, 900, 3), 128, np.uint8)
+    match kind:
+        case "several":
+            wall[50:306, 50:306], wall[50:306, 450:706] = face, face[:, ::-1]
+            return as_png(wall)
+        case "huge":  # the header alone: nothing of that size is decoded
+            bare = as_png(np.zeros((64, 64, 3), np.uint8))
+            size = struct.pack(">4sII", b"IHDR", 20_000, 20_000) + bare[24:29]
+            return bare[:12] + size + struct.pack(">I", zlib.crc32(size)) + bare[33:]
+        case "corrupt":
+            return as_png(face)[:9000]
+        case "svg":
+            return b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    return as_png(face)
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "sentence"),
+    [
+        ("several", "note", "2 faces were found; this is about the largest one."),
+        ("huge", "error", "a.png: more than 100 million pixels; save a smaller copy"),
+        ("corrupt", "error", "a.png: the picture is damaged or cut off"),
+        ("svg", "error", "a.png: not a picture of a known format"),
+    ],
+)
+def test_photographs_of_people(
+    session: ChatSession, tmp_path: Path, kind: str, role: str, sentence: str
+) -> None:
+    assert session.upload(photo(kind, tmp_path), "a.png") == (role == "note")
+    assert last(session)[0] == role and last(session)[1].startswith(sentence)
+
+
+def test_analysts_take_turns(tmp_path: Path) -> None:
+    tuned, untuned = RedEye(), Blunt()
+    session = ChatSession({"tuned": tuned, "untuned": untuned}, gallery(tmp_path / "faces"))
+    session.pick("fs_0")
+    list(session.ask("Forged?"))
+    first = session.verdict()
+    session.switch("untuned")
+    assert "".join(session.ask("Forged?")).startswith("After 0 questions"), "heard nothing yet"
+    assert session.verdict().forged != first.forged
+    assert [turn.who for turn in session.turns if turn.role == "analyst"] == ["tuned", "untuned"]
+    session.switch("tuned")
+    assert session.verdict() is first and len(session.opinion.history) == 1
+    assert session.review(None, "Ada").analyst == "tuned"
+    page = session.export_html(tmp_path / "report.html").read_text("utf-8")
+    assert "Analysts: tuned, untuned" in page and page.count("<h3>") == 2
+
+
+def test_votes_stand_in_for_probabilities() -> None:
+    (verdict,) = judge(Talker(), [red_patch()])
+    assert verdict.forged == pytest.approx(4.5 / 5) and verdict.category is Category.FR
+    with pytest.raises(DataError, match="talker: gives no probabilities"):
+        occlusion_map(Talker(), red_patch())
+
+
+def test_probabilities_are_calibrated_where_this_analyst_has_a_report(tmp_path: Path) -> None:
+    """The chat's P(forged) is the one that the report's reliability curve is about."""
+    faces, records = toy_world(tmp_path / "world")
+    analyst = RedEye()
+    analyst.fingerprint = "these weights"
+    report = run_bench({"red": analyst}, faces, records, tmp_path / "bench", resamples=10)
+    warmth = report.data["details"]["red"]["DF-D"]["temperature"]
+    session = ChatSession(analyst, faces.split("test"), report=tmp_path / "bench")
+    session.pick(session.gallery.faces[0].id)
+    verdict = session.verdict()
+    (given,) = (
+        one
+        for one in read_jsonl(tmp_path / "bench" / "predictions" / "red.jsonl", Prediction)
+        if one.face == session.face.id and one.task is Task.DF_D
+    )
+    logit = given.options["forged"] - given.options["bona fide"]
+    assert verdict.forged == pytest.approx(1 / (1 + np.exp(-logit / warmth)), abs=1e-4)
+    assert sum(verdict.categories.values()) == pytest.approx(1)
+    assert verdict.categories[Category.BONA_FIDE] == pytest.approx(1 - verdict.forged)
+    assert verdict.origin == "P(forged) is calibrated on 20 validation faces of lesson 03."
+    analyst.fingerprint = "other weights"
+    assert calibration(analyst, tmp_path / "bench") is None
+    assert "not calibrated" in judge(analyst, [red_patch()])[0].origin
+
+
+def test_an_endpoint_is_an_analyst_too(tmp_path: Path) -> None:
+    with ChatServer(reply=lambda body: "This face is forged.") as server:
+        endpoint = Endpoint("gpt", server.url, cache=tmp_path / "c", retries=0, timeout=5.0)
+        session = ChatSession(EndpointAnalyst(endpoint, "remote"), gallery(tmp_path / "faces"))
+        session.pick("fs_0")
+        assert len(list(session.ask("Forged?"))) == 4, "word by word"
+        assert session.verdict().forged == pytest.approx(0.9)
+    list(session.ask("Why?"))
+    assert last(session) == ("error", session.turns[-1].text)
+    assert last(session)[1].startswith("gpt: no server answers at 127.0.0.1; start it")
+    session.pick("efs_0")
+    assert session.verdict() is None and "no server answers" in last(session)[1]
+    assert session.review(None, "Ada") is None and "no verdict to confirm" in last(session)[1]
+    assert session.review(Category.FR, "Ada").forged is None, "a person needs no analyst"
+
+
+def test_findings_belong_to_the_face_and_to_a_forgery(session: ChatSession) -> None:
+    assert not session.add_finding(Region.EYES, Artifact.BLUR)
+    session.pick("fs_0")
+    session.add_finding(Region.EYES, Artifact.BLUR, "left")
+    session.add_finding(Region.EYES, Artifact.BLUR, "right")
+    assert [finding.evidence for finding in session.findings] == ["right"]
+    assert session.review(Category.BONA_FIDE, "Ada") is None
+    assert "has no findings" in last(session)[1]
+    assert session.review(Category.FS, "Ada").findings and session.findings == ()
+    assert last(session)[1] == "Ada says: face swapping. eyes: blur (right)."
+    session.add_finding(Region.EYES, Artifact.BLUR)
+    session.pick("fs_1")
+    assert session.findings == ()
+
+
 def test_truth_and_counterpart(session: ChatSession) -> None:
     session.pick("fe_1")
     session.reveal()
@@ -186,7 +312,13 @@ def test_view_runs_a_whole_visit(view: ChatView, tmp_path: Path) -> None:
     assert view.text.value == "" and view.live.value == ""
     view.on_evidence()
     assert "not a map of what was altered" in view.evidence.value
-    view.person.value = "Ada"
+    view.form.person.value, view.form.region.value = "<b>Ada</b>", "nose"
+    view.on_finding()
+    assert "nose: blur" in view.form.found.value
+    view.on_clear()
+    assert view.form.found.value == ""
+    view.on_confirm()
+    assert "&lt;b&gt;Ada&lt;/b&gt; confirms: " in view.log.value
     view.on_review()
     view.on_reveal()
     view.on_export()
@@ -196,14 +328,12 @@ def test_view_runs_a_whole_visit(view: ChatView, tmp_path: Path) -> None:
 def test_view_streams_from_the_main_thread(view: ChatView) -> None:
     view.on_pick("fs_0")
     seen: list[tuple[str, bool]] = []
-    view.live.observe(
-        lambda change: seen.append((change["new"], view.buttons[0].disabled)), "value"
-    )
+    view.live.observe(lambda change: seen.append((change["new"], view.text.disabled)), "value")
     view.ask("Forged?")
     growing = [len(text) for text, _ in seen if "After" in text]
     assert len(growing) == 6 and growing == sorted(set(growing))
     assert all(disabled for text, disabled in seen if "After" in text)
-    assert not view.buttons[0].disabled
+    assert not any(widget.disabled for widget in view.active)
 
 
 def test_view_escapes_what_anyone_writes(view: ChatView) -> None:
@@ -212,6 +342,35 @@ def test_view_escapes_what_anyone_writes(view: ChatView) -> None:
     view.ask(EVIL)
     assert "<script" not in view.log.value and "onerror=alert" in view.log.value
     assert "<img src=x" not in view.log.value
+
+
+def test_view_switches_and_shows_both_verdicts(tmp_path: Path) -> None:
+    session = ChatSession({"tuned": RedEye(), "<i>": Blunt()}, gallery(tmp_path / "faces"))
+    view = ChatView(session, samples=2)
+    view.on_pick("fs_0")
+    view.who.value = "<i>"
+    assert "<h3>&lt;i&gt;</h3>" in view.verdict.value and "tuned: P(forged)" in view.verdict.value
+    assert not view.who.disabled and session.who == "<i>"
+
+
+def test_the_same_file_may_come_again(view: ChatView) -> None:
+    for _ in range(2):
+        value = view.file.value
+        new = {"name": "a.png", "content": b"no picture", "type": "", "size": 1, "last_modified": 0}
+        new = {**new, "last_modified": datetime.now(UTC)}
+        view.file.set_trait("value", (new,) if isinstance(value, tuple) else {"a.png": new})
+    assert [turn.role for turn in view.session.turns] == ["error", "error"]
+
+
+def test_a_new_view_closes_the_one_before(session: ChatSession) -> None:
+    def alive() -> int:
+        return len(getattr(widgets.widget, "_instances", widgets.Widget.widgets))
+
+    ChatView(session)
+    before = alive()
+    for _ in range(3):
+        ChatView(session)
+    assert alive() == before
 
 
 def test_uploads_of_both_widget_generations() -> None:

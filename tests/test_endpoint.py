@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from benchmarks import endpoint_faults
-from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request, client, encode
+from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request, encode
 from dfa_lib.endpoint.contract import CeilingReached
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import read
@@ -98,11 +98,9 @@ def test_what_stays_invalid_or_is_refused_is_set_aside(tmp_path: Path) -> None:
         assert (answer.error or "")[:8] == ("" if fault == "refusal" else "invalid:")
 
 
-def test_a_dead_server_ends_the_run_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "_RETRIES", 0)
-    nobody = Endpoint("model", "http://127.0.0.1:9/v1", cache=tmp_path, concurrency=4)
+def test_a_dead_server_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    address = "http://127.0.0.1:9/v1"
+    nobody = Endpoint("model", address, cache=tmp_path, concurrency=4, retries=0)
     answers = []
     with pytest.raises(DataError, match=r"16 requests in a row failed.*Connection error"):
         answers += nobody.ask(requests(100))

@@ -21,7 +21,7 @@ COLAB_PINS = (ROOT / "tests" / "colab" / "pins.txt").read_text()
 ENVIRONMENT = (ROOT / "environment.yml").read_text()
 
 # opened by a person or started as a program, never imported
-PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff"}
+PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff", "voila"}
 PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
 PROGRAMS |= {"myst-nb", "sphinx-book-theme"}  # or named in the settings of the site
 NOT_FROM_PYPI = {

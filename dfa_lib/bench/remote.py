@@ -24,6 +24,8 @@ SYSTEM = "You examine photographs of faces. Answer the question about the pictur
 _LETTER = "Answer with the letter alone."
 _HINT = "Answer with one of these sentences:"
 _AROUND = " .()*:\n"
+LONGEST = 300
+"""Tokens of an answer in words."""
 
 
 class EndpointAnalyst:
@@ -82,14 +84,11 @@ class EndpointAnalyst:
     def stream(
         self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
     ) -> Iterator[str]:
-        """Answer ``text`` after ``history``, in one piece."""
-        turns = [f"Question: {asked}\nAnswer: {said}" for asked, said in history]
-        text = "\n".join([*turns, f"Question: {text}\nAnswer:"]) if turns else text
-        request = Request(id="0", system=SYSTEM, text=text, images=(encode(image),))
-        (answer,) = self.endpoint.ask([request])
-        if answer.failed:
-            raise DataError(f"{self.name}: {answer.error}; ask again")
-        yield _said(answer)
+        """Answer ``text`` piece by piece as the server writes it, after ``history``."""
+        request = Request(
+            id="0", system=SYSTEM, text=text, images=(encode(image),), max_tokens=LONGEST
+        )
+        yield from self.endpoint.stream(request, history)
 
     def _requests(
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
@@ -104,7 +103,7 @@ class EndpointAnalyst:
                         text=self._text(question),
                         images=picture,
                         seed=k or None,
-                        max_tokens=5 if self.letters and question.options else 300,
+                        max_tokens=5 if self.letters and question.options else LONGEST,
                     )
 
     def _draws(self, question: Question) -> int:

@@ -6,7 +6,7 @@ report forbids itself any request by a content security policy.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -16,7 +16,9 @@ from PIL import Image
 
 from dfa_lib.chat.turn import LIMITS, Turn
 from dfa_lib.chat.verdict import Verdict
+from dfa_lib.records import Finding
 
+_NONE: Mapping[str, Verdict] = {}
 WHO = {
     "person": "You",
     "analyst": "Analyst",
@@ -54,7 +56,8 @@ def turn_html(turn: Turn) -> str:
     """Return one entry of the transcript."""
     seen = "" if turn.image is None else f"<div>{picture(turn.image, 'face picture')}</div>"
     text = escape(turn.text).replace("\n", "<br>")
-    return f'<div class="dfa-turn dfa-{turn.role}"><b>{WHO[turn.role]}</b> {text}{seen}</div>'
+    who = escape(turn.who) or WHO[turn.role]
+    return f'<div class="dfa-turn dfa-{turn.role}"><b>{who}</b> {text}{seen}</div>'
 
 
 def live(text: str) -> str:
@@ -62,22 +65,33 @@ def live(text: str) -> str:
     return f'<div class="dfa-live" aria-live="polite">{escape(text)}</div>' if text else ""
 
 
-def head(analyst: str) -> str:
-    """Return the title, the analyst's name and the limits sentence."""
+def head() -> str:
+    """Return the style, the title and the limits sentence."""
     return (
-        f'{style()}<div class="dfa dfa-head"><h2>Deepfake analysis with {escape(analyst)}</h2>'
+        f'{style()}<div class="dfa dfa-head"><h2>Deepfake analysis</h2>'
         f"<p>{escape(LIMITS)}</p></div>"
     )
 
 
-def verdict_html(verdict: Verdict | None) -> str:
-    """Return P(forged) and the category probabilities as labelled bars."""
+def verdict_html(who: str, verdict: Verdict | None, others: Mapping[str, Verdict] = _NONE) -> str:
+    """Return P(forged) and the category probabilities as labelled bars.
+
+    ``others`` is what other analysts made of the same picture, by name.
+    """
+    title = f"<h3>{escape(who)}</h3>"
     if verdict is None:
-        return '<div class="dfa-verdict"><p class="dfa-empty">No verdict yet.</p></div>'
+        return f'<div class="dfa-verdict">{title}<p class="dfa-empty">No verdict yet.</p></div>'
     bars = [_bar("P(forged)", verdict.forged, "dfa-main")]
     bars += [_bar(kind.phrase, p) for kind, p in verdict.categories.items()]
-    small = "The analyst's own probabilities, not calibrated."
-    return f'<div class="dfa-verdict">{"".join(bars)}<p class="dfa-small">{small}</p></div>'
+    bars += [f'<p class="dfa-small">{escape(verdict.origin)}</p>']
+    rest = [_bar(f"{name}: P(forged)", one.forged) for name, one in others.items()]
+    return f'<div class="dfa-verdict">{title}{"".join(bars)}{"".join(rest)}</div>'
+
+
+def found(findings: Sequence[Finding]) -> str:
+    """Return what a person has found so far as a list."""
+    rows = [f"<li>{escape(f'{f.region}: {f.artifact}. {f.evidence}')}</li>" for f in findings]
+    return f'<ul class="dfa-found" aria-label="Findings">{"".join(rows)}</ul>' if rows else ""
 
 
 def _bar(label: str, share: float, kind: str = "") -> str:
@@ -94,7 +108,7 @@ def figure(image: np.ndarray, caption: str, height: int = 256) -> str:
     return f'<div class="dfa-figure">{seen}<p class="dfa-small">{escape(caption)}</p></div>'
 
 
-def report(turns: Sequence[Turn], parts: Sequence[str], analyst: str) -> str:
+def report(turns: Sequence[Turn], parts: Sequence[str], analysts: Sequence[str]) -> str:
     """Return the whole conversation as one HTML page that requests nothing."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -103,7 +117,7 @@ def report(turns: Sequence[Turn], parts: Sequence[str], analyst: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<title>Deepfake analysis</title>{style()}</head>"
         f'<body class="dfa dfa-report"><h1>Deepfake analysis</h1>'
-        f'<p class="dfa-small">Analyst: {escape(analyst)}. Exported {when}.</p>'
+        f'<p class="dfa-small">Analysts: {escape(", ".join(analysts))}. Exported {when}.</p>'
         f'<p class="dfa-limits">{escape(LIMITS)}</p>'
         f"{''.join(map(turn_html, turns))}{''.join(parts)}</body></html>"
     )

@@ -3,15 +3,16 @@
 Nothing raises out of a session: what goes wrong becomes one sentence in the transcript.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
+from dfa_lib.bench.calibration import calibration
 from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
-from dfa_lib.chat.turn import Role, Turn, now
+from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.faces.detect import find_face
 from dfa_lib.gpt.analyst import Analyst
@@ -31,21 +32,47 @@ LONGEST_QUESTION = 500  # characters
 
 
 class ChatSession:
-    """History, picture and verdict of a chat; ``ask`` streams the answer."""
+    """History, picture and verdicts of a chat; ``ask`` streams the answer.
+
+    ``analysts`` is one analyst or several by name, the first of which answers until another is
+    chosen by ``switch``. ``report`` is the folder of lesson 03: an analyst that has a report
+    there gives calibrated probabilities. ``reviews`` is where a person's reviews are kept.
+    """
 
     def __init__(
-        self, analyst: Analyst, gallery: FaceSet | None = None, reviews: Path | None = None
+        self,
+        analysts: Analyst | Mapping[str, Analyst],
+        gallery: FaceSet | None = None,
+        reviews: Path | None = None,
+        report: Path | None = None,
     ) -> None:
-        self.analyst = analyst
+        several = isinstance(analysts, Mapping)
+        self.analysts = dict(analysts) if several else {analysts.name: analysts}
+        self.who = next(iter(self.analysts))
         self.gallery = gallery
         self.reviews = reviews or work_path() / "04_chat" / "reviews.jsonl"
+        self.report = report
         self.turns: list[Turn] = []
         self.image: np.ndarray | None = None
         self.face: Face | None = None
-        self._history: list[tuple[str, str]] = []
-        self.known_verdict: Verdict | None = None
-        self.known_evidence: np.ndarray | None = None
+        self.opinions: dict[str, Opinion] = {}
         self.findings: tuple[Finding, ...] = ()
+
+    @property
+    def analyst(self) -> Analyst:
+        """The analyst that answers."""
+        return self.analysts[self.who]
+
+    @property
+    def opinion(self) -> Opinion:
+        """What the analyst that answers has said of the picture so far."""
+        return self.opinions.setdefault(self.who, Opinion())
+
+    def switch(self, name: str) -> None:
+        """Let another analyst answer about the same picture; it has heard nothing so far."""
+        if name != self.who:
+            self.who = name
+            self._say("note", f"{name} answers from here on.")
 
     def samples(self, n: int = 10) -> list[Face]:
         """Return gallery faces: categories in turn, new people first, shown in no telling order."""
@@ -93,7 +120,7 @@ class ChatSession:
         self._say("person", text)
         answer = ""
         try:
-            for piece in self.analyst.stream(self.image, self._history, text):
+            for piece in self.analyst.stream(self.image, self.opinion.history, text):
                 answer += piece
                 yield piece
             if not answer.strip():
@@ -103,27 +130,30 @@ class ChatSession:
         finally:
             if answer.strip():
                 self._say("analyst", answer.strip())
-                self._history.append((text, answer.strip()))
+                self.opinion.history.append((text, answer.strip()))
 
     def verdict(self) -> Verdict | None:
         """Score the picture on the table; None without one, or when scoring failed."""
 
         def score() -> None:
-            self.known_verdict = judge(self.analyst, [self.image])[0]
+            fitted = calibration(self.analyst, self.report) if self.report else None
+            (self.opinion.verdict,) = judge(self.analyst, [self.image], calibration=fitted)
 
-        if self.image is not None and self.known_verdict is None:
+        if self.image is not None and self.opinion.verdict is None:
             self._try(score)
-        return self.known_verdict
+        return self.opinion.verdict
 
     def evidence_map(self) -> np.ndarray | None:
         """Return what each patch adds to the forged logit, (g, g); None if that failed."""
 
         def occlude() -> None:
-            self.known_evidence = occlusion_map(self.analyst, self.image)
+            self.opinion.evidence = occlusion_map(self.analyst, self.image)
 
-        if self.image is not None and self.known_evidence is None:
+        if self.image is None:
+            self._say("error", "Pick or upload a picture first.")
+        elif self.opinion.evidence is None:
             self._try(occlude)
-        return self.known_evidence
+        return self.opinion.evidence
 
     def counterpart(self) -> np.ndarray | None:
         """Return the bona fide picture behind a forged gallery face, where it is known."""
@@ -165,7 +195,7 @@ class ChatSession:
 
         Without a ``category`` the person confirms the analyst's. The findings noted go with it.
         """
-        person, verdict = person.strip(), self.known_verdict
+        person, verdict = person.strip(), self.opinion.verdict
         if self.image is None or not person:
             self._say("error", "A review needs a picture and your name.")
             return None
@@ -179,7 +209,7 @@ class ChatSession:
             return None
         record = Review(
             face=self.face.id if self.face else None, sha256=fingerprint(self.image),
-            analyst=self.analyst.name, forged=verdict.forged if verdict else None, said=said,
+            analyst=self.who, forged=verdict.forged if verdict else None, said=said,
             category=category, findings=self.findings, words=words.strip(), person=person,
             when=now(),
         )  # fmt: skip
@@ -191,14 +221,9 @@ class ChatSession:
 
     def export_html(self, path: Path) -> Path | None:
         """Write the conversation as one file that needs no other; None if that failed."""
-        parts = [] if self.image is None else [page.figure(self.image, "The last picture")]
-        if self.known_verdict is not None:
-            parts.append(page.verdict_html(self.known_verdict))
-        if self.known_evidence is not None:
-            parts.append(page.figure(paint(self.image, self.known_evidence), LEGEND))
 
         def write() -> None:
-            content = page.report(self.turns, parts, self.analyst.name)
+            content = page.report(self.turns, self._parts(), list(self.analysts))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
 
@@ -207,14 +232,23 @@ class ChatSession:
         self._say("note", f"The report lies in {path}.")
         return path
 
+    def _parts(self) -> list[str]:
+        """The last picture, and what every analyst that was asked holds of it."""
+        parts = [] if self.image is None else [page.figure(self.image, "The last picture")]
+        for name, one in self.opinions.items():
+            if one.verdict is not None:
+                parts.append(page.verdict_html(name, one.verdict))
+            if one.evidence is not None:
+                parts.append(page.figure(paint(self.image, one.evidence), f"{name}: {LEGEND}"))
+        return parts
+
     def _keep(self, record: Review) -> None:
         with JsonlLog(self.reviews) as log:
             log.append(record)
 
     def _show(self, image: np.ndarray, text: str, face: Face | None = None) -> None:
         self.image, self.face = image, face
-        self._history, self.known_verdict, self.known_evidence = [], None, None
-        self.findings = ()
+        self.opinions, self.findings = {}, ()
         self._say("picture", text, image)
 
     def _askable(self, text: str) -> bool:
@@ -229,7 +263,7 @@ class ChatSession:
         return False
 
     def _say(self, role: Role, text: str, image: np.ndarray | None = None) -> None:
-        self.turns.append(Turn(role, text, image))
+        self.turns.append(Turn(role, text, image, self.who * (role == "analyst")))
 
     def _try(self, action: Callable[[], None]) -> bool:
         try:

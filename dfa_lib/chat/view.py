@@ -6,66 +6,70 @@ Handlers are plain methods that may be called directly. Answers stream by assign
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from dfa_lib.chat import page
+from dfa_lib.chat import controls, page
 from dfa_lib.chat.overlay import LEGEND, paint
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
 from dfa_lib.runtime import work_path
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import Artifact, Category, Region, Task
 
 _QUICK = {Task.DF_D: "Forged?", Task.DF_C: "Which kind?", Task.AD: "Which artifacts?"}
 
 
-def uploaded(value: Any) -> tuple[str, bytes] | None:
-    """Return name and content of an upload: a dict in ipywidgets 7, a tuple in 8."""
-    if not value:
-        return None
-    if isinstance(value, dict):
-        name, entry = next(iter(value.items()))
-        return name, bytes(entry["content"])
-    return value[0]["name"], bytes(value[0]["content"])
-
-
 class ChatView:
-    """Shows a ChatSession in a notebook; ``root`` is the widget that holds all others."""
+    """Shows a ChatSession in a notebook; ``root`` is the widget that holds all others.
+
+    A kernel keeps every widget until it is closed, so a new view closes the one before it.
+    """
+
+    _open: ClassVar["ChatView | None"] = None
 
     def __init__(self, session: ChatSession, samples: int = 8, report: Path | None = None) -> None:
+        if ChatView._open:
+            ChatView._open.close()
+        ChatView._open = self
         self.session = session
         self.report = report or work_path() / "04_chat" / "report.html"
         self.log, self.live = widgets.HTML(), widgets.HTML()
         self.picture, self.verdict, self.evidence = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.text = widgets.Text(placeholder="Ask about this face", layout=_wide())
-        self.person = widgets.Text(placeholder="Your name", layout=_wide())
-        self.words = widgets.Text(placeholder="Why? (optional)", layout=_wide())
-        self.category = widgets.Dropdown(options=[(c.phrase, c) for c in Category], layout=_wide())
-        self.file = widgets.FileUpload(
-            accept="image/*", multiple=False, description="Your photo", tooltip="Upload a photo"
-        )
-        self.buttons: list[widgets.Button] = []
+        self.text = controls.text("Question", "Ask about this face")
+        self.who = controls.choice("Analyst", list(session.analysts))
+        self.file = controls.upload("Your photo")
+        self.form = controls.ReviewForm()
+        self.active: list[widgets.Widget] = [self.text, self.who, self.file]
         self.root = self._layout(session.samples(samples))
+        self.root.add_class("dfa-root")
         self._connect()
         self.refresh()
 
     def on_pick(self, face_id: str) -> None:
         """Put a gallery face on the table."""
         with self._busy("Looking at the face …"):
-            self.session.pick(face_id)
-            self.session.verdict()
+            if self.session.pick(face_id):
+                self.session.verdict()
 
     def on_upload(self, change: dict[str, Any]) -> None:
         """Put an uploaded photograph on the table."""
-        if file := uploaded(change["new"]):
+        if file := controls.uploaded(change["new"]):
             with self._busy("Looking for a face …"):
-                self.session.upload(file[1], file[0])
-                self.session.verdict()
+                if self.session.upload(file[1], file[0]):
+                    self.session.verdict()
+            # emptied, so that the same file can come again
+            self.file.set_trait("value", type(self.file.value)())
+
+    def on_switch(self, change: dict[str, Any]) -> None:
+        """Let another analyst answer, and judge what is on the table."""
+        with self._busy(f"{change['new']} looks at the face …"):
+            self.session.switch(change["new"])
+            self.session.verdict()
 
     def on_send(self, _: object = None) -> None:
         """Ask what is in the text box."""
@@ -74,9 +78,9 @@ class ChatView:
 
     def ask(self, text: str) -> None:
         """Ask, and show the answer while it comes."""
-        with self._busy("The analyst is thinking …"):
+        with self._busy("The analyst is thinking …"), closing(self.session.ask(text)) as pieces:
             answer = ""
-            for piece in self.session.ask(text):
+            for piece in pieces:
                 if not answer:  # by now the question is in the transcript
                     self.log.value = page.transcript(self.session.turns)
                 answer += piece
@@ -92,10 +96,26 @@ class ChatView:
         self.session.reveal()
         self.refresh()
 
+    def on_finding(self, _: object = None) -> None:
+        """Note what the person sees, for the review."""
+        form = self.form
+        region, artifact = Region(form.region.value), Artifact(form.artifact.value)
+        if self.session.add_finding(region, artifact, form.evidence.value):
+            form.evidence.value = ""
+        self.refresh()
+
+    def on_clear(self, _: object = None) -> None:
+        """Drop the findings that were noted and not kept."""
+        self.session.findings = ()
+        self.refresh()
+
     def on_review(self, _: object = None) -> None:
         """Keep the verdict of the person at the keyboard."""
-        self.session.review(self.category.value, self.person.value, self.words.value)
-        self.refresh()
+        self._review(self.form.category.value)
+
+    def on_confirm(self, _: object = None) -> None:
+        """Keep that the person agrees with the analyst."""
+        self._review(None)
 
     def on_export(self, _: object = None) -> None:
         """Write the conversation as one HTML file."""
@@ -104,17 +124,29 @@ class ChatView:
 
     def refresh(self) -> None:
         """Show the session as it is now."""
-        session = self.session
+        session, mine = self.session, self.session.opinion
         self.log.value = page.transcript(session.turns)
         self.live.value = ""
-        self.verdict.value = page.verdict_html(session.known_verdict)
-        shown, map_ = session.image, session.known_evidence
+        others = {n: o.verdict for n, o in session.opinions.items() if o.verdict and o is not mine}
+        self.verdict.value = page.verdict_html(session.who, mine.verdict, others)
+        shown, map_ = session.image, mine.evidence
         self.picture.value = "" if shown is None else page.figure(shown, "The face as analysed")
         self.evidence.value = "" if map_ is None else page.figure(paint(shown, map_), LEGEND)
+        self.form.found.value = page.found(session.findings)
+
+    def close(self) -> None:
+        """Take the view off the page and out of the kernel's memory."""
+        for widget in _all_below(self.root):
+            widget.close()
+
+    def _review(self, category: Category | None) -> None:
+        if self.session.review(category, self.form.person.value, self.form.words.value):
+            self.form.words.value = ""
+        self.refresh()
 
     @contextmanager
     def _busy(self, remark: str) -> Iterator[None]:
-        """Bar the buttons meanwhile: a click would only queue up behind the answer."""
+        """Bar the controls meanwhile: a click would only queue up behind the answer."""
         self._bar(True)
         self.live.value = page.live(remark)
         try:
@@ -124,38 +156,50 @@ class ChatView:
             self.refresh()
 
     def _bar(self, busy: bool) -> None:
-        for widget in (*self.buttons, self.file):
+        for widget in self.active:
             widget.disabled = busy
 
-    def _button(self, label: str, handler: Callable[..., None], style: str = "") -> widgets.Button:
-        button = widgets.Button(
-            description=label,
-            tooltip=label,
-            button_style=style,
-            layout=widgets.Layout(width="max-content", flex="0 0 auto"),
-        )
+    def _button(self, label: str, handler: Callable[..., None], primary: bool = False) -> Any:
+        button = controls.button(label, primary)
         button.on_click(handler)
-        self.buttons.append(button)
+        self.active.append(button)
         return button
 
     def _layout(self, samples: list[Face]) -> widgets.Widget:
+        self.who.layout.display = "" if len(self.session.analysts) > 1 else "none"
+        top = [widgets.HTML(page.head()), controls.row([self.who]), self._gallery(samples)]
+        left = controls.column([self.picture, self.verdict, self.evidence], "1 1 300px")
+        table = controls.row([left, controls.column(self._talk(), "3 1 420px")])
+        table.layout.align_items = "flex-start"
+        return widgets.VBox([*top, table, self._form()])
+
+    def _talk(self) -> list[widgets.Widget]:
+        """Transcript, questions and tools."""
         quick = [self._button(_QUICK[task], partial(self._quick, task)) for task in QUICK]
+        line = [self.text, self._button("Send", self.on_send, primary=True)]
         tools = [
             self._button("Show evidence", self.on_evidence),
             self._button("Reveal the truth", self.on_reveal),
             self._button("Export report", self.on_export),
         ]
-        line = widgets.HBox([self.text, self._button("Send", self.on_send, "primary")])
-        talk = [self.log, self.live, widgets.HBox(quick), line, _row(tools)]
-        keep = self._button("Keep my verdict", self.on_review)
-        mine = _row([self.category, self.person, self.words, keep])
-        left = _column([self.picture, self.verdict, self.evidence], "330px")
-        right = _column(
-            [*talk, widgets.HTML("<b>Your own verdict</b>"), mine], "calc(100% - 342px)"
-        )
-        table = widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
-        return widgets.VBox([widgets.HTML(page.head(self.session.analyst.name)),
-                             self._gallery(samples), table])  # fmt: skip
+        return [self.log, self.live, *map(controls.row, (quick, line, tools))]
+
+    def _form(self) -> widgets.Widget:
+        """Where a person confirms, corrects, or adds a finding."""
+        form = self.form
+        title = widgets.HTML("<h3>Your own verdict</h3>")
+        add = self._button("Add finding", self.on_finding)
+        clear = self._button("Clear findings", self.on_clear)
+        keep = self._button("Keep my verdict", self.on_review, primary=True)
+        agree = self._button("I agree with the analyst", self.on_confirm)
+        rows = [
+            [form.region, form.artifact, form.evidence, add, clear],
+            [form.person, form.category, form.words, keep, agree],
+        ]
+        first, second = map(controls.row, rows)
+        box = widgets.VBox([title, first, form.found, second])
+        box.add_class("dfa-form")
+        return box
 
     def _quick(self, task: Task, _: object = None) -> None:
         self.ask(QUICK[task])
@@ -163,15 +207,17 @@ class ChatView:
     def _gallery(self, samples: list[Face]) -> widgets.Widget:
         """Thumbnails that do not say what the faces are, and the upload."""
         cards = [self._card(face, number) for number, face in enumerate(samples, start=1)]
-        return _row([*cards, self.file])
+        return controls.row([*cards, self.file])
 
     def _card(self, face: Face, number: int) -> widgets.Widget:
         content = page.picture(self.session.gallery.image(face), f"Face {number}", 84)
         button = self._button(f"Face {number}", lambda _: self.on_pick(face.id))
-        return _column([widgets.HTML(content), button], "max-content")
+        return controls.column([widgets.HTML(content), button], "0 0 auto")
 
     def _connect(self) -> None:
         self.file.observe(self.on_upload, "value")
+        self.who.value = self.session.who
+        self.who.observe(self.on_switch, "value")
         with warnings.catch_warnings():  # 8 prefers a way that 7 does not have
             warnings.simplefilter("ignore", DeprecationWarning)
             self.text.on_submit(self.on_send)
@@ -180,14 +226,10 @@ class ChatView:
         display(self.root)
 
 
-def _wide(width: str = "100%") -> widgets.Layout:
-    return widgets.Layout(width=width)
-
-
-def _row(children: list[widgets.Widget]) -> widgets.Widget:
-    layout = widgets.Layout(flex_flow="row wrap", align_items="center")
-    return widgets.HBox(children, layout=layout)
-
-
-def _column(children: list[widgets.Widget], width: str) -> widgets.Widget:
-    return widgets.VBox(children, layout=widgets.Layout(width=width))
+def _all_below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """A widget and all it holds, the innermost first."""
+    for child in getattr(widget, "children", ()):
+        yield from _all_below(child)
+    for part in (widget, widget.layout, getattr(widget, "style", None)):
+        if isinstance(part, widgets.Widget):
+            yield part

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -15,7 +15,16 @@ from tqdm.auto import tqdm
 
 from dfa_lib import runtime
 from dfa_lib.endpoint import batch, wire
-from dfa_lib.endpoint.contract import PRICES, Answer, Ceiling, Estimate, Prices, Request, Spend
+from dfa_lib.endpoint.contract import (
+    PRICES,
+    Answer,
+    Ceiling,
+    CeilingReached,
+    Estimate,
+    Prices,
+    Request,
+    Spend,
+)
 from dfa_lib.endpoint.live import (
     MISSING,
     NO_KEY,
@@ -23,13 +32,11 @@ from dfa_lib.endpoint.live import (
     Purse,
     as_completed,
     loop_in_a_thread,
-    one_line,
+    sentence,
 )
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.records import DataError
-
-_RETRIES = 6  # by the library: after half a second, doubled up to eight, or as Retry-After says
 
 
 class Endpoint:
@@ -38,7 +45,8 @@ class Endpoint:
     ``base_url`` None is the vendor (or $OPENAI_BASE_URL). The key is read from the environment
     variable ``key``, from Colab's secrets of that name or, for the vendor, from a hidden prompt.
     ``options`` are further fields of the request body, such as ``{"temperature": 0}``.
-    ``timeout`` is in seconds, for one attempt. Each process on one machine may use the same
+    ``timeout`` is in seconds, for one attempt; ``retries`` come after half a second, doubled up to
+    eight, or as Retry-After says. Each process on one machine may use the same
     ``cache``, a folder; what they spend counts together.
     Raises DataError for a money ceiling on a model whose price is unknown.
     """
@@ -54,6 +62,7 @@ class Endpoint:
         prices: Prices | None = None,
         options: Mapping[str, JsonValue] | None = None,
         timeout: float = 120.0,
+        retries: int = 6,
         key: str = "OPENAI_API_KEY",
     ) -> None:
         known = prices or PRICES.get(model)
@@ -62,7 +71,7 @@ class Endpoint:
             raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
         self.model, self.base_url, self.cache = model, base_url, Path(cache)
         self.prices, self._priced = known or Prices(), known is not None
-        self.concurrency, self.timeout = concurrency, timeout
+        self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.options, self.key = dict(options or {}), key
 
     def estimate(self, requests: Iterable[Request], schema: Schema | None = None) -> Estimate:
@@ -103,6 +112,32 @@ class Endpoint:
                         f"{row} requests in a row failed, the last with: {answer.error};"
                         " mend that and run again, nothing is paid twice"
                     )
+
+    def stream(self, request: Request, turns: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
+        """Yield one answer as the server writes it, after earlier (question, answer) ``turns``.
+
+        What the cache holds comes in one piece. A whole answer is kept there; one that was
+        broken off stays counted at its worst case.
+        Raises CeilingReached instead of sending, and DataError in one line for what fails.
+        """
+        body = wire.after(self._body(request, None), turns)
+        call = Call.of(body, self.prices)
+        with Store(self.cache) as store:
+            if known := store.get(call.key):
+                yield known.text or known.refusal or ""
+                return
+            if not store.reserve(call.bound, self.ceiling.limits):
+                raise CeilingReached(store.spent, self.ceiling.limits)
+            reply = wire.Streamed(call.bound, self.prices)
+            usage = {"stream_options": {"include_usage": True}} if not self.base_url else {}
+            with self._client() as client:
+                try:
+                    for chunk in client.chat.completions.create(**body, **usage, stream=True):
+                        yield reply.add(chunk)
+                except openai.APIStatusError:  # the server took nothing for it
+                    store.release(call.bound)
+                    raise
+            store.settle(call.key, reply.whole, call.bound)
 
     def submit(self, requests: Iterable[Request], schema: Schema | None = None) -> int:
         """Send what the cache does not answer through the vendor's Batch API; say how many.
@@ -156,21 +191,21 @@ class Endpoint:
 
     @contextmanager
     def _client(self) -> Iterator[openai.OpenAI]:
-        """The blocking client, for batches; its errors come out in one line."""
+        """The blocking client, for batches and chats; its errors come out in one line."""
         if self._secret.get_secret_value() == MISSING:
             raise DataError(NO_KEY)
         with openai.OpenAI(**self._settings) as client:
             try:
                 yield client
             except openai.OpenAIError as error:
-                raise DataError(f"batch: {one_line(error, client.api_key)}; try again") from None
+                raise DataError(f"{self.model}: {sentence(error, client.api_key)}") from None
 
     @property
     def _settings(self) -> dict[str, Any]:
         key = self._secret.get_secret_value()
         return {
             "base_url": self.base_url, "api_key": key,
-            "timeout": self.timeout, "max_retries": _RETRIES,
+            "timeout": self.timeout, "max_retries": self.retries,
         }  # fmt: skip
 
     @cached_property

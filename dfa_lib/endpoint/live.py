@@ -26,6 +26,11 @@ _HOPELESS = {
     403: "key: not allowed here; ask for access or take another model",
     404: "model or base_url: not known to the server; check both",
 }
+_PASSING = {
+    429: "busy: too many requests for now; wait a minute and ask again",
+    500: "the server is in trouble; ask again in a while",
+    503: "the server is in trouble; ask again in a while",
+}
 MISSING = "missing"  # the client wants some key, also where the cache answers everything
 NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
 _call: ContextVar[Call] = ContextVar("call")
@@ -158,9 +163,19 @@ class Desk:
         """What to raise instead: one line, without the key should the server repeat it."""
         if isinstance(error, _Refused):
             return CeilingReached(self._store.spent, self._purse.limits)
-        line = one_line(error, self._client.api_key)
-        hopeless = _HOPELESS.get(getattr(error, "status_code", 0))
-        return DataError(f"{hopeless} ({line})") if hopeless else Failed(line)
+        status, line = getattr(error, "status_code", 0), sentence(error, self._client.api_key)
+        return DataError(line) if status in _HOPELESS else Failed(line)
+
+
+def sentence(error: openai.OpenAIError, key: str) -> str:
+    """What went wrong and what to do about it, then the server's own words, in one line."""
+    reason = (_HOPELESS | _PASSING).get(getattr(error, "status_code", 0))
+    if isinstance(error, openai.APITimeoutError):
+        reason = "no answer in time; ask again, or allow more by timeout"
+    elif isinstance(error, openai.APIConnectionError):
+        reason = f"no server answers at {error.request.url.host}; start it, or check base_url"
+    line = one_line(error, key)
+    return f"{reason} ({line})" if reason else line
 
 
 def one_line(error: openai.OpenAIError, key: str) -> str:

@@ -2,12 +2,14 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import openai
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
@@ -80,6 +82,18 @@ def _format(schema: Schema) -> dict[str, Any]:
     tool = openai.pydantic_function_tool(schema)["function"]
     strict = {"name": tool["name"], "strict": True, "schema": tool["parameters"]}
     return {"type": "json_schema", "json_schema": strict}
+
+
+def after(body: Body, turns: Sequence[tuple[str, str]]) -> Body:
+    """The request as the end of a conversation; its pictures stay with the first question."""
+    *head, last = body["messages"]
+    *pictures, text = last["content"]
+    asked = [{"type": "text", "text": question} for question, _ in turns] + [text]
+    users = [{"role": "user", "content": [part]} for part in asked]
+    users[0]["content"] = [*pictures, asked[0]]
+    said = [{"role": "assistant", "content": answer} for _, answer in turns]
+    pairs = [turn for pair in zip(users, said, strict=False) for turn in pair]
+    return body | {"messages": [*head, *pairs, users[-1]]}
 
 
 def again(body: Body, text: str, problem: str) -> Body:
@@ -194,3 +208,32 @@ def read(completion: str | bytes, bound: Spend, prices: Prices, batch: bool = Fa
         text=choice.message.content, refusal=refusal, first=first,
         tokens_in=used.prompt_tokens, tokens_out=used.completion_tokens, cost=cost,
     )  # fmt: skip
+
+
+class Streamed:
+    """A completion that comes in chunks, put together as it comes."""
+
+    def __init__(self, bound: Spend, prices: Prices) -> None:
+        self._bound, self._prices = bound, prices
+        self._text, self._refusal = "", ""
+        self._usage: CompletionUsage | None = None
+
+    def add(self, chunk: ChatCompletionChunk) -> str:
+        """Take a chunk; return the words in it, of an answer or of a refusal."""
+        self._usage = chunk.usage or self._usage
+        delta = chunk.choices[0].delta if chunk.choices else None
+        text, refusal = (delta and delta.content) or "", (delta and delta.refusal) or ""
+        self._text, self._refusal = self._text + text, self._refusal + refusal
+        return text or refusal
+
+    @property
+    def whole(self) -> Reply:
+        """What has come; without a count it took as many tokens as it was allowed."""
+        used = self._usage
+        return Reply(
+            text=self._text or None, refusal=self._refusal or None,
+            tokens_in=used.prompt_tokens if used else int(self._bound.tokens),
+            tokens_out=used.completion_tokens if used else 0,
+            cost=self._prices.of(used.prompt_tokens, used.completion_tokens)
+            if used else self._bound.money,
+        )  # fmt: skip

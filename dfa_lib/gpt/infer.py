@@ -119,8 +119,8 @@ class Thread:
             positions = torch.arange(place, place + len(fresh), device=batch.device)[None]
             seen = torch.ones(1, place + len(fresh), dtype=torch.bool, device=batch.device)
             token = int(_next_token(model, cache, batch, positions, seen))
+            self.cache = _contents(cache)  # first: interrupted here, a longer cache does no harm
             self.ids += fresh
-            self.cache = _contents(cache)
             if token == eos:
                 return
             fresh = [token]

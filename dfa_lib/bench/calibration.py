@@ -1,0 +1,49 @@
+"""How sure an analyst may be: the temperature that a report found for it, for use elsewhere.
+
+A temperature holds for the weights and the wordings it was fitted with, so both are checked.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfa_lib.gpt.analyst import Analyst, Question
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Task
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature of DF-D scores, the wordings they come from, and on how many faces."""
+
+    temperature: float
+    questions: tuple[Question, ...]
+    faces: int
+
+
+def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
+    """Look up in ``folder``, where the benchmark wrote, what it fitted for this very analyst.
+
+    None if there is no report, or none of an analyst with this ``fingerprint``.
+    Raises DataError if the files cannot be read.
+    """
+    path, mark = folder / "report.json", getattr(analyst, "fingerprint", "")
+    if not mark or not path.exists():
+        return None
+    try:
+        report, exam = (json.loads((folder / name).read_text("utf-8")) for name in _FILES)
+        key = hashlib.sha256((report["exam"] + mark).encode()).hexdigest()
+        keys = (one for one in (folder / "predictions").glob("*.key") if one.read_text() == key)
+        mine = [one.stem for one in keys if report["details"].get(one.stem, {}).get("DF-D")]
+        if not mine or exam["hash"] != report["exam"]:
+            return None
+        asked = exam["questions"][Task.DF_D]
+        questions = tuple(Question(q["text"], Task.DF_D, tuple(q["options"])) for q in asked)
+        warmth = report["details"][mine[0]]["DF-D"]["temperature"]
+        return Calibration(warmth, questions, len(exam["val"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
+
+
+_FILES = ("report.json", "protocol.json")

@@ -1,0 +1,145 @@
+"""A notebook in a real browser: JupyterLab or Voila, with ipywidgets 8 or 7.7.1 (Colab's)."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+WIDGETS_7 = (
+    "ipywidgets==7.7.1",
+    "widgetsnbextension==3.6.10",
+    "jupyterlab_widgets==1.1.11",
+    "ipython_genutils==0.2.0",
+)
+"""What belongs together: these front ends work in JupyterLab 4 and in Voila 0.5, too."""
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine (apt install chromium)"
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A served notebook: its address, the folder it lies in, and what serves it."""
+
+    url: str
+    folder: Path
+    front: str
+
+
+def widgets_7(cache: Path) -> Path:
+    """A folder with ipywidgets 7.7.1 that goes before what is installed; made once."""
+    folder, done = cache / "7.7.1", cache / "7.7.1" / "done"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        made = subprocess.run([*command, folder, *WIDGETS_7], capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"ipywidgets 7.7.1 cannot be installed here: {made.stderr[-200:]}")
+        done.touch()
+    return folder
+
+
+@contextmanager
+def serve(front: str, cell: str, folder: Path, overlay: Path | None = None) -> Iterator[Site]:
+    """Serve a notebook of one cell by "lab" or "voila"; ``overlay`` as from ``widgets_7``."""
+    (folder / "chat.ipynb").write_text(_notebook(cell), encoding="utf-8")
+    paths = [*([overlay] if overlay else []), ROOT, ROOT / "tests"]
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "JUPYTER_PATH": str(overlay / "share" / "jupyter") if overlay else "",
+    }
+    port = _free_port()
+    command = [sys.executable, "-m", *_COMMANDS[front], "--no-browser", f"--port={port}"]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+        try:
+            _wait_for(port, folder / "server.log")
+            path = "lab/tree/chat.ipynb" if front == "lab" else ""
+            yield Site(f"http://127.0.0.1:{port}/{path}", folder, front)
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+@contextmanager
+def chromium(width: int = 1280, height: int = 1500) -> Iterator[Any]:
+    """A fresh page of a real browser."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    api.expect.set_options(timeout=60_000)
+    with api.sync_playwright() as pw:
+        browser = pw.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(60_000)
+        try:
+            yield page
+        finally:
+            browser.close()
+
+
+def open_chat(page: Any, site: Site) -> None:
+    """Open the notebook, and run it where that is not done by itself."""
+    page.goto(site.url)
+    if site.front == "lab":
+        page.locator(".jp-Notebook .jp-Cell").first.click()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.locator(".dfa-root").wait_for()
+
+
+def shot(page: Any, name: str) -> None:
+    """Keep a picture of the page where $DFA_SCREENSHOTS says."""
+    if folder := os.environ.get("DFA_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+_COMMANDS = {
+    "lab": [
+        "jupyterlab", "--allow-root", "--IdentityProvider.token=", "--ServerApp.root_dir=.",
+        "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ],
+    "voila": ["voila", "chat.ipynb", "--Voila.ip=127.0.0.1"],
+}  # fmt: skip
+
+
+def _notebook(source: str) -> str:
+    cell = {"cell_type": "code", "id": "chat", "execution_count": None, "metadata": {},
+            "outputs": [], "source": source.strip()}  # fmt: skip
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel},
+                       "nbformat": 4, "nbformat_minor": 5})  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _wait_for(port: int, log: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")

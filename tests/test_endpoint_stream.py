@@ -1,0 +1,82 @@
+"""One answer while it is written: over real HTTP, paid once, every fault one line."""
+
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer
+from served import Served, free_port
+from test_endpoint import at, requests
+
+from dfa_lib.endpoint import Ceiling, Endpoint
+from dfa_lib.records import DataError
+
+WORDS = "The mouth shows blur, the rest looks natural."
+
+
+def test_words_come_one_by_one_and_are_paid_once(tmp_path: Path) -> None:
+    (request,) = requests(1)
+    with ChatServer(reply=lambda body: WORDS, latency=0.1, keep=True) as server:
+        endpoint, times, said = at(server, tmp_path), [], ""
+        for piece in endpoint.stream(request, [("Forged?", "Yes.")]):
+            times.append(time.monotonic())
+            said += piece
+        assert said == WORDS and len([b - a for a, b in pairwise(times) if b - a > 0.05]) >= 6
+        again = list(endpoint.stream(request, [("Forged?", "Yes.")]))
+        assert again == [WORDS] and len(server.books.asked) == 1
+        turns = json.loads(server.received[0][2])["messages"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+    assert [part["type"] for part in turns[0]["content"]] == ["image_url", "text"]
+    assert turns[2]["content"] == [{"type": "text", "text": request.text}]
+
+
+def test_half_an_answer_counts_and_is_not_kept(tmp_path: Path) -> None:
+    (request,) = requests(1)
+    with ChatServer(reply=lambda body: WORDS) as server:
+        endpoint = at(server, tmp_path, ceiling=Ceiling(requests=1))
+        broken_off = endpoint.stream(request)
+        next(broken_off)
+        broken_off.close()
+        with pytest.raises(DataError, match="ceiling: 1 of 1 requests"):
+            next(endpoint.stream(request))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"key": "another"}, "key: missing or wrong; set it anew"),
+        ({"fault": "429"}, "busy: too many requests for now; wait a minute and ask again"),
+        ({"fault": "503"}, "the server is in trouble; ask again in a while"),
+        ({"latency": 2.0}, "no answer in time; ask again"),
+    ],
+)
+def test_faults_are_one_line(tmp_path: Path, settings: dict, sentence: str) -> None:
+    (request,) = requests(1)
+    with ChatServer(**settings) as server:
+        endpoint = at(server, tmp_path, retries=0, timeout=0.5, ceiling=Ceiling(requests=1))
+        with pytest.raises(DataError, match=f"^model: {sentence}") as told:
+            list(endpoint.stream(request))
+        assert "\n" not in str(told.value)
+        if settings.get("fault"):  # refused: nothing was charged, so there is room for another
+            assert "".join(endpoint.stream(request))
+
+
+def test_a_server_that_is_down_is_one_line(tmp_path: Path) -> None:
+    endpoint = Endpoint("m", f"http://127.0.0.1:{free_port()}/v1", cache=tmp_path, retries=0)
+    with pytest.raises(DataError, match=r"^m: no server answers at 127.0.0.1; start it"):
+        list(endpoint.stream(requests(1)[0]))
+
+
+def test_a_refusal_is_words_too(tmp_path: Path) -> None:
+    with ChatServer(fault="refusal") as server:
+        assert "".join(at(server, tmp_path).stream(requests(1)[0])) == "I cannot help with that."
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_transformers_serve_streams(served: Served, tmp_path: Path) -> None:
+    endpoint = Endpoint(served.model, served.url, cache=tmp_path, retries=0)
+    pieces = list(endpoint.stream(requests(1)[0], [("Is it forged?", "Yes.")]))
+    assert len(pieces) > 1 and "".join(pieces).strip()
