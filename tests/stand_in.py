@@ -94,7 +94,7 @@ def portrait(side: int = 256) -> np.ndarray:
 
 def gallery(root: Path) -> FaceSet:
     """Write two faces of each category; the forged ones carry the red patch."""
-    (root / "images").mkdir(parents=True)
+    (root / "images").mkdir(parents=True, exist_ok=True)
     faces = [_face(root, category, k) for k in range(2) for category in Category]
     write_jsonl(root / "faces.jsonl", faces)
     return FaceSet.read(root)

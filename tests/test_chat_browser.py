@@ -26,10 +26,12 @@ session = ChatSession(analysts, gallery(here / "faces"), here / "reviews.jsonl")
 ChatView(session, samples=6, report=here / "report.html")
 """
 FRONTS = [
-    pytest.param("voila", 8, id="voila-8"),
-    *(pytest.param(front, widgets, id=f"{front}-{widgets}", marks=pytest.mark.full)
-      for front, widgets in (("lab", 8), ("voila", 7), ("lab", 7))),
-]  # fmt: skip
+    pytest.param(("voila", 8), id="voila-8"),
+    *(
+        pytest.param((front, widgets), id=f"{front}-{widgets}", marks=pytest.mark.full)
+        for front, widgets in (("lab", 8), ("voila", 7), ("lab", 7))
+    ),
+]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), needs_chromium]
 
