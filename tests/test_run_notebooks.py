@@ -1,10 +1,11 @@
 """The runner refuses what papermill lets pass, and leaves clean notebooks behind."""
 
+import json
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill.exceptions import PapermillExecutionError
 
 from tools.run_notebooks import Refused, clean, declared, refresh, run_all, run_notebook, share_out
@@ -71,12 +72,28 @@ def test_a_failing_cell_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_refresh_puts_outputs_into_the_source_and_nothing_beside_it(tmp_path: Path) -> None:
     source = write(tmp_path / "a.ipynb", PARAMETERS, "open('made', 'w')\nprint(STEPS)")
     ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
-    refresh([source])
+    record = tmp_path / "last_run.json"
+    refresh([source], record)
     notebook = nbformat.read(source, as_version=4)
     assert [cell.id for cell in notebook.cells] == ids
     assert notebook.cells[1].outputs[0].text == "2\n"
     assert [cell.execution_count for cell in notebook.cells] == [1, 2]
-    assert list(tmp_path.iterdir()) == [source]
+    assert set(tmp_path.iterdir()) == {source, record}
+
+
+def test_refresh_tells_what_the_run_took(tmp_path: Path) -> None:
+    hold = "import time\nheld = bytearray(400_000_000)\ntime.sleep(3)"
+    source = write(tmp_path / "a.ipynb", PARAMETERS, hold)
+    notebook = nbformat.read(source, as_version=4)
+    card = "- **Time and memory** nano: 9 minutes, 9 GB.\n- **Last verified** 2020-01-01"
+    notebook.cells.insert(0, new_markdown_cell(card, id="card"))
+    nbformat.write(notebook, source)
+    refresh([source], tmp_path / "last_run.json")
+    told = json.loads((tmp_path / "last_run.json").read_text())["a"]
+    assert 0.05 <= told["minutes"] < 1 and 0.4 <= told["gigabytes"] < 1
+    card = nbformat.read(source, as_version=4).cells[0].source
+    assert f"nano: {told['minutes']:.1f} minutes, {told['gigabytes']:.1f} GB." in card
+    assert card.endswith(told["date"]) and "cores" in told["machine"]
 
 
 def test_clean_keeps_results_and_drops_the_machine() -> None:

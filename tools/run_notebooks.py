@@ -3,7 +3,8 @@
     python -m tools.run_notebooks                            every lesson, into work/
     python -m tools.run_notebooks -p SOURCE=london -p ROOT=/data/london
     python -m tools.run_notebooks notebooks/04_chat.ipynb    one lesson
-    python -m tools.run_notebooks --refresh                  rewrite the committed outputs
+    python -m tools.run_notebooks --refresh                  rewrite the committed outputs,
+                                                             and what cards say of time and memory
 
 papermill only warns of a parameter that a notebook does not have, and then runs it with
 the wrong settings. Here an unknown parameter is refused, and so is a notebook without a
@@ -13,10 +14,12 @@ the wrong settings. Here an unknown parameter is refused, and so is a notebook w
 import argparse
 import ast
 import json
+import re
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import nbformat
@@ -25,13 +28,23 @@ from papermill.exceptions import PapermillExecutionError
 
 from dfa_lib.bench.report import scoreboard
 from dfa_lib.runtime import work_path
+from tools.measure import Measured, machine, measured
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
+LAST_RUN = LESSONS / "last_run.json"
 Parameters = dict[str, object]
 
 
 class Refused(ValueError):
     """A notebook or a parameter that must not run; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An executed copy of a notebook, and what executing it took."""
+
+    copy: Path
+    cost: Measured
 
 
 def declared(notebook: Path) -> Parameters:
@@ -80,24 +93,47 @@ def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: boo
     return work / notebook.name
 
 
-def run_all(notebooks: Sequence[Path], folder: Path, parameters: Parameters) -> list[Path]:
+def run_all(notebooks: Sequence[Path], folder: Path, parameters: Parameters) -> list[Run]:
     """Execute notebooks one after the other, telling how far it is and what each took."""
-    executed = []
+    runs = []
     shares = share_out(notebooks, parameters)
     for number, (notebook, given) in enumerate(zip(notebooks, shares, strict=True), start=1):
-        print(f"[{number}/{len(notebooks)}] {notebook.stem}", flush=True)
-        start = time.perf_counter()
-        executed.append(run_notebook(notebook, folder, given, live=True))
-        print(f"[{number}/{len(notebooks)}] {notebook.stem}: {time.perf_counter() - start:.0f} s")
-    return executed
+        place = f"[{number}/{len(notebooks)}] {notebook.stem}"
+        print(place, flush=True)
+        with measured() as cost:
+            copy = run_notebook(notebook, folder, given, live=True)
+        print(f"{place}: {cost.minutes:.1f} minutes, {cost.gigabytes:.1f} GB", flush=True)
+        runs.append(Run(copy, cost))
+    return runs
 
 
-def refresh(notebooks: Sequence[Path]) -> None:
-    """Execute notebooks as they stand in an empty folder; put the clean outputs in place."""
+def refresh(notebooks: Sequence[Path], record: Path = LAST_RUN) -> None:
+    """Execute notebooks as they stand in an empty folder; put the clean outputs in place.
+
+    Their cards then say what this run took and when it was, and so does ``record``.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        executed = run_all(notebooks, Path(folder), {})
-        for source, copy in zip(notebooks, executed, strict=True):
-            nbformat.write(clean(nbformat.read(copy, as_version=4)), source)
+        runs = run_all(notebooks, Path(folder), {})
+        for source, run in zip(notebooks, runs, strict=True):
+            executed = clean(nbformat.read(run.copy, as_version=4))
+            tell(executed, run.cost)
+            nbformat.write(executed, source)
+    known = json.loads(record.read_text("utf-8")) if record.exists() else {}
+    today = {"date": date.today().isoformat(), "machine": machine()}
+    for source, run in zip(notebooks, runs, strict=True):
+        cost = {"minutes": round(run.cost.minutes, 2), "gigabytes": round(run.cost.gigabytes, 2)}
+        known[source.stem] = cost | today
+    record.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def tell(notebook: nbformat.NotebookNode, cost: Measured) -> None:
+    """Write into the card of a lesson what running it took, and the date of today."""
+    told = f"nano: {cost.minutes:.1f} minutes, {cost.gigabytes:.1f} GB"
+    for cell in notebook.cells:
+        if cell.id == "card":
+            cell.source = re.sub(r"nano: [\d.]+ minutes, [\d.]+ GB", told, cell.source)
+            day = rf"\g<1>{date.today().isoformat()}"
+            cell.source = re.sub(r"(\*\*Last verified\*\* )[\d-]+", day, cell.source)
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -149,12 +185,12 @@ def _assignment(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _summary(executed: Sequence[Path]) -> str:
+def _summary(runs: Sequence[Run]) -> str:
     """Say where to look: the scoreboard, and every page there is to open."""
-    work = executed[-1].parent
+    work = runs[-1].copy.parent
     report = work / "03_bench" / "report.json"
     lines = [scoreboard(json.loads(report.read_text()))] if report.exists() else []
-    pages = [*executed, *sorted(work.glob("*/*.html"))]
+    pages = [*(run.copy for run in runs), *sorted(work.glob("*/*.html"))]
     return "\n".join([*lines, "", "Open:", *(f"  {page}" for page in pages)])
 
 
