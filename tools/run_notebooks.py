@@ -136,6 +136,17 @@ def tell(notebook: nbformat.NotebookNode, cost: Measured) -> None:
             cell.source = re.sub(r"(\*\*Last verified\*\* )[\d-]+", day, cell.source)
 
 
+def tell_pages(readme: str, teaching: str) -> tuple[str, str]:
+    """Both pages with the minutes, memory and dates of the recorded run in their tables."""
+    for name, run in json.loads(LAST_RUN.read_text("utf-8")).items():
+        minutes, memory = f"{run['minutes']:.1f}", f"{run['gigabytes']:.1f}"
+        row = rf"^(\|.*{name}\.ipynb\).*\| )[\d.]+ \|$"
+        readme = re.sub(row, rf"\g<1>{minutes} |", readme, flags=re.MULTILINE)
+        row = f"| {name[:2]} | {minutes} | {memory} | {run['date']} |"
+        teaching = re.sub(rf"^\| {name[:2]} \| [\d.]+ .*$", row, teaching, flags=re.MULTILINE)
+    return readme, teaching
+
+
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what only the machine that ran it needs; keep outputs, cell ids and tags."""
     notebook.metadata = {
@@ -208,6 +219,9 @@ def main() -> int:
     try:
         if given.refresh:
             refresh(notebooks)
+            pages = [LESSONS.parent / name for name in ("README.md", "TEACHING.md")]
+            for page, text in zip(pages, tell_pages(*map(Path.read_text, pages)), strict=True):
+                page.write_text(text, "utf-8")
         else:
             print(_summary(run_all(notebooks, Path(), parameters)))
     except (Refused, FileNotFoundError, PapermillExecutionError) as error:
