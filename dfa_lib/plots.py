@@ -29,7 +29,7 @@ def picture_grid(
     wide = max(map(len, rows.values()))
     size = side * wide + (1.2 if any(rows) else 0.2), side * 1.03 * len(rows) + 0.7
     named = [f"; {kind}: {listed(names)}" for kind, names in
-             (("rows", filter(None, rows)), ("columns", columns)) if any(names)]  # fmt: skip
+             (("rows", [*filter(None, rows)]), ("columns", columns)) if any(names)]  # fmt: skip
     alt = f"{title}. {len(rows)} x {wide} pictures of faces{''.join(named)}."
     sheet, cells = canvas(title, alt, size, len(rows), wide)
     axes = np.reshape(cells, (len(rows), wide))

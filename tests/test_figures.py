@@ -18,7 +18,7 @@ from dfa_lib.figures import canvas, jpeg_figures, listed
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.plots import audited
-from dfa_lib.plots import live_curve
+from dfa_lib.plots import live_curve, picture_grid
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region
 
@@ -80,6 +80,14 @@ def test_committed_pictures_have_alt_text(lesson: Path) -> None:
                 alt = output.metadata.get(kind, {}).get("alt", "")
                 assert len(alt.split()) >= 8, f"{cell.id}: say in words what the picture shows"
                 assert output.data["text/plain"] == alt
+
+
+def test_a_grid_names_all_its_rows() -> None:
+    square = np.zeros((8, 8, 3), np.uint8)
+    figure = picture_grid({"bona fide": [square], "FS": [square], "": [square]}, "A grid", ["one"])
+    assert figure.get_label() == (
+        "A grid. 3 x 1 pictures of faces; rows: bona fide and FS; columns: one."
+    )
 
 
 def test_long_lists_are_cut_short() -> None:

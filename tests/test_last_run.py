@@ -25,9 +25,8 @@ def near(stated: str, measured: float) -> bool:
 
 
 def recorded(lesson: Path) -> dict:
-    if lesson.stem not in RECORD:
-        assert not any(c.get("outputs") for c in read(lesson).cells), "refreshed without a record"
-        pytest.skip("its outputs have not been committed yet")
+    if "not part of `make tutorial`" in read(lesson).cells[1].source:
+        pytest.skip("has a run of its own, of which its card tells")
     return RECORD[lesson.stem]
 
 

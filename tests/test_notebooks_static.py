@@ -60,6 +60,7 @@ def test_five_lessons() -> None:
 
 
 def test_is_valid_with_ids_of_its_own(notebook: NotebookNode) -> None:
+    """Prevents “Invalid Notebook” on GitHub, and diffs full of renumbered cells."""
     nbformat.validate(notebook)
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
@@ -67,10 +68,12 @@ def test_is_valid_with_ids_of_its_own(notebook: NotebookNode) -> None:
 
 
 def test_opens_with_title_badge_and_card(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents the badge that opens another lesson, and the lesson that promises nothing."""
     title, card = (cell.source for cell in notebook.cells[:2])
     assert re.match(rf"# {lesson.stem[:2]} · \w", title)
     assert BADGE.format(repo=repository(notebook), name=lesson.name) in title
     assert [line for line in CARD if f"**{line}**" not in card] == []
+    assert re.search(r"\*\*You will learn\*\* to \w+", card), "what somebody can do afterwards"
 
 
 def repository(notebook: NotebookNode) -> str:
@@ -80,6 +83,7 @@ def repository(notebook: NotebookNode) -> str:
 
 
 def test_one_repository_and_one_set_up_cell_for_all() -> None:
+    """Prevents the one lesson that installs another fork, or another version."""
     notebooks = [read(lesson) for lesson in LESSONS]
     (repo,) = {repository(notebook) for notebook in notebooks}
     (bootstrap,) = {code(notebook)[0].source for notebook in notebooks}
@@ -87,11 +91,13 @@ def test_one_repository_and_one_set_up_cell_for_all() -> None:
 
 
 def test_parameters_follow_as_literals(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents a value computed from a parameter, which goes stale when the parameter is set."""
     assert "parameters" in code(notebook)[1].metadata.get("tags", [])
     assert declared(lesson).items() >= COMMON.items()
 
 
 def test_sections_are_numbered(notebook: NotebookNode) -> None:
+    """Prevents “see section 4” from leading to section 5."""
     headings = re.findall(r"^## (.+)$", prose(notebook), re.M)
     assert headings[-2:] == LAST
     assert [h.partition(".")[0] for h in headings[:-2]] == [
@@ -100,6 +106,7 @@ def test_sections_are_numbered(notebook: NotebookNode) -> None:
 
 
 def test_cells_are_short(notebook: NotebookNode) -> None:
+    """Prevents the cell that is scrolled past instead of read."""
     lines = {cell.id: len(cell.source.splitlines()) for cell in code(notebook)}
     assert {i: n for i, n in lines.items() if n > 25} == {}
     assert statistics.median(lines.values()) <= 8
@@ -107,12 +114,14 @@ def test_cells_are_short(notebook: NotebookNode) -> None:
 
 
 def test_teaches_by_calling_not_by_defining(notebook: NotebookNode) -> None:
+    """Prevents code in a lesson that no test of the package ever sees."""
     trees = [ast.parse(python(cell.source)) for cell in code(notebook)]
     functions = [n for t in trees for n in ast.walk(t) if isinstance(n, ast.FunctionDef)]
     assert [f.name for f in functions if f.end_lineno - f.lineno >= 12] == []
 
 
 def test_imports_exist(notebook: NotebookNode) -> None:
+    """Prevents the lesson left behind when the package is renamed around it."""
     nodes = [n for cell in code(notebook) for n in ast.walk(ast.parse(python(cell.source)))]
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dfa_lib"):
@@ -124,6 +133,7 @@ def test_imports_exist(notebook: NotebookNode) -> None:
 
 
 def test_asks_before_it_shows_and_checks_after(notebook: NotebookNode) -> None:
+    """Prevents output that is read without an expectation, and a run that is wrong unnoticed."""
     for title, cells in sections(notebook).items():
         shows = any(c.cell_type == "code" and c.id != "load" for c in cells)
         asks = any("**Predict before you run.**" in c.source for c in cells)
@@ -136,6 +146,7 @@ def test_asks_before_it_shows_and_checks_after(notebook: NotebookNode) -> None:
 def test_exercises_check_themselves_and_have_solutions(
     lesson: Path, notebook: NotebookNode
 ) -> None:
+    """Prevents the exercise nobody can tell to be solved, and the one nobody has solved."""
     numbers = exercises(notebook)
     assert numbers in (["1", "2"], ["1", "2", "3"])
     following = {a.id: b for a, b in pairwise(notebook.cells)}
@@ -148,16 +159,19 @@ def test_exercises_check_themselves_and_have_solutions(
 
 
 def test_has_the_length_of_a_lesson(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents the lesson that grows into a book, or shrinks to a script."""
     words = len(re.sub(r"\(http\S+\)", "", prose(notebook)).split())
     shortest = 400 if lesson.stem.startswith("00") else 900
     assert shortest <= words <= 1500
 
 
 def test_nothing_is_left_to_be_filled_in(notebook: NotebookNode) -> None:
+    """Prevents a gap that was to be filled later."""
     assert [cell.id for cell in notebook.cells if "TBD" in cell.source] == []
 
 
 def test_outputs_come_from_one_clean_run(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents outputs of cells run out of order, and pages too large for GitHub to show."""
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts in ([None] * len(counts), list(range(1, len(counts) + 1)))
     assert [o.ename for o in outputs(notebook) if o.output_type == "error"] == []
@@ -166,6 +180,7 @@ def test_outputs_come_from_one_clean_run(lesson: Path, notebook: NotebookNode) -
 
 
 def test_holds_no_key_and_no_path_of_a_machine(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents a key in the history for ever, and somebody's home directory in print."""
     assert not KEY.search(lesson.read_text(encoding="utf-8"))
     shown = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs(notebook)]
     assert [text for text in shown if MACHINE.search(text)] == []
