@@ -58,6 +58,21 @@ class Sheet:
         return Sheet(kept, self.weights[:, member], identities)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """A mean over seeds, its 95 % interval, the value of each seed, and where doubt comes from.
+
+    ``people`` and ``seeds`` are the standard errors due to the choice of either.
+    """
+
+    value: float
+    low: float
+    high: float
+    runs: tuple[float, ...]
+    people: float
+    seeds: float
+
+
 def clusters(faces: Sequence[Face]) -> np.ndarray:
     """Number (N,) of the identity each face counts to: the first, which is the target's."""
     return np.unique([face.identities[0] for face in faces], return_inverse=True)[1]
@@ -94,3 +109,22 @@ def estimate(
         return value, float(expit(logit(value) - half)), float(expit(logit(value) + half))
     low, high = np.quantile(values, stats.norm.cdf([-bound, bound]))
     return value, min(float(low), value), max(float(high), value)
+
+
+def over_runs(runs: Sequence[Statistic], sheet: Sheet) -> Runs:
+    """Mean over runs of a statistic, with an interval over identities and seeds together.
+
+    The variance of the mean as identities are drawn anew (bootstrap) and the variance of the
+    runs divided by their number are added; the interval is Student's t with the degrees of
+    freedom of Welch and Satterthwaite, which are few where few seeds are what is unsure.
+    """
+    values = np.array([run(np.ones((1, len(sheet.faces))))[0] for run in runs])
+    drawn = np.mean([run(sheet.weights) for run in runs], axis=0)
+    many, few = sheet.identities, len(runs)
+    parts = np.array([np.nanvar(drawn) * many / (many - 1), values.var(ddof=1) / few])
+    total = parts.sum()
+    free = total**2 / max((parts**2 / [many - 1, few - 1]).sum(), 1e-300)
+    half = stats.t.ppf(0.975, max(free, 1)) * np.sqrt(total)
+    mean = float(values.mean())
+    errors = map(float, np.sqrt(parts))
+    return Runs(mean, mean - half, mean + half, tuple(map(float, values)), *errors)

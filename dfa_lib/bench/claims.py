@@ -1,0 +1,195 @@
+"""The paper's three claims as experiments: the same exam for analysts that differ in one thing.
+
+A seed draws the training faces, the first weights and the order of the faces. All analysts of a
+seed share these, and the number of optimiser steps, so their differences are paired twice: by
+seed, and by the faces and questions of the exam.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+from dfa_lib.bench import metrics
+from dfa_lib.bench.baselines import Blind, Probe
+from dfa_lib.bench.detecting import Paper
+from dfa_lib.bench.exam import Exam, set_exam, some
+from dfa_lib.bench.intervals import Runs, Sheet, Statistic, over_runs
+from dfa_lib.bench.run import ask
+from dfa_lib.bench.vision import FineTuned
+from dfa_lib.gpt.analyst import Analyst, LocalAnalyst
+from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.presets import Preset
+from dfa_lib.gpt.train import train
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.records import DataError, InstructRecord, Prediction
+from dfa_lib.taxonomy import Task
+
+VERDICTS = (Task.DF_D, Task.DF_C)
+METRICS = ("DF-D AUC", "DF-C accuracy")
+RESULT = "claims.json"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which questions a model is tuned on; ``times`` weighs the verdicts by repeating them."""
+
+    tasks: tuple[Task, ...]
+    times: int = 1
+
+    def of(self, record: InstructRecord) -> InstructRecord:
+        """A record with the questions of this variant alone."""
+        kept = [[qa] * (self.times if qa.task in VERDICTS else 1)
+                for qa in record.qa if qa.task in self.tasks]  # fmt: skip
+        return record.model_copy(update={"qa": tuple(qa for same in kept for qa in same)})
+
+
+VARIANTS = {
+    "verdicts": Variant(VERDICTS),
+    "with_AD": Variant((*VERDICTS, Task.AD)),
+    "all_seven": Variant(tuple(Task)),
+    "all_weighed": Variant(tuple(Task), times=5),
+}
+"""``all_seven`` is the paper's recipe. In ``all_weighed`` 10 of 15 answers are verdicts, and so
+they hold two thirds of the loss, as in ``with_AD``: it tells dilution from what FC itself does."""
+STANDARD = ("verdicts", "with_AD", "all_seven")
+ANALYSTS = (*reversed(VARIANTS), "fine_tuned", "linear_probe", "untuned", "blind")
+"""Everybody who may sit the exam, in the order in which figures and tables list them."""
+
+CLAIMS = {
+    "A  tuned MLLM, over vision only, fine-tuned": ("all_seven", "fine_tuned"),
+    "A  tuned MLLM, over a linear probe": ("all_seven", "linear_probe"),
+    "B  with AD, over verdicts alone": ("with_AD", "verdicts"),
+    "B  with AD and FC, over verdicts alone": ("all_seven", "verdicts"),
+    "B  the same, verdicts weighed up": ("all_weighed", "verdicts"),
+    "C  tuned, over untuned": ("all_seven", "untuned"),
+}
+"""Each claim as differences between two analysts that the paper would have above zero."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Faces of one source and what all runs on them share; ``out`` keeps what was done.
+
+    ``count`` faces are drawn for each run; ``limit`` bounds the faces of the exam; ``variants``
+    must hold the ``STANDARD`` ones.
+    """
+
+    faces: FaceSet
+    records: Mapping[str, InstructRecord]
+    preset: Preset
+    out: Path
+    count: int
+    limit: int | None = None
+    variants: Sequence[str] = STANDARD
+
+    @cached_property
+    def exam(self) -> Exam:
+        """Held-out people, asked for both verdicts in held-out wordings; the same for all."""
+        exam = set_exam(self.faces, limit=self.limit, val_limit=0)
+        return replace(exam, questions={task: exam.questions[task] for task in VERDICTS})
+
+    @cached_property
+    def untuned(self) -> LocalAnalyst:
+        """The base as it is."""
+        return LocalAnalyst(load_base(self.preset), self.preset, "untuned")
+
+    def pupils(self, seed: int) -> FaceSet:
+        """The training faces of a seed."""
+        return FaceSet(self.faces.root, some(self.exam.train, self.count, seed))
+
+    def tune(self, name: str, seed: int) -> LocalAnalyst:
+        """The model of one variant and seed: tuned now, taken up again, or read back."""
+        lessons = [VARIANTS[name].of(self.records[face.id]) for face in self.pupils(seed)]
+        base, processor = load_base(self.preset)
+        model, out = add_lora(base, self.preset, seed), self.out / f"{name}-{seed}"
+        train(model, processor, self.faces, lessons, self.preset, out, seed=seed)
+        return LocalAnalyst(out, name=name)
+
+    def analysts(self, seed: int) -> Iterator[tuple[str, Analyst]]:
+        """Name and analyst, one after the other, as each is ready; untuned has no seed."""
+        for name in self.variants:
+            model = self.tune(name, seed)
+            yield f"{name}-{seed}", model
+            if name == "all_seven":
+                yield f"blind-{seed}", Blind(model)
+        pupils, base = self.pupils(seed), self.untuned
+        yield f"fine_tuned-{seed}", FineTuned(base, pupils, round(self.preset.epochs), seed=seed)
+        yield f"linear_probe-{seed}", Probe("linear_probe", base.features, pupils)
+        yield "untuned", base
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How everybody did: for each metric and analyst, one statistic per seed."""
+
+    study: Study
+    sheet: Sheet
+    scores: Mapping[str, Mapping[str, Sequence[Statistic]]]
+
+    def level(self, name: str, metric: str) -> Runs:
+        """The score of an analyst."""
+        return over_runs(self.scores[metric][name], self.sheet)
+
+    def gap(self, mine: str, other: str, metric: str) -> Runs:
+        """How far one analyst is above another, seed by seed on the same faces."""
+        rows = self.scores[metric]
+        pairs = zip(rows[mine], rows[other], strict=True)
+        return over_runs([partial(_difference, one, two) for one, two in pairs], self.sheet)
+
+    def save(self) -> dict:
+        """Write ``out``/claims.json and return what stands in it: plain numbers."""
+        study = self.study
+        levels = {
+            metric: {name: asdict(self.level(name, metric)) for name in ANALYSTS if name in rows}
+            for metric, rows in self.scores.items()
+        }
+        gaps = {
+            metric: {
+                claim: asdict(self.gap(*pair, metric))
+                for claim, pair in CLAIMS.items()
+                if rows.keys() >= {*pair}
+            }
+            for metric, rows in self.scores.items()
+        }
+        about = {"preset": study.preset.name, "faces": study.count, "exam": study.exam.hash}
+        size = {"n": len(self.sheet.faces), "identities": self.sheet.identities}
+        data = {**about, **size, "levels": levels, "gaps": gaps}
+        (study.out / RESULT).write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+        return data
+
+
+def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
+    """Tune and ask everybody, seed after seed; what is on file is not done again.
+
+    Raises DataError for fewer than two seeds: one says nothing of how runs differ.
+    """
+    if seeds < 2:
+        raise DataError(f"SEEDS={seeds}: one run cannot tell how far runs differ; take 2 or more")
+    exam, scores = study.exam, {metric: {} for metric in METRICS}
+    exam.save(study.out)
+    sheet = Sheet.of(exam.test, resamples)
+    for seed in range(seeds):
+        for file, analyst in study.analysts(seed):
+            given = ask(file, analyst, exam, study.out / "predictions", quiet=True)
+            for metric, statistic in _statistics(given, sheet).items():
+                scores[metric].setdefault(file.partition("-")[0], []).append(statistic)
+    return Outcome(study, sheet, scores)
+
+
+def _statistics(given: Sequence[Prediction], sheet: Sheet) -> dict[str, Statistic]:
+    papers = {
+        task: Paper.of(task, sheet.faces, {one.face: one for one in given if one.task is task})
+        for task in VERDICTS
+    }
+    return {
+        "DF-D AUC": partial(metrics.auc, sheet.forged, papers[Task.DF_D].scores),
+        "DF-C accuracy": partial(metrics.mean, papers[Task.DF_C].right(sheet)),
+    }
+
+
+def _difference(mine: Statistic, other: Statistic, weights: np.ndarray) -> np.ndarray:
+    return mine(weights) - other(weights)
