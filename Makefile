@@ -1,4 +1,6 @@
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
+# make claims     lesson 05, the paper's claims as experiments: an hour, so not in the tutorial;
+#                 on photographs: make claims CLAIMS="-p SOURCE=london -p ROOT=FOLDER"
 # make test       the checks, the fast ones first
 # make test-all   these and the long ones: every browser flow, Colab's situation, the site
 # make lint       style only
@@ -11,11 +13,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: tutorial test test-all lint site colab
+.PHONY: tutorial claims test test-all lint site colab
 .DEFAULT_GOAL := tutorial
 
 tutorial: $(VENV)/.installed-lab
 	$(BIN)/python -m tools.run_notebooks
+
+claims: $(VENV)/.installed-lab
+	$(BIN)/python -m tools.run_notebooks notebooks/05_paper_claims.ipynb $(CLAIMS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full and not colab"

@@ -14,7 +14,6 @@ from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, InstructRecord
-from dfa_lib.taxonomy import Task
 
 RESCUE = Path(__file__).resolve().parent.parent / "dfa_lib" / "rescue" / "01_instruct"
 

@@ -22,7 +22,7 @@ from dfa_lib.plots import live_curve, picture_grid
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region
 
-PLOTS = [*ROOT.glob("dfa_lib/**/plots.py")]
+PLOTS = [*ROOT.glob("dfa_lib/**/*plots.py")]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_live_curve_grows_in_one_place(shell: InteractiveShell) -> None:
     assert said[2].endswith("and the share of right answers from 25% to 25%.")
 
 
-@pytest.mark.parametrize("module", PLOTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("module", PLOTS, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_figures_are_made_on_the_one_canvas(module: Path) -> None:
     """The canvas asks for alt text, so a figure made otherwise would be the mute one."""
     source = module.read_text(encoding="utf-8")

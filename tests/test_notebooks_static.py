@@ -55,8 +55,8 @@ def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
     return found
 
 
-def test_five_lessons() -> None:
-    assert [name[:2] for name in NAMES] == ["00", "01", "02", "03", "04"]
+def test_six_lessons() -> None:
+    assert [name[:2] for name in NAMES] == ["00", "01", "02", "03", "04", "05"]
 
 
 def test_is_valid_with_ids_of_its_own(notebook: NotebookNode) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfa_lib.bench.claims import RESULT
+from dfa_lib.bench.claims import METRICS, RESULT
 from dfa_lib.figures import INK, SERIES, SOFT, canvas, listed
 
 Found = Mapping[str, Mapping]
@@ -39,7 +39,14 @@ def table(found: Found, begins: str = "") -> str:
 
 def levels(found: Found) -> Figure:
     """Every analyst's scores: seeds as dots, their mean with its interval, a panel a metric."""
-    return _forests(found, "levels", "What each analyst scores", "score")
+    title, rows = "What each analyst scores", _rows(found, "levels")
+    alt = _told(title, found, "levels", rows)
+    figure, panels = canvas(title, alt, _size(found, rows), 1, len(METRICS), sharey=True)
+    _draw(figure, panels, found, "levels", rows)
+    for axis, chance in zip(panels, (0.5, 0.2), strict=True):
+        axis.axvline(chance, color=SOFT, linestyle="--")
+        axis.set_xlim(None, min(axis.get_xlim()[1], 1.02))
+    return figure
 
 
 def gaps(found: Found, claim: str = "") -> Figure:
@@ -48,35 +55,48 @@ def gaps(found: Found, claim: str = "") -> Figure:
     Seeds are dots, the mean has its interval; a panel a metric.
     """
     title = f"Claim {claim}: paired differences" if claim else "Paired differences, all claims"
-    return _forests(found, "gaps", title, "difference", claim)
+    rows = _rows(found, "gaps", claim)
+    alt = _told(title, found, "gaps", rows)
+    figure, panels = canvas(title, alt, _size(found, rows), 1, len(METRICS), sharey=True)
+    _draw(figure, panels, found, "gaps", rows)
+    for axis in panels:
+        axis.axvline(0.0, color=SOFT, linestyle="--")
+    return figure
 
 
-def _forests(found: Found, kind: str, title: str, what: str, begins: str = "") -> Figure:
-    metrics = list(next(iter(found.values()))[kind])
-    every = [name for data in found.values() for name in data[kind][metrics[0]]]
-    rows = [name for name in dict.fromkeys(every) if name.startswith(begins)]
+def _rows(found: Found, kind: str, begins: str = "") -> list[str]:
+    every = [name for data in found.values() for name in data[kind][METRICS[0]]]
+    return [name for name in dict.fromkeys(every) if name.startswith(begins)]
+
+
+def _size(found: Found, rows: list[str]) -> tuple[float, float]:
+    return 10, 0.32 * len(rows) * max(2, len(found)) + 1.5
+
+
+def _told(title: str, found: Found, kind: str, rows: list[str]) -> str:
     said = [
         f"{source} {metric} {name} {_spelled(data[kind][metric][name])}"
-        for metric in metrics
+        for metric in METRICS
         for source, data in found.items()
         for name in rows
         if name in data[kind][metric]
     ]
-    alt = f"{title}, mean over seeds and 95 % interval: {listed(said, 60)}."
-    size = 10, 0.34 * len(rows) * max(2, len(found)) + 1.6
-    figure, panels = canvas(title, alt, size, 1, len(metrics), sharey=True)
-    for axis, metric in zip(panels, metrics, strict=True):
+    return f"{title}, mean over seeds and 95 % interval: {listed(said, 60)}."
+
+
+def _draw(figure: Figure, panels: list[Axes], found: Found, kind: str, rows: list[str]) -> None:
+    for axis, metric in zip(panels, METRICS, strict=True):
         for at, (source, data) in enumerate(found.items()):
             shift = 0.3 * (at - (len(found) - 1) / 2)
             _dots(axis, rows, data[kind][metric], SERIES[at], shift, source)
-        axis.set(xlabel=f"{metric}, {what}", yticks=range(len(rows)), yticklabels=rows)
-        axis.axvline(0.0 if kind == "gaps" else _chance(metric), color=SOFT, linestyle="--")
+        axis.set(
+            xlabel=metric if kind == "levels" else f"{metric}, difference",
+            yticks=range(len(rows)),
+            yticklabels=rows,
+        )
         axis.set_ylim(len(rows) - 0.4, -0.6)
-        if kind == "levels":
-            axis.set_xlim(max(axis.get_xlim()[0], 0.0), min(axis.get_xlim()[1], 1.02))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center",
-                  ncols=len(found), frameon=False, fontsize=10)  # fmt: skip
-    return figure
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower right", ncols=len(found), frameon=False)
 
 
 def _dots(
@@ -89,10 +109,6 @@ def _dots(
             axis.plot(one["runs"], [at] * len(one["runs"]), "o", color=colour, markersize=4)
             axis.plot(one["value"], at, "|", color=INK, markersize=13, markeredgewidth=2)
     axis.plot([], [], "o-", color=colour, label=label)
-
-
-def _chance(metric: str) -> float:
-    return 0.5 if metric == "DF-D AUC" else 0.2
 
 
 def _spelled(one: Mapping) -> str:
