@@ -165,6 +165,14 @@ def test_has_the_length_of_a_lesson(lesson: Path, notebook: NotebookNode) -> Non
     assert shortest <= words <= 1500
 
 
+def test_terms_are_in_the_glossary(lesson: Path, notebook: NotebookNode) -> None:
+    """Prevents the word that is used before anybody has said what it means."""
+    glossary = (lesson.parent / "GLOSSARY.md").read_text(encoding="utf-8").lower()
+    bold = re.findall(r"\*\*([\w -]+)\*\*", prose(notebook))
+    terms = [b for b in bold if b.count(" ") < 3 and (b[0].islower() or b[:2].isupper())]
+    assert [term for term in terms if term.lower() not in glossary] == []
+
+
 def test_nothing_is_left_to_be_filled_in(notebook: NotebookNode) -> None:
     """Prevents a gap that was to be filled later."""
     assert [cell.id for cell in notebook.cells if "TBD" in cell.source] == []
