@@ -320,6 +320,20 @@ def test_intervals_cover_the_truth() -> None:
     assert 0.92 <= covered / 300 <= 0.98
 
 
+def test_a_perfect_score_on_few_people_is_no_certainty() -> None:
+    """Three in a hundred people are got wrong; twelve are asked, and mostly all are right."""
+    rng, covered, perfect = np.random.default_rng(5), 0, 0
+    for number in range(200):
+        right = (rng.random(12) < 0.97).astype(float)
+        weights = intervals.draw(np.arange(12), 100, seed=number)
+        value, low, high = intervals.estimate(partial(metrics.mean, right), weights, 12)
+        covered += low <= 0.97 <= high
+        perfect += value == 1
+    assert perfect > 100 and covered / 200 >= 0.92
+    wrong = intervals.estimate(partial(metrics.mean, np.zeros(12)), weights, 12)
+    assert wrong == pytest.approx((0, 0, 1 - 0.025 ** (1 / 12)))
+
+
 def test_a_thousand_draws_of_a_large_test_set_are_quick() -> None:
     cluster = RNG.permutation(np.arange(1200) % 120)
     forged, score = RNG.random(1200) < 0.7, RNG.normal(size=1200)

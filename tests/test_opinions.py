@@ -83,6 +83,7 @@ def _judge(world: tuple, server: ChatServer, cache: Path, **settings: object) ->
 def test_a_judge_marks_every_description_by_the_rubric(
     world: tuple, out: Path, tmp_path: Path
 ) -> None:
+    shown = {one.face for one in described(out, world[0], 30)}
     with ChatServer(reply=_strict) as server:
         judge = _judge(world, server, tmp_path / "cache", limit=30)
         told = judge.estimate(out)
@@ -92,16 +93,20 @@ def test_a_judge_marks_every_description_by_the_rubric(
         page = (out / "report.html").read_bytes()
         judge.mark(out)  # again: everything lies in the cache
         assert len(server.books.asked) == 60 and judge.estimate(out).answered == 60
+    far = 4 * (1 - 0.025 ** (1 / len({f.identities for f in world[0] if f.id in shown})))
     assert data["opinions"][BY] == {
         "scale": [1, 5],
         "faces": 30,
-        "scores": {"right": [5, 5, 5], "wrong": [1, 1, 1]},
+        "scores": {
+            "right": [5, pytest.approx(5 - far), 5],
+            "wrong": [1, 1, pytest.approx(1 + far)],
+        },
         "kept back": {"right": 0, "wrong": 0},
     }
     assert (out / "report.html").read_bytes() == page and BY in page.decode()
     header, _, right, wrong, dice = scoreboard(data).splitlines()[:5]
-    assert header.endswith(f"| {BY} |") and right.endswith("| 5.000 [5.000, 5.000] |")
-    assert wrong.endswith("| 1.000 [1.000, 1.000] |") and dice.endswith("| - |")
+    assert header.endswith(f"| {BY} |") and right.endswith(", 5.000] |")
+    assert "| 1.000 [1.000, " in wrong and dice.endswith("| - |")
     assert f"{BY}: from 1 to 5, on 30 faces." in scoreboard(data)
     (kept,) = (out / "opinions").glob("*.jsonl")
     assert next(read_jsonl(kept, Opinion)).words.startswith("It names")
@@ -152,7 +157,7 @@ def test_a_judge_that_gives_no_mark_counts_for_nobody(
     with ChatServer(reply=_strict, fault=fault, share=0.8, stubborn=True) as server:
         told = _judge(world, server, tmp_path / "cache", limit=40).mark(out).data["opinions"][BY]
     assert 0.3 < told["kept back"]["right"] < 1
-    assert told["scores"]["right"] == [5, 5, 5]
+    assert told["scores"]["right"][0] == 5
     (kept,) = (out / "opinions").glob("*.jsonl")
     words = {one.words for one in read_jsonl(kept, Opinion) if one.value is None}
     assert any("cannot help" in w if fault == "refusal" else "invalid" in w for w in words)

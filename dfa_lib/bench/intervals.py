@@ -92,9 +92,11 @@ def estimate(
 
     A ``bounded`` statistic lies in [0, 1]; its interval is made on the logit scale, by the
     spread of the resampled values. Their percentiles hold the truth too seldom when the value
-    is near 1 (``benchmarks/interval_coverage.py``); they serve for all others, and for 0 and 1.
-    Both are widened for few ``identities`` (Hesterberg 2015, section 5.3). Resamples in which
-    the statistic is not defined are left out.
+    is near 1 (``benchmarks/interval_coverage.py``); they serve for all others. Both are widened
+    for few ``identities`` (Hesterberg 2015, section 5.3). At 0 and 1 all resamples agree, so the
+    far end is that of a share of which every identity was right, or none (Clopper and Pearson
+    1934): a perfect score on few people is no certainty. Resamples in which the statistic is not
+    defined are left out.
     """
     value = float(statistic(np.ones((1, weights.shape[1])))[0])
     rows = max(1, _CHUNK // max(1, weights.shape[1]))
@@ -103,6 +105,9 @@ def estimate(
     values = values[~np.isnan(values)]
     if identities < 2 or not len(values):
         return value, float("nan"), float("nan")
+    if bounded and value in (0, 1) and (values == value).all():
+        far = 0.025 ** (1 / identities)
+        return value, min(value, far), max(value, 1 - far)
     bound = stats.t.ppf(0.975, identities - 1) * np.sqrt(identities / (identities - 1))
     if bounded and 0 < value < 1:
         half = bound * values.std() / (value * (1 - value))

@@ -129,6 +129,7 @@ def render(report: Report) -> str:
         "signed": _signed,
         "pair": lambda point: point[:2],
         "steps": _steps,
+        "band": _band,
     }
     template = environment.from_string((place / "report.html").read_text("utf-8"))
     style = (place / "report.css").read_text("utf-8")
@@ -186,6 +187,13 @@ def _steps(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]
     """The values of a curve at equal steps from 0 to 1."""
     places = np.linspace(0, 1, len(scores))
     return [(x, score[0]) for x, score in zip(places, scores, strict=True) if score[0] is not None]
+
+
+def _band(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
+    """Round the interval of a curve: its upper ends, then back along the lower ones."""
+    places = np.linspace(0, 1, len(scores))
+    known = [(x, *score[1:]) for x, score in zip(places, scores, strict=True) if None not in score]
+    return [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
 
 
 def plain(value: object) -> object:
