@@ -277,6 +277,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_report(
     assert again.asked == 0
 
 
+def _line(analyst: str, image: np.ndarray, question: str) -> str:
+    return f"{analyst} {image.tobytes().hex()[:400]} {question}"
+
+
 class Slow(Teller):
     """Writes down what it is asked, and takes its time."""
 
@@ -284,7 +288,7 @@ class Slow(Teller):
 
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         with self.log.open("a") as file:
-            file.write(f"{image.tobytes().hex()[:400]} {question.text}\n")
+            file.write(f"{_line(self.name, image, question.text)}\n")
         time.sleep(0.001)
         return super().answer(image, question)
 
@@ -295,6 +299,7 @@ def _sit(world: tuple, out: Path) -> multiprocessing.Process:
     def run() -> None:
         one, two = Slow(oracle), Slow(anti_oracle, closed=False)
         one.batch = two.batch = 3
+        one.name, two.name = "one", "two"
         one.log = two.log = out / "asked.txt"
         run_bench({"one": one, "two": two}, *world, out, resamples=20, robustness=4)
 
@@ -302,6 +307,18 @@ def _sit(world: tuple, out: Path) -> multiprocessing.Process:
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     return process
+
+
+def _kept(out: Path, faces: FaceSet) -> set[str]:
+    """The lines of the log that answers on file stand for."""
+    given = (
+        one for path in out.glob("predictions/*.jsonl") for one in read_jsonl(path, Prediction)
+    )
+    return {
+        _line(one.analyst, faces.image(faces[one.face]), question)
+        for one in given
+        for question in one.prompt.split("\n")
+    }
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_report(
@@ -312,13 +329,18 @@ def test_killed_at_random_moments_it_ends_with_the_same_report(
     begin = time.monotonic()
     _sit(world, whole).join()
     delays = np.random.default_rng().uniform(0, (time.monotonic() - begin) / 2, 4)
-    for delay in delays:
+    second: list[str] = []
+    for delay in (*delays, None):  # None: to the end
+        kept = _kept(killed, world[0])
         child = _sit(world, killed)
         child.join(delay)
         child.kill()
         child.join()
-    _sit(world, killed).join()
-    first, second = ((out / "asked.txt").read_text().splitlines() for out in (whole, killed))
+        log = killed / "asked.txt"
+        lines = log.read_text().splitlines() if log.exists() else []
+        assert not kept.intersection(lines[len(second) :]), f"asked although on file, {delays}"
+        second = lines
+    first = (whole / "asked.txt").read_text().splitlines()
     assert set(first) == set(second)
     lost = len(second) - len(first)
     assert lost <= 4 * 3 * 7, f"{lost} asked twice; more than a chunk of 3 faces per kill"
