@@ -71,10 +71,13 @@ def _ask(args: argparse.Namespace) -> None:
     """Read the photograph before the model: a bad picture is told of within a second."""
     face, note = _face(args.photo, args.aligned)
     analyst = _analyst(args.model, args.base)
+    from dfa_lib.bench.calibration import calibration
     from dfa_lib.chat.verdict import judge
 
+    fitted = calibration(analyst, work_path() / "03_bench")
+    verdict = judge(analyst, [face], calibration=fitted)[0]
     answer = "".join(analyst.stream(face, (), args.question)).strip() or "(no answer)"
-    lines = [_report(args.photo, judge(analyst, [face])[0]), f"Q: {args.question}", f"A: {answer}"]
+    lines = [_report(args.photo, verdict), f"Q: {args.question}", f"A: {answer}"]
     lines += [note] if note else []
     print("\n".join([*lines, NANO_LIMITS if analyst.preset.name == "nano" else OTHER_LIMITS]))
 
@@ -121,7 +124,7 @@ def _untuned(base: str) -> "LocalAnalyst":
 
 def _report(photo: Path, verdict: "Verdict") -> str:
     shares = (f"  {kind.phrase:<22}{p:4.0%}" for kind, p in verdict.categories.items())
-    return "\n".join([f"{photo}: {verdict.sentence} (not calibrated)", *shares])
+    return "\n".join([f"{photo}: {verdict.sentence}", *shares, verdict.origin])
 
 
 if __name__ == "__main__":

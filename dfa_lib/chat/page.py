@@ -88,6 +88,12 @@ def verdict_html(who: str, verdict: Verdict | None, others: Mapping[str, Verdict
     return f'<div class="dfa-verdict">{title}{"".join(bars)}{"".join(rest)}</div>'
 
 
+def form_title() -> str:
+    """Return the heading of the form, and what leaving a region out means."""
+    small = "Add a finding for each thing you see; a region you do not name counts as untouched."
+    return f'<h3>Your own verdict</h3><p class="dfa-small">{small}</p>'
+
+
 def found(findings: Sequence[Finding]) -> str:
     """Return what a person has found so far as a list."""
     rows = [f"<li>{escape(f'{f.region}: {f.artifact}. {f.evidence}')}</li>" for f in findings]

@@ -187,7 +187,7 @@ class ChatView:
     def _form(self) -> widgets.Widget:
         """Where a person confirms, corrects, or adds a finding."""
         form = self.form
-        title = widgets.HTML("<h3>Your own verdict</h3>")
+        title = widgets.HTML(page.form_title())
         add = self._button("Add finding", self.on_finding)
         clear = self._button("Clear findings", self.on_clear)
         keep = self._button("Keep my verdict", self.on_review, primary=True)
@@ -207,7 +207,9 @@ class ChatView:
     def _gallery(self, samples: list[Face]) -> widgets.Widget:
         """Thumbnails that do not say what the faces are, and the upload."""
         cards = [self._card(face, number) for number, face in enumerate(samples, start=1)]
-        return controls.row([*cards, self.file])
+        gallery = controls.row([*cards, self.file])
+        gallery.add_class("dfa-gallery")
+        return gallery
 
     def _card(self, face: Face, number: int) -> widgets.Widget:
         content = page.picture(self.session.gallery.image(face), f"Face {number}", 84)
