@@ -96,13 +96,16 @@ def chromium(width: int = 1280, height: int = 1500) -> Iterator[Any]:
 
 
 def open_chat(page: Any, site: Site) -> None:
-    """Open the notebook, and run it where that is not done by itself."""
-    page.goto(site.url)
+    """Open the notebook, and run it where that is not done by itself.
+
+    Beside other work the kernel may take minutes to import all it needs.
+    """
+    page.goto(site.url, timeout=_PATIENCE)
     if site.front == "lab":
         page.locator(".jp-Notebook .jp-Cell").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.locator(".dfa-root").wait_for()
+    page.locator(".dfa-root").wait_for(timeout=_PATIENCE)
 
 
 def shot(page: Any, name: str) -> None:
@@ -111,6 +114,7 @@ def shot(page: Any, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+_PATIENCE = 240_000  # milliseconds
 _COMMANDS = {
     "lab": [
         "jupyterlab", "--allow-root", "--IdentityProvider.token=", "--ServerApp.root_dir=.",

@@ -224,8 +224,13 @@ def test_probabilities_are_calibrated_where_this_analyst_has_a_report(tmp_path: 
 def test_an_endpoint_is_an_analyst_too(tmp_path: Path) -> None:
     with ChatServer(reply=lambda body: "This face is forged.") as server:
         endpoint = Endpoint("gpt", server.url, cache=tmp_path / "c", retries=0, timeout=5.0)
-        session = ChatSession(EndpointAnalyst(endpoint, "remote"), gallery(tmp_path / "faces"))
-        session.pick("fs_0")
+        analysts = {"here": RedEye(), "remote": EndpointAnalyst(endpoint)}
+        session = ChatSession(analysts, gallery(tmp_path / "faces"))
+        view = ChatView(session)
+        view.on_pick("fs_0")
+        view.who.value = "remote"
+        assert last(session)[1].endswith(f"Pictures and questions are sent to {server.url}.")
+        assert not server.books.asked, "nothing is sent before a person asks"
         assert len(list(session.ask("Forged?"))) == 4, "word by word"
         assert session.verdict().forged == pytest.approx(0.9)
     list(session.ask("Why?"))

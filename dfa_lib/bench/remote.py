@@ -47,6 +47,11 @@ class EndpointAnalyst:
         settings = (endpoint.model, endpoint.base_url, endpoint.options, votes, hint)
         self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()
 
+    @property
+    def place(self) -> str:
+        """Where pictures and questions are sent."""
+        return self.endpoint.base_url or "the vendor of the model"
+
     def estimate(self, exam: Exam) -> Estimate:
         """What the exam would cost at most; nothing is sent."""
         asked = [question for task in TASKS for question in exam.questions[task]]

@@ -57,6 +57,8 @@ class ChatSession:
         self.face: Face | None = None
         self.opinions: dict[str, Opinion] = {}
         self.findings: tuple[Finding, ...] = ()
+        if warning := self._warning():
+            self._say("note", f"{self.who} answers.{warning}")
 
     @property
     def analyst(self) -> Analyst:
@@ -69,10 +71,10 @@ class ChatSession:
         return self.opinions.setdefault(self.who, Opinion())
 
     def switch(self, name: str) -> None:
-        """Let another analyst answer about the same picture; it has heard nothing so far."""
+        """Let another analyst answer; it has heard nothing, and gets nothing until it is asked."""
         if name != self.who:
             self.who = name
-            self._say("note", f"{name} answers from here on.")
+            self._say("note", f"{name} answers from here on.{self._warning()}")
 
     def samples(self, n: int = 10) -> list[Face]:
         """Return gallery faces: categories in turn, new people first, shown in no telling order."""
@@ -241,6 +243,11 @@ class ChatSession:
             if one.evidence is not None:
                 parts.append(page.figure(paint(self.image, one.evidence), f"{name}: {LEGEND}"))
         return parts
+
+    def _warning(self) -> str:
+        """Whoever shows a picture should know where it goes."""
+        place = getattr(self.analyst, "place", "")
+        return f" Pictures and questions are sent to {place}." if place else ""
 
     def _keep(self, record: Review) -> None:
         with JsonlLog(self.reviews) as log:

@@ -66,10 +66,11 @@ class ChatView:
             self.file.set_trait("value", type(self.file.value)())
 
     def on_switch(self, change: dict[str, Any]) -> None:
-        """Let another analyst answer, and judge what is on the table."""
+        """Let another analyst answer, and judge what is on the table if it does so here."""
         with self._busy(f"{change['new']} looks at the face …"):
             self.session.switch(change["new"])
-            self.session.verdict()
+            if not hasattr(self.session.analyst, "place"):
+                self.session.verdict()
 
     def on_send(self, _: object = None) -> None:
         """Ask what is in the text box."""
