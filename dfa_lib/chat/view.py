@@ -170,9 +170,10 @@ class ChatView:
         self.who.layout.display = "" if len(self.session.analysts) > 1 else "none"
         top = [widgets.HTML(page.head()), controls.row([self.who]), self._gallery(samples)]
         left = controls.column([self.picture, self.verdict, self.evidence], "1 1 300px")
-        table = controls.row([left, controls.column(self._talk(), "3 1 420px")])
+        right = controls.column([*self._talk(), self._form()], "3 1 420px")
+        table = controls.row([left, right])
         table.layout.align_items = "flex-start"
-        return widgets.VBox([*top, table, self._form()])
+        return widgets.VBox([*top, table])
 
     def _talk(self) -> list[widgets.Widget]:
         """Transcript, questions and tools."""
@@ -195,10 +196,11 @@ class ChatView:
         agree = self._button("I agree with the analyst", self.on_confirm)
         rows = [
             [form.region, form.artifact, form.evidence, add, clear],
-            [form.person, form.category, form.words, keep, agree],
+            [form.found],
+            [form.person, form.category, form.words],
+            [keep, agree],
         ]
-        first, second = map(controls.row, rows)
-        box = widgets.VBox([title, first, form.found, second])
+        box = widgets.VBox([title, *map(controls.row, rows)])
         box.add_class("dfa-form")
         return box
 
