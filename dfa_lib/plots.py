@@ -90,13 +90,13 @@ def live_curve(seconds: float = 5) -> Callable[[Sequence[Step]], None]:
     It is drawn anew with every held-out score, and otherwise every few ``seconds``.
     """
     handle, drawn = DisplayHandle(), -math.inf
+    handle.display({"text/plain": ""}, raw=True)  # its place, above the progress bars
 
     def watch(log: Sequence[Step]) -> None:
         nonlocal drawn
         if log[-1].val_loss is None and time.monotonic() < drawn + seconds:
             return
-        draw = handle.display if drawn < 0 else handle.update
-        draw(loss_curve(log))
+        handle.update(loss_curve(log))
         drawn = time.monotonic()
 
     return watch

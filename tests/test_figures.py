@@ -51,10 +51,12 @@ def test_a_live_curve_grows_in_one_place(shell: InteractiveShell) -> None:
         watch = live_curve(seconds=60)
         for done in range(1, 9):
             watch(log[:done])
-    drawn = shown._outputs
-    assert [one["update"] for one in drawn] == [False, True, True]  # at the steps 1, 4 and 8
+    place, *drawn = shown._outputs
+    assert not place["update"] and all(one["update"] for one in drawn)
+    assert place["transient"] == drawn[0]["transient"]
     assert len({one["transient"]["display_id"] for one in drawn}) == 1
     said = [one["data"]["text/plain"] for one in drawn]
+    assert len(said) == 3  # after the steps 1, 4 and 8
     assert "held-out" not in said[0] and said[2].startswith("Loss at each of 8 steps")
     assert said[2].endswith("and the share of right answers from 25% to 25%.")
 
