@@ -1,6 +1,7 @@
 """Bases that cannot be had: a real server plays the hub, and every refusal is one line."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,20 @@ from threading import Thread
 
 import pytest
 import torch
+from colours import RECORDS, Colours, preset_on, run
+from safetensors.torch import load_file, save_file
 from tiny_llava import save_tiny, tiny_llava
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.quantizers.quantizers_utils import should_convert_module
 
-from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.adapter import merge
+from dfa_lib.gpt.base import LORA_LAYERS, _nf4, add_lora, load_base
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
+from dfa_lib.gpt.train import train
 from dfa_lib.records import DataError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 
 ROOT = Path(__file__).resolve().parent.parent
 ASK = """
@@ -117,6 +126,50 @@ def test_a_wrong_folder_is_refused_in_one_line(make, tmp_path):
         load_base(replace(NANO, base=str(tmp_path / "base")), "cpu")
     said = str(refusal.value)
     assert "\n" not in said and str(tmp_path) in said and "point `base` at" in said
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_four_bits_are_for_the_layers_with_lora_alone(family):
+    """Where a pattern misses, the projector is quantised too, and nothing can train it."""
+    model, _ = tiny_llava(family)
+    linears = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    spared = _nf4(torch.float32).llm_int8_skip_modules
+    quantised = {name for name in linears if should_convert_module(name, spared)}
+    assert quantised == {name for name in linears if re.fullmatch(LORA_LAYERS, name)}
+    assert len(quantised) == 14
+
+
+def test_a_base_in_four_bits_is_tuned_saved_and_merged(tmp_path):
+    """On the CPU, whose kernels bitsandbytes has as well; on a GPU it is the same call."""
+    pytest.importorskip("bitsandbytes", reason="in the extra `gpu`")
+    preset = replace(preset_on(save_tiny(tmp_path / "base")), four_bit=True, epochs=20)
+    model, processor = load_base(preset, "cpu")
+    tuned = add_lora(model, preset)
+    kinds = {type(layer.base_layer).__name__ for layer in tuned.modules() if is_lora(layer)}
+    assert kinds == {"Linear4bit"}
+    log = train(tuned, processor, Colours(), RECORDS, preset, tmp_path)
+    assert log[-1].loss < 0.5 * log[0].loss
+    merged = merge(tmp_path, tmp_path / "merged")
+    load_base(replace(preset, base=str(merged), four_bit=False))  # whole, and in no four bits
+
+
+def is_lora(layer: nn.Module) -> bool:
+    return hasattr(layer, "lora_A")
+
+
+def test_the_hubs_layout_is_read_and_written(tmp_path):
+    """Vision weights one level deeper, as the hub has them: what vLLM looks for in a merge."""
+    base = save_tiny(tmp_path / "base")
+    file = base / "model.safetensors"
+    weights = {
+        name.replace("vision_tower.", "vision_tower.vision_model."): weight
+        for name, weight in load_file(file).items()
+    }
+    assert {"language_model.lm_head.weight"} < weights.keys()
+    save_file(weights, file, metadata={"format": "pt"})
+    run(preset_on(base), tmp_path / "tuned")
+    merged = load_file(merge(tmp_path / "tuned", tmp_path / "merged") / "model.safetensors")
+    assert merged.keys() == weights.keys()
 
 
 def test_a_local_folder_takes_the_place_of_the_hub(tmp_path):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 import accelerate
 import peft
@@ -9,16 +10,21 @@ import pytest
 import safetensors
 import torch
 import transformers
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from tiny_llava import tiny_llava
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.cli.serve import Serve
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, create_causal_mask, sdpa_mask
 
 Llava = transformers.LlavaForConditionalGeneration
 Accelerator = accelerate.Accelerator
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 LAYERS = "inputs_embeds attention_mask position_ids past_key_values use_cache"
+SIZES = "hidden_size intermediate_size num_hidden_layers num_attention_heads"
 CALLS: list[tuple[Callable, str]] = [
     # parameters that must exist by name; those a function takes through **kwargs stand below
     (transformers.LlamaModel.forward, LAYERS),
@@ -27,6 +33,18 @@ CALLS: list[tuple[Callable, str]] = [
     (transformers.LlavaProcessor, "vision_feature_select_strategy num_additional_image_tokens"),
     (transformers.ProcessorMixin.apply_chat_template, "conversation"),
     (transformers.DynamicCache, "ddp_cache_data"),
+    (transformers.LlamaConfig, f"{SIZES} max_position_embeddings rms_norm_eps vocab_size"),
+    (transformers.Qwen2Config, f"{SIZES} num_key_value_heads tie_word_embeddings vocab_size"),
+    (transformers.CLIPVisionConfig, f"{SIZES} image_size patch_size projection_dim"),
+    (transformers.SiglipVisionConfig, f"{SIZES} image_size patch_size"),
+    (transformers.LlavaConfig, "text_config vision_config image_token_index"),
+    (transformers.LlavaConfig, "vision_feature_layer vision_feature_select_strategy"),
+    (transformers.AutoConfig.register, "model_type config"),
+    (transformers.AutoModel.register, "config_class model_class"),
+    (transformers.PreTrainedModel.save_pretrained, "save_directory"),
+    (transformers.ProcessorMixin.save_pretrained, "save_directory"),
+    (transformers.PreTrainedTokenizerBase.decode, "skip_special_tokens"),
+    (Serve, "force_model port device"),
     (transformers.BitsAndBytesConfig, "load_in_4bit bnb_4bit_quant_type bnb_4bit_compute_dtype"),
     (transformers.BitsAndBytesConfig, "bnb_4bit_use_double_quant llm_int8_skip_modules"),
     (transformers.AttentionInterface.register, "key value"),
@@ -52,6 +70,7 @@ CALLS: list[tuple[Callable, str]] = [
 ]  # fmt: skip
 THROUGH_KWARGS: list[tuple[Callable, str]] = [
     (Llava.from_pretrained, "dtype device_map use_safetensors attn_implementation"),
+    (Llava.from_pretrained, "quantization_config output_loading_info"),
     (transformers.LlamaModel.forward, "segments, on its way to the attention"),
     (transformers.Qwen2Model.forward, "segments, on its way to the attention"),
     (transformers.ProcessorMixin.apply_chat_template, "add_generation_prompt tokenize"),
@@ -68,6 +87,8 @@ ATTRIBUTES: list[tuple[object, str]] = [
     (DTensor, "full_tensor"),
     (torch.amp.GradScaler, "state_dict load_state_dict"),
     (torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu"),
+    (transformers.AutoConfig, "from_pretrained"),
+    (transformers.AutoProcessor, "from_pretrained"),
     (transformers, "AutoProcessor AutoModelForImageTextToText CLIPImageProcessorPil"),
 ]
 
@@ -132,6 +153,29 @@ def test_accelerate_lets_us_say_when_gradients_are_whole():
     assert accelerator.gradient_state.sync_gradients is False
     accelerator.sync_gradients = True
     assert accelerator.scaler is None
+
+
+def launched(name: str) -> dict[str, str]:
+    """The environment in which ``accelerate launch`` starts a process by one of our files."""
+    args = launch_command_parser().parse_args(["--config_file", str(CONFIGS / name), "script"])
+    return prepare_multi_gpu_env(_validate_launch_command(args)[0])
+
+
+def test_the_launcher_reads_our_configs(monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)  # the DeepSpeed file is named from the root
+    for name in ("ddp.yaml", "fsdp.yaml"):
+        assert launched(name)["ACCELERATE_MIXED_PRECISION"] in ("no", "bf16")
+    for key, value in launched("fsdp.yaml").items():
+        monkeypatch.setenv(key, value)
+    plugin = accelerate.FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
+    assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"]
+    assert plugin.ignored_modules == r".*\.(vision_tower|embed_tokens)"
+    deepspeed = launch_command_parser().parse_args(
+        ["--config_file", str(CONFIGS / "deepspeed.yaml"), "script"]
+    )
+    named = _validate_launch_command(deepspeed)[0].deepspeed_config_file
+    assert Path(named).resolve() == CONFIGS / "zero2.json"
 
 
 def test_the_8_bit_optimiser():

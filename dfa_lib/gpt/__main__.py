@@ -89,7 +89,8 @@ def _train(args: argparse.Namespace) -> None:
     here = PartialState(cpu=not torch.cuda.is_available())  # each process has its own GPU
     if here.is_main_process:
         _check(args)
-    model, processor = load_base(preset, str(here.device))
+    own = None if here.device.type == "cpu" else str(here.device)
+    model, processor = load_base(preset, own)
     train(
         add_lora(model, preset, args.seed),
         processor,

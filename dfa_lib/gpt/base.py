@@ -34,12 +34,13 @@ def load_base(
     """The base model, every weight frozen, and its processor.
 
     ``dtype`` is chosen by what the device can do if it is not given. Raises DataError in one
-    line if the base cannot be had or is not a LLaVA.
+    line if the base cannot be had or is not a LLaVA. Four bits on a CPU are slow: they must be
+    asked for by naming the ``device``.
     """
     here = runtime.device()
-    device = device or here.name
-    if preset.four_bit and not device.startswith("cuda"):
+    if preset.four_bit and device is None and here.name == "cpu":
         raise DataError(f"preset {preset.name}: needs a CUDA GPU (4-bit weights); use 'nano' here")
+    device = device or here.name
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
     try:
@@ -107,7 +108,8 @@ def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["vision_tower", PROJECTOR, "lm_head"],
+        # by the full path, as for LoRA: a bare "vision_tower" matches nothing, and silently
+        llm_int8_skip_modules=["model.vision_tower", f"model.{PROJECTOR}", "lm_head"],
     )
 
 
