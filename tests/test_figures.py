@@ -13,7 +13,8 @@ from lessons import LESSONS, NAMES, ROOT, read
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dfa_lib.bench.plots import difficulty_curves, subgroup_scores
+from dfa_lib.bench.perturb import LEVELS
+from dfa_lib.bench.plots import difficulty_curves, robustness_curves, subgroup_scores
 from dfa_lib.figures import canvas, jpeg_figures, listed
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.faceset import FaceSet
@@ -121,6 +122,16 @@ def test_difficulty_is_told_from_end_to_end() -> None:
     figure = difficulty_curves({"one": levels}, strip, tuned_at=0.5)
     assert "one 0.90 at 0.1, 0.60 at 0.9" in figure.get_label()
     assert len(figure.axes) == len(levels) + 1
+
+
+def test_robustness_is_told_by_kind_and_drawn_with_its_bands() -> None:
+    curves = {kind: [(0.9, 0.8, 1.0), *[(0.6, None, None)] * 5] for kind in LEVELS}
+    asked = {"DF-D": {"robustness": {"faces": 9, "curves": curves}}}
+    data = {"details": {"one": asked, "two": {"DF-D": {}}}}
+    figure = robustness_curves(data, np.zeros((16, 16, 3), np.uint8))
+    assert "one under JPEG from 0.90 to 0.60" in figure.get_label()
+    assert "two" not in figure.get_label()
+    assert len(figure.axes) == 2 * len(LEVELS)
 
 
 def test_an_audit_tells_what_holds_and_skin_needs_no_outline(tmp_path: Path) -> None:

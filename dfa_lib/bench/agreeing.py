@@ -24,6 +24,7 @@ from dfa_lib.records import Prediction, read_jsonl
 from dfa_lib.taxonomy import Artifact, Region, Task
 
 MADE = "how it was made"
+_CLOSED = (Task.DF_D, Task.DF_C)
 _PAIRS = [*product(Region, Artifact)]
 
 
@@ -50,9 +51,6 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
         texts = {one.face: one.text or "" for one in given if one.task is Task.AD}
         found[name] = _verdicts(answers, used, sheet) | _findings(texts, used, sheet)
     return found
-
-
-_CLOSED = (Task.DF_D, Task.DF_C)
 
 
 def _usable(reviews: Iterable[Review], exam: Exam) -> list[Review]:
