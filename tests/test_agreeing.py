@@ -96,6 +96,11 @@ def test_what_cannot_be_scored_against_is_left_out_and_counted(
     ]
     found = agreement(out, [*odd, _review(faces, test[2])], faces)
     assert found["right"]["DF-D"][0] == 1
+    bona_fide = next(face for face in test if not face.category.forged)
+    (only,) = agreement(out, [_review(faces, bona_fide)], faces)["wrong"].keys() & {
+        "finding precision", "finding recall"
+    }  # fmt: skip
+    assert only == "finding precision"  # nobody named a finding: there is nothing to recall
     told = capsys.readouterr().out
     assert "1 review(s) left out: of an uploaded picture" in told
     assert "2 review(s) left out: of a picture that the exam does not ask about" in told

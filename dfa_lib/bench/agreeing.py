@@ -35,7 +35,7 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
     "finding recall" compare (region, artifact) pairs, pooled, on the faces whose reviewer named
     some or called them bona fide. Intervals are over identities, and nan for fewer than two.
     What cannot be used is counted and printed: reviews of uploads, of faces the exam does not
-    ask about, and of other pictures. Empty if none is left.
+    ask about, and of other pictures. Empty if none is left; a score that is undefined is absent.
     """
     report = Report.read(out, faces)
     exam = Exam.read(out / "protocol.json", faces)
@@ -98,7 +98,8 @@ def _findings(texts: Mapping[str, str], reviews: Sequence[Review], sheet: Sheet)
         return metrics.set_scores(said, named, weights)[which]
 
     names = ("finding precision", "finding recall")
-    return {name: part.estimate(partial(score, which)) for which, name in enumerate(names)}
+    found = {name: part.estimate(partial(score, which)) for which, name in enumerate(names)}
+    return {name: row for name, row in found.items() if row[0] == row[0]}  # none named: undefined
 
 
 def _table(pairs: Iterable[set[tuple[Region, Artifact]]]) -> np.ndarray:
