@@ -196,11 +196,9 @@ def _put_on(page: Any, site: Site, theme: str) -> None:
         page.wait_for_function(f"document.body.dataset.jpThemeLight == {light}")
     else:
         page.evaluate(f"document.body.dataset.jpThemeLight = '{str(theme == 'light').lower()}'")
-        page.evaluate(f"document.body.style.background = '{_GROUND[theme]}'")
     page.wait_for_timeout(300)
 
 
-_GROUND = {"light": "#fff", "dark": "#111"}
 _CONTRAST = """() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)

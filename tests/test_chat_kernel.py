@@ -52,7 +52,7 @@ class Kernel:
         self.manager, self.client = manager, client
         self.process = psutil.Process(manager.provisioner.process.pid)
 
-    def run(self, code: str, seconds: float = 120) -> str:
+    def run(self, code: str, seconds: float = 600) -> str:
         """Run a cell, without waiting for what it prints; return that once it is done."""
         said: list[str] = []
 
@@ -81,8 +81,9 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
         manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.full
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_forty_visits_one_after_another_leave_memory_flat(kernel: Kernel) -> None:
     """As when a cell is run again and again: 40 sessions and views with the real model."""
     kernel.run(START)
