@@ -47,5 +47,5 @@ $(BIN)/python:
 # a stamp per extra (lab, test): installed once, and again when a requirement changes
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), once: a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e ".[$*]"
 	@touch $@
