@@ -276,7 +276,7 @@ def test_samples_show_every_category_without_telling(session: ChatSession) -> No
     assert {face.identities for face in session.samples(2)} == {("0",), ("1",)}  # two people
 
 
-def test_reviews_are_kept_with_who_and_when(session: ChatSession) -> None:
+def test_reviews_are_kept_with_who_and_when(session: ChatSession, tmp_path: Path) -> None:
     session.pick("fs_0")
     assert session.review(Category.FR, " ", "no name") is None
     session.review(Category.FR, "Ada", "the mouth moved")
@@ -286,6 +286,7 @@ def test_reviews_are_kept_with_who_and_when(session: ChatSession) -> None:
     assert (first["face"], first["category"], first["person"]) == ("fs_0", "FR", "Ada")
     assert first["words"] == "the mouth moved" and first["when"].endswith("Z")
     assert second["face"] is None and len(second["sha256"]) == 64
+    assert [path.name for path in tmp_path.glob("*.*")] == ["reviews.jsonl"], "no upload is kept"
 
 
 def test_report_is_self_contained_and_escaped(session: ChatSession, tmp_path: Path) -> None:
