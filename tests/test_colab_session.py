@@ -50,7 +50,7 @@ def pristine(pytestconfig: pytest.Config) -> Path:
     name = hashlib.sha256(f"{sys.version} {pins}".encode()).hexdigest()[:12]
     folder = pytestconfig.cache.mkdir(f"colab-{name}")
     if not (folder / "complete").exists():
-        venv.create(folder / "venv", clear=True, with_pip=True)
+        venv.create(folder / "venv", clear=True, symlinks=True, with_pip=True)
         (folder / "pins.txt").write_text(pins)
         shell(folder / "venv" / "bin" / "python", "-m", "pip", "install", "-q", "-r",
               folder / "pins.txt")  # fmt: skip
