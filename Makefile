@@ -1,5 +1,5 @@
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
-# make claims     lesson 05, the paper's claims as experiments: an hour, so not in the tutorial;
+# make claims     lesson 05, the paper's claims as experiments: long, so not in the tutorial;
 #                 on photographs: make claims CLAIMS="-p SOURCE=london -p ROOT=FOLDER"
 # make test       the checks, the fast ones first
 # make test-all   these and the long ones: every browser flow, Colab's situation, the site

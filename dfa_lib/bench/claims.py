@@ -1,8 +1,8 @@
 """The paper's three claims as experiments: the same exam for analysts that differ in one thing.
 
 A seed draws the training faces, the first weights and the order of the faces. All analysts of a
-seed share these, and the number of optimiser steps, so their differences are paired twice: by
-seed, and by the faces and questions of the exam.
+seed learn from the same faces, seen equally often, so differences are paired twice: by seed,
+and by the faces and questions of the exam.
 """
 
 import json
@@ -60,14 +60,18 @@ ANALYSTS = (*reversed(VARIANTS), "fine_tuned", "linear_probe", "untuned", "blind
 """Everybody who may sit the exam, in the order in which figures and tables list them."""
 
 CLAIMS = {
-    "A  tuned MLLM, over vision only, fine-tuned": ("all_seven", "fine_tuned"),
+    "A  tuned MLLM, over vision only": ("all_seven", "fine_tuned"),
     "A  tuned MLLM, over a linear probe": ("all_seven", "linear_probe"),
+    "A  tuned on verdicts, over vision only": ("verdicts", "fine_tuned"),
+    "A  tuned on verdicts, over a linear probe": ("verdicts", "linear_probe"),
     "B  with AD, over verdicts alone": ("with_AD", "verdicts"),
     "B  with AD and FC, over verdicts alone": ("all_seven", "verdicts"),
     "B  the same, verdicts weighed up": ("all_weighed", "verdicts"),
     "C  tuned, over untuned": ("all_seven", "untuned"),
 }
-"""Each claim as differences between two analysts that the paper would have above zero."""
+"""Each claim as differences between two analysts that the paper would have above zero.
+
+"Vision only" is the same encoder tuned on the five categories."""
 
 
 @dataclass(frozen=True)
