@@ -201,6 +201,9 @@ def test_transformers_serve_answers_as_the_local_model_does(tmp_path: Path) -> N
         analysts = {"local": in_words, "remote": EndpointAnalyst(endpoint, "remote", hint=False)}
         out = tmp_path / "bench"
         data = run_bench(analysts, faces, records, out, limit=10, val_limit=4, resamples=20).data
+        look, free = faces.image(faces.faces[0]), "Describe the artifacts of this face."
+        talks = ["".join(one.stream(look, (), free)) for one in (local, analysts["remote"])]
+    assert talks[0].strip() == talks[1].strip() != ""
     said = [
         [(one.id[1:], one.text, one.answer) for one in read_jsonl(path, Prediction)]
         for path in (out / "predictions" / f"{name}.jsonl" for name in analysts)
