@@ -102,8 +102,9 @@ class Study:
         return LocalAnalyst(load_base(self.preset), self.preset, "untuned")
 
     def pupils(self, seed: int) -> FaceSet:
-        """The training faces of a seed."""
-        return FaceSet(self.faces.root, some(self.exam.train, self.count, seed))
+        """The training faces of a seed, drawn from those that were described."""
+        described = [face for face in self.exam.train if face.id in self.records]
+        return FaceSet(self.faces.root, some(described, self.count, seed))
 
     def tune(self, name: str, seed: int) -> LocalAnalyst:
         """The model of one variant and seed: tuned now, taken up again, or read back."""
