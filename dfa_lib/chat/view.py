@@ -136,9 +136,15 @@ class ChatView:
         self.form.found.value = page.found(session.findings)
 
     def close(self) -> None:
-        """Take the view off the page and out of the kernel's memory."""
-        for widget in _all_below(self.root):
+        """Take the view off the page and out of the kernel's memory.
+
+        A notebook's ``Out`` may keep the view for good: it holds nothing any more.
+        """
+        for widget in [*_all_below(self.root)]:
             widget.close()
+        if ChatView._open is self:
+            ChatView._open = None
+        vars(self).clear()
 
     def _review(self, category: Category | None) -> None:
         if self.session.review(category, self.form.person.value, self.form.words.value):
