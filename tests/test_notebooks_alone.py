@@ -1,0 +1,64 @@
+"""Each lesson runs alone in an empty folder, with other parameters too.
+
+A file of its own, so that the chain of all lessons runs beside it.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from chat_server import ChatServer, content_key, fill
+from lessons import LESSONS, NAMES
+
+from dfa_lib.records import Annotation, read_jsonl
+from tools.run_notebooks import Refused, run_notebook
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lesson", [*LESSONS[1:3], *LESSONS[4:]], ids=[*NAMES[1:3], *NAMES[4:]])
+def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
+    run_notebook(lesson, tmp_path / "empty", {"FAST": True})
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
+    with ChatServer() as server:
+        asked = {"ANNOTATOR": "endpoint", "MODEL": "stand-in", "BASE_URL": server.url}
+        run_notebook(LESSONS[1], tmp_path, {"FAST": True, **asked})
+        assert len(server.books.asked) == 120, "one request for each face"
+    notes = list(read_jsonl(tmp_path / "work" / "01_instruct" / "annotations.jsonl", Annotation))
+    assert {note.annotator.model for note in notes} == {"stand-in"}
+
+
+def _guess(body: dict) -> str:
+    """Mark as the schema asks, or pick one of the sentences offered, by the request alone."""
+    if "response_format" in body:
+        return fill(body)
+    text = body["messages"][-1]["content"][-1]["text"]
+    offered = text.partition("Answer with one of these sentences:\n")[2].splitlines()
+    return offered[int(content_key(body), 16) % len(offered)] if offered else "The nose shows blur."
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_a_guest_and_a_judge_are_one_parameter_each(tmp_path: Path) -> None:
+    """Lesson 03, alone from rescue files as well."""
+    with ChatServer(reply=_guess) as server:
+        asked = {"MODEL": "guest", "JUDGE": "judge", "BASE_URL": server.url, "LOGPROBS": False}
+        run_notebook(LESSONS[3], tmp_path, {"FAST": True, "SPOILT": 0, **asked})
+        assert set(server.books.charged.values()) == {1}, "nothing is paid twice"
+    report = json.loads((tmp_path / "work" / "03_bench" / "report.json").read_text())
+    guest = report["analysts"]["guest"]
+    assert guest["DF-D"]["unparsable"][0] == guest["AD"]["unparsable"][0] == 0
+    assert guest["DF-D"]["AUC"][1] < 0.5 < guest["DF-D"]["AUC"][2], "it does not look"
+    (told,) = report["opinions"].values()
+    assert list(report["opinions"]) == ["endpoint at 127.0.0.1 · judge · grounded@1"]
+    assert set(told["scores"]) == {"dfa-gpt", "blind", "majority", "chance", "guest"}
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
+def test_unknown_parameters_are_refused(lesson: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="FSAT"):
+        run_notebook(lesson, tmp_path, {"FSAT": True})
