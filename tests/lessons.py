@@ -9,6 +9,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAMES = [lesson.stem for lesson in LESSONS]
+COURSE = LESSONS[:5]
+"""What `make tutorial` runs; lesson 05 is optional."""
 
 
 def files(*patterns: str) -> list[Path]:
@@ -49,3 +51,10 @@ def solved(lesson: Path, folder: Path) -> Path:
             cell.source = answers[cell.id.removeprefix("exercise-")]
     nbformat.write(notebook, folder / lesson.name)
     return folder / lesson.name
+
+
+def unsolved(notebook: nbformat.NotebookNode) -> list[str]:
+    """The checks of an executed lesson that did not print their ✓."""
+    checks = [cell for cell in notebook.cells if cell.id.startswith("check-")]
+    said = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in checks}
+    return [name for name, text in said.items() if "✓" not in text]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
-from lessons import LESSONS, NAMES
+from lessons import LESSONS, NAMES, read, solved, unsolved
 
 from dfa_lib.records import Annotation, read_jsonl
 from tools.run_notebooks import Refused, run_notebook
@@ -16,14 +16,22 @@ from tools.run_notebooks import Refused, run_notebook
 
 @pytest.mark.notebook
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("lesson", [*LESSONS[1:3], *LESSONS[4:]], ids=[*NAMES[1:3], *NAMES[4:]])
+@pytest.mark.parametrize("lesson", [LESSONS[2], LESSONS[4]], ids=[NAMES[2], NAMES[4]])
 def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
     run_notebook(lesson, tmp_path / "empty", {"FAST": True})
 
 
 @pytest.mark.notebook
+@pytest.mark.timeout(300)
+def test_the_optional_lesson_alone_and_solved(tmp_path: Path) -> None:
+    executed = run_notebook(solved(LESSONS[5], tmp_path), tmp_path / "empty", {"FAST": True})
+    assert unsolved(read(executed)) == []
+
+
+@pytest.mark.notebook
 @pytest.mark.timeout(900)
 def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
+    """Lesson 01, alone in an empty folder as well."""
     with ChatServer() as server:
         asked = {"ANNOTATOR": "endpoint", "MODEL": "stand-in", "BASE_URL": server.url}
         run_notebook(LESSONS[1], tmp_path, {"FAST": True, **asked})
