@@ -54,7 +54,9 @@ def solved(lesson: Path, folder: Path) -> Path:
 
 
 def unsolved(notebook: nbformat.NotebookNode) -> list[str]:
-    """The checks of an executed lesson that did not print their ✓."""
-    checks = [cell for cell in notebook.cells if cell.id.startswith("check-")]
-    said = {cell.id: "".join(output.get("text", "") for output in cell.outputs) for cell in checks}
-    return [name for name, text in said.items() if "✓" not in text]
+    """The exercises of an executed lesson whose check did not print its ✓."""
+    said = {
+        cell.id: "".join(o.get("text", "") for o in cell.get("outputs", ()))
+        for cell in notebook.cells
+    }
+    return [number for number in exercises(notebook) if "✓" not in said.get(f"check-{number}", "")]
