@@ -4,7 +4,8 @@ import os
 
 __version__ = "0.1.0"
 
-# Read by OpenMP when torch is imported: threads that wait for each other sleep and do not spin.
-# Beside a browser or a call, spinning ones keep the processor from the one they wait for
+# Read by OpenMP when torch is imported: a thread that waits for another sleeps almost at once.
+# Beside a browser or a call, one that spins keeps the processor from the one it waits for
 # (benchmarks/busy_machine.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="300")
