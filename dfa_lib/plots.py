@@ -84,7 +84,7 @@ def loss_curve(log: Sequence[Step]) -> Figure:
     return chart
 
 
-def live_curve(seconds: float = 5) -> Callable[[Sequence[Step]], None]:
+def live_curve(seconds: float = 15) -> Callable[[Sequence[Step]], None]:
     """What ``train`` may call after each step: a loss curve below the cell, which grows.
 
     It is drawn anew with every held-out score, and otherwise every few ``seconds``.

@@ -59,7 +59,7 @@ NANO = Preset(
     lr_lora=3e-3,
     lr_projector=1e-3,
     balanced=True,
-    save_every=50,
+    save_every=100,
     max_new_tokens=160,
     turns=0,
 )
