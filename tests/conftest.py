@@ -1,5 +1,11 @@
 """Fast tests first: a mistake shows in seconds, the notebooks run last."""
 
+import os
+
+# Tests run on several processes at once (pytest -n): more threads in each would only wait for
+# each other. Before torch is imported, and for every kernel and server that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from served import served  # noqa: F401  a fixture of several files
 

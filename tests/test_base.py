@@ -83,6 +83,7 @@ def test_a_gated_and_a_missing_model_are_told_apart(hub, tmp_path):
     assert "no such folder here and no such model on the hub" in typo
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(tmp_path):
     (away,) = refusals("http://127.0.0.1:9", tmp_path, "some/llava")

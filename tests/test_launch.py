@@ -84,6 +84,7 @@ def test_two_launched_processes_learn_as_one(arguments, reference, tmp_path):
     assert steps(tmp_path)[-1].val_loss is not None
 
 
+@pytest.mark.full
 def test_weights_in_pieces_learn_as_whole_ones(tmp_path):
     """FSDP through PyTorch itself: accelerate has it for GPUs alone."""
     worker = str(Path(__file__).parent / "fsdp_worker.py")

@@ -49,6 +49,7 @@ def _guess(body: dict) -> str:
     return offered[int(content_key(body), 16) % len(offered)] if offered else "The nose shows blur."
 
 
+@pytest.mark.full
 @pytest.mark.notebook
 @pytest.mark.timeout(900)
 def test_a_guest_and_a_judge_are_one_parameter_each(tmp_path: Path) -> None:
