@@ -23,11 +23,11 @@ claims: $(VENV)/.installed-lab
 	$(BIN)/python -m tools.run_notebooks notebooks/05_paper_claims.ipynb $(CLAIMS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full and not colab"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not colab"
 
 test-all: $(VENV)/.installed-test $(VENV)/.installed-site
 	tools/chromium.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

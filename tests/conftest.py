@@ -1,4 +1,4 @@
-"""Fast tests first: a mistake shows in seconds, the notebooks run last."""
+"""Fast tests first: a mistake shows in seconds, notebooks run last or on a process of their own."""
 
 import os
 
@@ -16,5 +16,7 @@ def _lateness(item: pytest.Item) -> int:
     return max((LATE.index(m.name) + 1 for m in item.iter_markers() if m.name in LATE), default=0)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_lateness)
+    if hasattr(config, "workerinput"):  # one of several: the longest file starts at once
+        items.sort(key=lambda item: item.path.name != "test_notebooks.py")

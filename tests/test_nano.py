@@ -115,6 +115,7 @@ def test_the_committed_weights_are_small_safetensors_and_load_by_the_stock_auto_
     assert len(processor.tokenizer) == model.config.text_config.vocab_size
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_one_command_builds_a_whole_base(tmp_path):
     build(tmp_path / "base", None, faces=8, views=96, epochs=1, steps=2)

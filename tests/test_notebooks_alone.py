@@ -16,7 +16,11 @@ from tools.run_notebooks import Refused, run_notebook
 
 @pytest.mark.notebook
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("lesson", [LESSONS[2], LESSONS[4]], ids=[NAMES[2], NAMES[4]])
+@pytest.mark.parametrize(
+    "lesson",
+    [pytest.param(LESSONS[2], marks=pytest.mark.full), LESSONS[4]],
+    ids=[NAMES[2], NAMES[4]],
+)
 def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
     run_notebook(lesson, tmp_path / "empty", {"FAST": True})
 
