@@ -91,7 +91,7 @@ def _unusable(review: Review, face: Face | None, faces: FaceSet) -> str:
     if review.face is None:
         return "of an uploaded picture, which was not kept"
     if face is None or fingerprint(faces.image(face)) != review.sha256:
-        return f"of a picture that is not among the faces of {faces.root}"
+        return f"of a picture that is not among these {len(faces):,} faces of {faces.root}"
     if review.category is not face.category:
         return "contradicts how the face was made"
     return ""
