@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_bench import Teller, anti_oracle, bench, oracle, toy_world
+from toy_bench import told_by_two, toy_world
 
 from dfa_lib.bench.agreeing import MADE, agreement
-from dfa_lib.bench.baselines import Chance
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint, read_reviews
 from dfa_lib.records import Face, Finding, write_jsonl
-from dfa_lib.taxonomy import Artifact, Category, Region, Task
+from dfa_lib.taxonomy import Artifact, Category, Region
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -24,10 +23,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 @pytest.fixture(scope="module")
 def out(world: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out, dice = tmp_path_factory.mktemp("bench"), Chance()
-    dice.tasks = (Task.DF_D,)
-    bench(world, out, right=Teller(oracle), wrong=Teller(anti_oracle), dice=dice)
-    return out
+    return told_by_two(world, tmp_path_factory.mktemp("bench"))
 
 
 def _review(faces: FaceSet, face: Face, at: int = 0, **fields: object) -> Review:

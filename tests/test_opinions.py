@@ -12,10 +12,9 @@ import pytest
 import torch
 from chat_server import ChatServer
 from PIL import Image
-from toy_bench import Teller, anti_oracle, bench, oracle, toy_world
+from toy_bench import Teller, anti_oracle, bench, oracle, told_by_two, toy_world
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from dfa_lib.bench.baselines import Chance
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.judge import Judge, Mark
 from dfa_lib.bench.likeness import BertScore
@@ -39,11 +38,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 @pytest.fixture(scope="module")
 def made(world: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two analysts who describe, and one who does not."""
-    out, probe = tmp_path_factory.mktemp("bench"), Chance()
-    probe.tasks = (Task.DF_D,)
-    bench(world, out, right=Teller(oracle), wrong=Teller(anti_oracle), dice=probe)
-    return out
+    return told_by_two(world, tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture

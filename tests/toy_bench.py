@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dfa_lib.bench.baselines import Control, choose
+from dfa_lib.bench.baselines import Chance, Control, choose
 from dfa_lib.bench.run import run_bench
 from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, detection_label
@@ -130,6 +130,14 @@ def bench(world: tuple, out: Path, **analysts: Control) -> dict:
     """Score analysts on a toy world; the content of report.json."""
     faces, records = world
     return run_bench(analysts, faces, records, out, resamples=100, preset="toy").data
+
+
+def told_by_two(world: tuple, out: Path) -> Path:
+    """A report in ``out``: "right" and "wrong" describe faces, "dice" only says forged or not."""
+    dice = Chance()
+    dice.tasks = (Task.DF_D,)
+    bench(world, out, right=Teller(oracle), wrong=Teller(anti_oracle), dice=dice)
+    return out
 
 
 def values(data: dict, analyst: str, task: str) -> dict[str, float]:

@@ -66,12 +66,7 @@ class Judge:
         given = described(out, self.faces, self.limit)
         if not given:
             raise DataError(f"{out}: nobody described a face; there is nothing to mark")
-        answers = {one.id: one for one in self.endpoint.ask(self._requests(given), Mark)}
-        if failed := [one for one in answers.values() if one.failed]:
-            raise DataError(
-                f"{self.by}: {len(failed)} of {len(answers)} requests failed, one with:"
-                f" {failed[0].error}; run again, what was answered is kept"
-            )
+        answers = self.endpoint.ask_all(self._requests(given), Mark, self.by)
         return keep(out, self.faces, [self._opinion(one, answers[_name(one)]) for one in given])
 
     def _requests(self, given: list[Prediction]) -> Requests[Prediction]:

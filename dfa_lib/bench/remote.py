@@ -18,7 +18,6 @@ from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.run import TASKS, elect, names_of, vote
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
 from dfa_lib.gpt.analyst import Question, Reply
-from dfa_lib.records import DataError
 
 SYSTEM = "You examine photographs of faces. Answer the question about the picture and nothing else."
 _LETTER = "Answer with the letter alone."
@@ -76,13 +75,9 @@ class EndpointAnalyst:
         Raises DataError if a request failed for good; all other answers are in the cache.
         """
         begin = time.perf_counter()
-        answers = {one.id: one for one in self.endpoint.ask([*self._requests(images, questions)])}
+        requests = [*self._requests(images, questions)]
+        answers = self.endpoint.ask_all(requests, None, self.name)
         seconds = (time.perf_counter() - begin) / max(1, sum(map(len, questions)))
-        if failed := [one for one in answers.values() if one.failed]:
-            raise DataError(
-                f"{self.name}: {len(failed)} of {len(answers)} requests failed, one with:"
-                f" {failed[0].error}; run again, what was answered is kept"
-            )
         return [
             [
                 self._read(one, [answers[f"{i}/{j}/{k}"] for k in range(self._draws(one))], seconds)

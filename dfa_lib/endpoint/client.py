@@ -113,6 +113,21 @@ class Endpoint:
                         " mend that and run again, nothing is paid twice"
                     )
 
+    def ask_all(
+        self, requests: Iterable[Request], schema: Schema | None, who: str
+    ) -> dict[str, Answer]:
+        """All answers of ``ask`` by the id of the request, for work that needs every one.
+
+        Raises DataError in the name of ``who`` if a request failed for good.
+        """
+        answers = {answer.id: answer for answer in self.ask(requests, schema)}
+        if failed := [answer for answer in answers.values() if answer.failed]:
+            raise DataError(
+                f"{who}: {len(failed)} of {len(answers)} requests failed, one with:"
+                f" {failed[0].error}; run again, what was answered is kept"
+            )
+        return answers
+
     def stream(self, request: Request, turns: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
         """Yield one answer as the server writes it, after earlier (question, answer) ``turns``.
 
