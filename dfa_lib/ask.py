@@ -123,7 +123,9 @@ def _untuned(base: str) -> "LocalAnalyst":
 
 
 def _report(photo: Path, verdict: "Verdict") -> str:
-    shares = (f"  {kind.phrase:<22}{p:4.0%}" for kind, p in verdict.categories.items())
+    from dfa_lib.chat.verdict import percent
+
+    shares = (f"  {kind.phrase:<22}{percent(p):>4}" for kind, p in verdict.categories.items())
     return "\n".join([f"{photo}: {verdict.sentence}", *shares, verdict.origin])
 
 

@@ -9,7 +9,7 @@ from IPython.display import DisplayHandle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfa_lib.chat.verdict import Verdict
+from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.faces.geometry import Image
 from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, canvas, heat, listed, show
 from dfa_lib.gpt.train import Step
@@ -104,7 +104,7 @@ def live_curve(seconds: float = 15) -> Callable[[Sequence[Step]], None]:
 
 def verdict_card(image: Image, verdict: Verdict) -> Figure:
     """A face, and the analyst's own probability of each category."""
-    said = (f"{kind.phrase} {share:.0%}" for kind, share in verdict.categories.items())
+    said = (f"{kind.phrase} {percent(share)}" for kind, share in verdict.categories.items())
     alt = f"A face, and the analyst's probabilities as bars: {listed(said)}. {verdict.sentence}."
     title = f"The analyst's verdict: {verdict.sentence}"
     card, (face, bars) = canvas(title, alt, (8, 2.8), 1, 2, width_ratios=[1, 1.6])
@@ -113,7 +113,7 @@ def verdict_card(image: Image, verdict: Verdict) -> Figure:
     shares = [verdict.categories[kind] for kind in kinds]
     bars.barh([kind.phrase for kind in kinds], shares, color=[COLOURS[kind] for kind in kinds])
     for row, share in enumerate(shares):
-        bars.text(share + 0.02, row, f"{share:.0%}", va="center", fontsize=10, color=INK)
+        bars.text(share + 0.02, row, percent(share), va="center", fontsize=10, color=INK)
     bars.set(xlim=(0, 1.12), xticks=[])
     bars.spines["bottom"].set_visible(False)
     return card

@@ -91,6 +91,9 @@ def chromium(width: int = 1280, height: int = 1500) -> Iterator[Any]:
         page.set_default_timeout(60_000)
         try:
             yield page
+        except BaseException:
+            shot(page, f"failed-{time.strftime('%H%M%S')}")
+            raise
         finally:
             browser.close()
 

@@ -22,8 +22,9 @@ from dfa_lib.bench.run import run_bench
 from dfa_lib.chat import ChatSession, ChatView
 from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.overlay import occlusion_map, paint
+from dfa_lib.chat.page import verdict_html
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
-from dfa_lib.chat.verdict import judge
+from dfa_lib.chat.verdict import Verdict, judge, percent
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import DataError, Prediction, read_jsonl
@@ -219,6 +220,14 @@ def test_probabilities_are_calibrated_where_this_analyst_has_a_report(tmp_path: 
     analyst.fingerprint = "other weights"
     assert calibration(analyst, tmp_path / "bench") is None
     assert "not calibrated" in judge(analyst, [red_patch()])[0].origin
+
+
+def test_nobody_is_shown_a_certainty() -> None:
+    """Rounded to "100%", a probability of .9996 would read as proof."""
+    shares = (0.0, 0.004, 0.006, 0.5, 0.994, 0.9996, 1.0)
+    assert [*map(percent, shares)] == ["<1%", "<1%", "1%", "50%", "99%", ">99%", ">99%"]
+    shown = verdict_html("x", Verdict(1.0, {Category.BONA_FIDE: 0.0}))
+    assert "100%</span>" not in shown and "&gt;99%" in shown and "&lt;1%" in shown
 
 
 def test_an_endpoint_is_an_analyst_too(tmp_path: Path) -> None:

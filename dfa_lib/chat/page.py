@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dfa_lib.chat.turn import LIMITS, Turn
-from dfa_lib.chat.verdict import Verdict
+from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.records import Finding
 
 _NONE: Mapping[str, Verdict] = {}
@@ -104,7 +104,7 @@ def _bar(label: str, share: float, kind: str = "") -> str:
     return (
         f'<div class="dfa-bar {kind}"><span>{escape(label)}</span>'
         f'<span class="dfa-track"><i style="width:{share:.1%}"></i></span>'
-        f"<span>{share:.0%}</span></div>"
+        f"<span>{escape(percent(share))}</span></div>"
     )
 
 

@@ -41,7 +41,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words."""
         label = "forged" if self.forged >= 0.5 else "bona fide"
-        return f"{label}, P(forged) = {self.forged:.2f}"
+        return f"{label}, P(forged) {percent(self.forged)}"
 
     @property
     def origin(self) -> str:
@@ -49,6 +49,11 @@ class Verdict:
         if not self.calibrated:
             return "The analyst's own probabilities, not calibrated."
         return f"P(forged) is calibrated on {self.calibrated} validation faces of lesson 03."
+
+
+def percent(share: float) -> str:
+    """Write a probability as a percentage; 0 % and 100 % would be a certainty nobody has."""
+    return "<1%" if share < 0.005 else ">99%" if share >= 0.995 else f"{share:.0%}"
 
 
 def judge(
