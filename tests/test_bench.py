@@ -22,7 +22,8 @@ from toy_bench import (
     values,
 )
 
-from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, controls, pixel_features
+from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, pixel_features
+from dfa_lib.bench.controls import controls
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask, run_bench
 from dfa_lib.bench.scoring import score_all
@@ -423,8 +424,8 @@ def test_a_real_model_sits_the_exam_with_all_its_controls(world: tuple, tmp_path
     analyst = LocalAnalyst(tiny_llava(), replace(NANO, max_new_tokens=8))
     analysts = {"dfa-gpt": analyst, **controls(analyst, faces, records)}
     data = bench(world, tmp_path, **analysts)
-    names = ["dfa-gpt", "linear_probe", "dct", "pixels16", "blind", "majority", "chance"]
-    assert list(data["analysts"]) == names
+    beside = ["fine_tuned", "linear_probe", "dct", "pixels16", "blind", "majority", "chance"]
+    assert list(data["analysts"]) == ["dfa-gpt", *beside]
     assert values(data, "blind", "DF-D")["AUC"] == 0.5
     assert 0 < values(data, "dfa-gpt", "DF-D")["AUC"] < 1
     assert values(data, "pixels16", "DF-D")["AUC"] > 0.9  # the stripe again
@@ -433,9 +434,10 @@ def test_a_real_model_sits_the_exam_with_all_its_controls(world: tuple, tmp_path
 
 def test_a_tuned_encoder_learns_and_leaves_the_analyst_alone(world: tuple, tmp_path: Path) -> None:
     train = world[0].split("train")
-    analyst = LocalAnalyst(tiny_llava())
+    preset = replace(NANO, lr_vision=5e-3)
+    analyst = LocalAnalyst(tiny_llava(), preset)
     before = [parameter.clone() for parameter in analyst.model.parameters()]
-    tuned = FineTuned(analyst, train, epochs=25, rate=5e-3)
+    tuned = FineTuned(analyst, train, epochs=25)
     assert "_encoder" not in vars(tuned)  # nothing is tuned before it is asked
     pictures = [train.image(face) for face in train]
     closed = [Question("?", task, tuple(OPTIONS[task].values())) for task in tuned.tasks]
@@ -450,7 +452,7 @@ def test_a_tuned_encoder_learns_and_leaves_the_analyst_alone(world: tuple, tmp_p
         forged, kinds = (np.exp(reply.logprobs) for reply in row)
         assert forged.sum() == pytest.approx(1) and forged[1] == pytest.approx(kinds[1:].sum())
     assert all((a == b).all() for a, b in zip(before, analyst.model.parameters(), strict=True))
-    again = FineTuned(analyst, train, epochs=25, rate=5e-3)
+    again = FineTuned(analyst, train, epochs=25)
     assert again.fingerprint == tuned.fingerprint
     assert again.reply(pictures, [closed] * len(pictures)) == replies
-    assert FineTuned(analyst, train, seed=1).fingerprint != tuned.fingerprint
+    assert FineTuned(analyst, train, epochs=25, seed=1).fingerprint != tuned.fingerprint

@@ -118,7 +118,7 @@ def test_what_is_on_file_is_not_done_again(
     assert written(study.out) == before
     found = results(tmp_path)
     assert list(found) == ["drawn"]
-    assert table(found, "B").count("| drawn |") == 4
+    assert table(found, "B").count("| drawn |") == 6
     assert "fine tuned" in levels(found).get_label()
     assert "over vision only" in gaps(found, "A").get_label()
 

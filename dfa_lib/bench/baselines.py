@@ -1,13 +1,13 @@
-"""Controls: what every score must be compared with before it means anything.
+"""Simple analysts, for comparison: those that do not look, and logistic regressions.
 
 Chance and majority do not look at all, blind is the analyst itself without the picture, and
-the probes are logistic regressions: on the analyst's own vision tower (how much the language
-model adds), and on classical features (that the task is not trivially separable).
+the probes are logistic regressions: on the analyst's own frozen vision tower, and on classical
+features (that the task is not trivially separable).
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -19,38 +19,17 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfa_lib.bench.describing import best_constant
-from dfa_lib.bench.exam import labels, some, truth
-from dfa_lib.gpt.analyst import Analyst, LocalAnalyst, Question, Reply
+from dfa_lib.bench.exam import labels, truth
+from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
-from dfa_lib.records import Face, Finding, InstructRecord
-from dfa_lib.taxonomy import Artifact, Region, Split, Task
+from dfa_lib.records import Face, Finding
+from dfa_lib.taxonomy import Artifact, Region, Task
 
 Images = Sequence[np.ndarray]
 Asked = Sequence[Sequence[Question]]
 Features = Callable[[Images], np.ndarray]
 GREY = 128
-
-
-def controls(
-    analyst: LocalAnalyst,
-    faces: FaceSet,
-    records: Iterable[InstructRecord],
-    seed: int = 0,
-    limit: int = 3000,
-) -> dict[str, Analyst]:
-    """All controls for an analyst; the probes are fitted on at most ``limit`` training faces."""
-    train = faces.split(Split.TRAIN)
-    written = [record.annotation.text for record in records if record.face.split is Split.TRAIN]
-    part = FaceSet(train.root, some(train.faces, limit, seed))
-    return {
-        "linear_probe": Probe("linear_probe", analyst.features, part),
-        "dct": Probe("dct", dct_features, part),
-        "pixels16": Probe("pixels16", pixel_features, part),
-        "blind": Blind(analyst),
-        "majority": Majority(train.faces),
-        "chance": Chance(written, seed),
-    }
 
 
 class Control:

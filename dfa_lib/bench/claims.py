@@ -55,7 +55,6 @@ VARIANTS = {
 }
 """``all_seven`` is the paper's recipe. In ``all_weighed`` 10 of 15 answers are verdicts, and so
 they hold two thirds of the loss, as in ``with_AD``: it tells dilution from what FC itself does."""
-STANDARD = ("verdicts", "with_AD", "all_seven")
 ANALYSTS = (*reversed(VARIANTS), "fine_tuned", "linear_probe", "untuned", "blind")
 """Everybody who may sit the exam, in the order in which figures and tables list them."""
 
@@ -78,8 +77,7 @@ CLAIMS = {
 class Study:
     """Faces of one source and what all runs on them share; ``out`` keeps what was done.
 
-    ``count`` faces are drawn for each run; ``limit`` bounds the faces of the exam; ``variants``
-    must hold the ``STANDARD`` ones.
+    ``count`` faces are drawn for each run; ``limit`` bounds the faces of the exam.
     """
 
     faces: FaceSet
@@ -88,7 +86,6 @@ class Study:
     out: Path
     count: int
     limit: int | None = None
-    variants: Sequence[str] = STANDARD
 
     @cached_property
     def exam(self) -> Exam:
@@ -116,13 +113,13 @@ class Study:
 
     def analysts(self, seed: int) -> Iterator[tuple[str, Analyst]]:
         """Name and analyst, one after the other, as each is ready; untuned has no seed."""
-        for name in self.variants:
+        for name in VARIANTS:
             model = self.tune(name, seed)
             yield f"{name}-{seed}", model
             if name == "all_seven":
                 yield f"blind-{seed}", Blind(model)
         pupils, base = self.pupils(seed), self.untuned
-        yield f"fine_tuned-{seed}", FineTuned(base, pupils, round(self.preset.epochs), seed=seed)
+        yield f"fine_tuned-{seed}", FineTuned(base, pupils, round(self.preset.epochs), seed)
         yield f"linear_probe-{seed}", Probe("linear_probe", base.features, pupils)
         yield "untuned", base
 
@@ -149,16 +146,12 @@ class Outcome:
         """Write ``out``/claims.json and return what stands in it: plain numbers."""
         study = self.study
         levels = {
-            metric: {name: asdict(self.level(name, metric)) for name in ANALYSTS if name in rows}
-            for metric, rows in self.scores.items()
+            metric: {name: asdict(self.level(name, metric)) for name in ANALYSTS}
+            for metric in METRICS
         }
         gaps = {
-            metric: {
-                claim: asdict(self.gap(*pair, metric))
-                for claim, pair in CLAIMS.items()
-                if rows.keys() >= {*pair}
-            }
-            for metric, rows in self.scores.items()
+            metric: {claim: asdict(self.gap(*pair, metric)) for claim, pair in CLAIMS.items()}
+            for metric in METRICS
         }
         about = {"preset": study.preset.name, "faces": study.count, "exam": study.exam.hash}
         size = {"n": len(self.sheet.faces), "identities": self.sheet.identities}

@@ -186,7 +186,7 @@ def difficulty_curves(
         ax.vlines(place, low, high, color=colour, linewidth=3, alpha=0.45)
     ax.axhline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
     ax.axvline(tuned_at, color=SOFT, linestyle=":", linewidth=1.5)
-    ax.text(tuned_at, 1.0, " tuned here", color=SOFT, fontsize=10, va="top")
+    ax.text(tuned_at, 0.51, " tuned here", color=SOFT, fontsize=10, va="bottom")
     ax.set(xlabel="DIFFICULTY of the test faces", ylabel="DF-D AUC", xticks=list(strip))
     ax.set_ylim(0.45, 1.02)
     ax.spines[["top", "right"]].set_visible(False)

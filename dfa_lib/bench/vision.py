@@ -21,8 +21,6 @@ from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category, Task
 
-BATCH = 32
-
 
 class Encoder(nn.Module):
     """A vision tower with one linear layer: (B, 3, S, S) to a logit for each category, (B, 5)."""
@@ -33,6 +31,8 @@ class Encoder(nn.Module):
         self.tower = deepcopy(llava.model.vision_tower).float().requires_grad_(True)
         self.layer = llava.config.vision_feature_layer
         self.first = int(llava.config.vision_feature_select_strategy == "default")  # class token
+        if analyst.preset.checkpointing:
+            self.tower.gradient_checkpointing_enable()
         self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(Category))
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -45,24 +45,18 @@ class Encoder(nn.Module):
 class FineTuned(Control):
     """Answers DF-D and DF-C from an encoder tuned on the categories of ``train``.
 
-    Tuned when it is first asked, so a run that only wants its report tunes nothing. ``rate`` is
-    the highest learning rate; a large encoder wants less than the nano one.
+    Batch and highest learning rate are those of the analyst's preset. Tuned when it is first
+    asked: a run that only wants its report tunes nothing.
     """
 
     tasks = (Task.DF_D, Task.DF_C)
     name = "fine_tuned"
 
-    def __init__(
-        self,
-        analyst: LocalAnalyst,
-        train: FaceSet,
-        epochs: int = 3,
-        rate: float = 1e-3,
-        seed: int = 0,
-    ) -> None:
-        self.analyst, self.train = analyst, train
-        self.epochs, self.rate, self.seed = epochs, rate, seed
-        settings = (analyst.fingerprint, [face.sha256 for face in train], epochs, rate, seed)
+    def __init__(self, analyst: LocalAnalyst, train: FaceSet, epochs: int, seed: int = 0) -> None:
+        self.analyst, self.train, self.epochs, self.seed = analyst, train, epochs, seed
+        self.batch, self.rate = analyst.preset.batch, analyst.preset.lr_vision
+        how = (epochs, self.batch, self.rate, seed)
+        settings = (analyst.fingerprint, [face.sha256 for face in train], how)
         self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
@@ -98,8 +92,8 @@ class FineTuned(Control):
 
     def _batches(self) -> Iterator[list[Face]]:
         order = torch.randperm(len(self.train)).tolist()
-        for start in range(0, len(order), BATCH):
-            yield [self.train.faces[at] for at in order[start : start + BATCH]]
+        for start in range(0, len(order), self.batch):
+            yield [self.train.faces[at] for at in order[start : start + self.batch]]
 
     def _looked_at(self, batches: Iterable[Sequence[Face]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pictures, half of them mirrored, and their categories."""

@@ -1,0 +1,37 @@
+"""Who sits the exam beside an analyst: what its score must be compared with to mean anything."""
+
+from collections.abc import Iterable
+
+from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, dct_features, pixel_features
+from dfa_lib.bench.exam import some
+from dfa_lib.bench.vision import FineTuned
+from dfa_lib.gpt.analyst import Analyst, LocalAnalyst
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.records import InstructRecord
+from dfa_lib.taxonomy import Split
+
+
+def controls(
+    analyst: LocalAnalyst,
+    faces: FaceSet,
+    records: Iterable[InstructRecord],
+    seed: int = 0,
+    limit: int = 3000,
+) -> dict[str, Analyst]:
+    """All controls for an analyst, the strongest first.
+
+    The probes are fitted on at most ``limit`` training faces; the encoder is tuned on all, in one
+    pass, which is enough to make it the strongest beside nano.
+    """
+    train = faces.split(Split.TRAIN)
+    written = [record.annotation.text for record in records if record.face.split is Split.TRAIN]
+    part = FaceSet(train.root, some(train.faces, limit, seed))
+    return {
+        "fine_tuned": FineTuned(analyst, train, epochs=1, seed=seed),
+        "linear_probe": Probe("linear_probe", analyst.features, part),
+        "dct": Probe("dct", dct_features, part),
+        "pixels16": Probe("pixels16", pixel_features, part),
+        "blind": Blind(analyst),
+        "majority": Majority(train.faces),
+        "chance": Chance(written, seed),
+    }
