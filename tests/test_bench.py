@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_llava import tiny_llava
 from toy_bench import (
     PEOPLE,
@@ -27,7 +28,7 @@ from dfa_lib.bench.controls import controls
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask, run_bench
 from dfa_lib.bench.scoring import score_all
-from dfa_lib.bench.vision import FineTuned
+from dfa_lib.bench.vision import Encoder, FineTuned
 from dfa_lib.gpt.analyst import LocalAnalyst, Question, Reply
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import OPTIONS, detection_label
@@ -456,3 +457,19 @@ def test_a_tuned_encoder_learns_and_leaves_the_analyst_alone(world: tuple, tmp_p
     assert again.fingerprint == tuned.fingerprint
     assert again.reply(pictures, [closed] * len(pictures)) == replies
     assert FineTuned(analyst, train, epochs=25, seed=1).fingerprint != tuned.fingerprint
+
+
+def test_an_encoder_too_large_for_memory_learns_the_same() -> None:
+    """Presets that recompute activations get the same gradients, and not silently none."""
+    pictures = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        preset = replace(NANO, checkpointing=checkpointing)
+        encoder = Encoder(LocalAnalyst(tiny_llava(), preset)).train()
+        encoder(pictures).square().sum().backward()
+        known = {name: one.grad for name, one in encoder.named_parameters()}
+        gradients.append({name: grad for name, grad in known.items() if grad is not None})
+    plain, again = gradients
+    assert plain.keys() == again.keys() and any("layers.0" in name for name in plain)
+    assert all(torch.equal(plain[name], again[name]) for name in plain)

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
         self.layer = llava.config.vision_feature_layer
         self.first = int(llava.config.vision_feature_select_strategy == "default")  # class token
         if analyst.preset.checkpointing:
-            self.tower.gradient_checkpointing_enable()
+            self.tower.gradient_checkpointing_enable({"use_reentrant": False})
         self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(Category))
 
     def forward(self, pictures: Tensor) -> Tensor:
