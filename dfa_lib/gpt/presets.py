@@ -17,7 +17,7 @@ class Preset:
     ``epochs`` bounds the run, never minutes, so that a busy machine gives the same weights.
     ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
     those of LLaVA-1.5's LoRA recipe, except nano's, which were measured. ``lr_vision`` is that
-    of the encoder when lesson 05 tunes it alone: a rival tuned badly would flatter us.
+    of the encoder when lessons 03 and 05 tune it alone: a rival tuned badly would flatter us.
     """
 
     name: str
