@@ -22,7 +22,7 @@ import numpy as np
 if __name__ == "__main__" and not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dfa_lib.faces.geometry import region_masks
+from dfa_lib.face.geometry import region_masks
 from dfa_lib.instruct.audit import audit
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.faceset import FaceSet

@@ -21,11 +21,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, FocalNetConfig, FocalNetModel
 
-from dfa_lib.gpt.nano import pool
-from dfa_lib.gpt.nano.conv import FaceConvConfig, FaceConvModel
-from dfa_lib.gpt.nano.tower import Pretext, mini_batches
+from dfa_lib.gpt.faceconv import FaceConvConfig, FaceConvModel
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
+from tools.nano import pool
+from tools.nano.tower import Pretext, mini_batches
 
 SECONDS, VIEWS, FACES, BATCH, PEAK = 120, 8_000, 1_500, 8, 1e-3
 WIDTH = 192

@@ -88,7 +88,7 @@ def _face(photo: Path, aligned: bool) -> "tuple[np.ndarray, str]":
     image = open_photo(photo)
     if aligned:
         return image, ""
-    from dfa_lib.faces.detect import NoFace, find_face
+    from dfa_lib.face.detect import NoFace, find_face
 
     try:
         crop = find_face(image, str(photo))

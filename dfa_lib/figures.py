@@ -12,7 +12,7 @@ from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfa_lib.faces.geometry import Image
+from dfa_lib.face.geometry import Image
 from dfa_lib.taxonomy import Artifact, Category
 
 INK, SOFT, GREY, PALE = "#1d2330", "#667085", "#b4bbc6", "#e6e9ee"

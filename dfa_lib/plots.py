@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfa_lib.chat.verdict import Verdict, percent
-from dfa_lib.faces.geometry import Image
+from dfa_lib.face.geometry import Image
 from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, canvas, heat, listed, show
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.evidence import difference

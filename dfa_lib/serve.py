@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'Endpoint("{folder}", "http://localhost:{args.port}/v1", cache=...)', flush=True)
     from transformers.cli.serve import Serve
 
-    import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano tower
+    import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 
     Serve(force_model=str(folder), port=args.port, device=args.device)
     return 0

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dfa_lib.faces.geometry import Image, Points, Portrait, resample_polyline
+from dfa_lib.face.geometry import Image, Points, Portrait, resample_polyline
 
 _LEFT_EYE = [(43, 58), (46, 56), (51, 56), (55, 59), (51, 61), (46, 61)]
 _LIPS = [(52, 90), (57, 88), (61, 86.5), (64, 87), (67, 86.5), (71, 88), (76, 90)]

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dfa_lib.faces.identity import sample_identity, sample_pose
-from dfa_lib.faces.render import render
 from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face, write_jsonl
 from dfa_lib.taxonomy import Category, Split, Task
+from facesim.identity import sample_identity, sample_pose
+from facesim.render import render
 
 
 class RedEye:

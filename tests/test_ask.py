@@ -12,10 +12,10 @@ from PIL import Image
 from tiny_llava import save_tiny
 
 from dfa_lib import ask
-from dfa_lib.faces.render import render, sample_identity, sample_pose
 from dfa_lib.gpt.adapter import save_tuned
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO
+from facesim.render import render, sample_identity, sample_pose
 
 
 @pytest.fixture(scope="module")

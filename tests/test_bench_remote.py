@@ -165,7 +165,7 @@ def _served(model: Path, log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     code = (
-        "import sys, dfa_lib.gpt.nano.conv; from transformers.cli.transformers import main;"
+        "import sys, dfa_lib.gpt.faceconv; from transformers.cli.transformers import main;"
         " sys.argv[0] = 'transformers'; main()"
     )
     options = ["--port", str(port), "--device", "cpu", "--dtype", "float32"]

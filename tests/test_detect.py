@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfa_lib.faces.detect import FaceCrop, NoFace, find_face
-from dfa_lib.faces.geometry import Portrait, align, frame, from_frl189
-from dfa_lib.faces.render import render, sample_identity, sample_pose
+from dfa_lib.face.detect import FaceCrop, NoFace, find_face
+from dfa_lib.face.geometry import Portrait, align, frame, from_frl189
+from facesim.render import render, sample_identity, sample_pose
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london" / "neutral_front"
 

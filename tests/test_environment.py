@@ -26,6 +26,7 @@ PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
 PROGRAMS |= {"myst-nb", "sphinx-book-theme"}  # or named in the settings of the site
 NOT_FROM_PYPI = {
     "dfa_lib",
+    "facesim",
     "tools",
     "tests",
     "benchmarks",
@@ -84,15 +85,15 @@ def test_colab_keeps_its_version(name: str) -> None:
 
 
 def test_the_package_imports_only_what_it_declares() -> None:
-    assert imported("dfa_lib") <= set(BASE) | set(named([*chain(*OPTIONAL.values())]))
+    assert imported("dfa_lib", "facesim") <= set(BASE) | set(named([*chain(*OPTIONAL.values())]))
 
 
 def test_tools_and_tests_import_only_what_is_declared() -> None:
-    assert imported("dfa_lib", "tools", "tests", "benchmarks", "docs") <= set(ALL)
+    assert imported("dfa_lib", "facesim", "tools", "tests", "benchmarks", "docs") <= set(ALL)
 
 
 def test_nothing_is_declared_that_nobody_imports() -> None:
-    used = imported("dfa_lib", "tools", "tests", "benchmarks", "docs") | PROGRAMS
+    used = imported("dfa_lib", "facesim", "tools", "tests", "benchmarks", "docs") | PROGRAMS
     assert set(ALL) <= used
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dfa_lib.faces.camera import shoot
-from dfa_lib.faces.forge import METHODS, FaceModel, Forgery, altered_regions, forge
-from dfa_lib.faces.geometry import Portrait, region_masks
+from dfa_lib.face.geometry import Portrait, region_masks
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region
+from facesim.camera import shoot
+from facesim.forge import METHODS, FaceModel, Forgery, altered_regions, forge
 from tests.faces import toy_portrait
 
 PEOPLE = [toy_portrait(seed) for seed in range(10)]

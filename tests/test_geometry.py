@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfa_lib.faces.geometry import (
+from dfa_lib.face.geometry import (
     EYE_LEFT,
     EYE_RIGHT,
     HAIRLINE,

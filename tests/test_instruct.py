@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfa_lib.faces.camera import shoot
-from dfa_lib.faces.forge import METHODS
-from dfa_lib.faces.geometry import EYE_LEFT, EYE_RIGHT, region_masks
+from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, region_masks
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
@@ -32,6 +30,8 @@ from dfa_lib.records import (
     read_jsonl,
 )
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+from facesim.camera import shoot
+from facesim.forge import METHODS
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 needs_london = pytest.mark.skipif(not LONDON.is_dir(), reason=f"no London Set in {LONDON}")

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dfa_lib.faces.geometry import align
-from dfa_lib.faces.render import render, sample_identity, sample_pose
-from dfa_lib.gpt.nano import phrases
-from dfa_lib.gpt.nano.__main__ import build
-from dfa_lib.gpt.nano.conv import FaceConvModel
-from dfa_lib.gpt.nano.pool import Sitter, london, make_views
-from dfa_lib.gpt.nano.views import ARTIFACTS, GRID, make_view
+from dfa_lib.face.geometry import align
+from dfa_lib.gpt.faceconv import FaceConvModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
+from facesim.render import render, sample_identity, sample_pose
+from tools.nano import phrases
+from tools.nano.__main__ import build
+from tools.nano.pool import Sitter, london, make_views
+from tools.nano.views import ARTIFACTS, GRID, make_view
 
 RECIPE = Path(phrases.__file__).parent
 LONDON = Path(__file__).parents[2] / "shared/data/london"

@@ -21,7 +21,7 @@ from trees import (
     write_json,
 )  # fmt: skip
 
-from dfa_lib.faces.geometry import region_masks
+from dfa_lib.face.geometry import region_masks
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.framing import from_dlib

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfa_lib.faces.geometry import (
+from dfa_lib.face.geometry import (
     BROW_LEFT,
     EYE_LEFT,
     EYE_RIGHT,
@@ -17,8 +17,8 @@ from dfa_lib.faces.geometry import (
     Portrait,
     align,
 )
-from dfa_lib.faces.identity import BACKGROUNDS, BEARDS, EYES, HAIR, HAIR_LENGTHS, SKIN_TONES
-from dfa_lib.faces.render import (
+from facesim.identity import BACKGROUNDS, BEARDS, EYES, HAIR, HAIR_LENGTHS, SKIN_TONES
+from facesim.render import (
     Identity,
     Pose,
     describe,

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from faces import toy_portrait
 
-from dfa_lib.faces.geometry import Portrait
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.people import Procedural
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dfa_lib.bench.intervals import Triple
 from dfa_lib.bench.perturb import LEVELS, perturb
-from dfa_lib.faces.geometry import Image
+from dfa_lib.face.geometry import Image
 from dfa_lib.figures import (
     BLUE,
     COLOURS,

@@ -14,7 +14,7 @@ from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
 from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
-from dfa_lib.faces.detect import find_face
+from dfa_lib.face.detect import find_face
 from dfa_lib.gpt.analyst import Analyst
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint

@@ -14,7 +14,7 @@ from transformers import (
     LlavaProcessor,
 )
 
-import dfa_lib.gpt.nano.conv  # noqa: F401  registers the nano vision tower
+import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano vision tower
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.presets import WEIGHTS, Preset

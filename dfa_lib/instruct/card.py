@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dfa_lib.faces.forge import METHODS
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import QA, Annotator, InstructRecord
 from dfa_lib.taxonomy import Category, Split, Task
+from facesim.forge import METHODS
 
 Rows = list[Sequence[object]]
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.faces.geometry import Image, Mask, Points, region_masks
+from dfa_lib.face.geometry import Image, Mask, Points, region_masks
 from dfa_lib.taxonomy import Region
 
 Plane = NDArray[np.float32]

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.lib import format as npy
 
-from dfa_lib.faces.detect import find_face
-from dfa_lib.faces.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, move
-from dfa_lib.faces.shape import MEAN
+from dfa_lib.face.detect import find_face
+from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, move
 from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.readers.found import Found, beside
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
+from facesim.shape import MEAN
 
 _LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
 

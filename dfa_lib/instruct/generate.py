@@ -11,15 +11,15 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from dfa_lib.faces.camera import shoot
-from dfa_lib.faces.forge import FaceModel, Forgery, forge
-from dfa_lib.faces.geometry import Portrait
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.making import log_in_order, save_png
 from dfa_lib.instruct.people import Population, dice
 from dfa_lib.instruct.plan import Job, Take
 from dfa_lib.records import Face, read_jsonl, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Split
+from facesim.camera import shoot
+from facesim.forge import FaceModel, Forgery, forge
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 _CHUNK = 60  # faces made in one go, so that portraits are shared

@@ -11,8 +11,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from dfa_lib.faces.forge import LEAST_PIXELS
-from dfa_lib.faces.geometry import Image, Points, region_masks
+from dfa_lib.face.geometry import Image, Points, region_masks
 from dfa_lib.instruct.framing import Opened, framed, mask_of, open_video, opened
 from dfa_lib.instruct.making import log_in_order, save_png
 from dfa_lib.instruct.readers.found import Found, Item
@@ -20,6 +19,7 @@ from dfa_lib.instruct.survey import Piece, Tally, note_skip, survey
 from dfa_lib.records import Annotation, Annotator, DataError, Face, Record, read_jsonl, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Region
+from facesim.forge import LEAST_PIXELS
 
 HUMAN = Annotator(name="human")
 """People, who follow no prompt; the data set of the face tells which people."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.faces.geometry import Image, Points, Portrait, align, frame, from_frl189, move
+from dfa_lib.face.geometry import Image, Points, Portrait, align, frame, from_frl189, move
 from dfa_lib.instruct.people import dice, mirrored
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfa_lib.faces.camera import shoot
 from dfa_lib.instruct.evidence import BARE_SKIN, Figures, measure_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
+from facesim.camera import shoot
 
 LEAST_CHANGE = 3.0
 """Grey levels above the floor from which a region counts as altered (with ``LEAST_Z``).

@@ -11,9 +11,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from dfa_lib.faces.geometry import Portrait, align
-from dfa_lib.faces.render import render, sample_identity, sample_pose
+from dfa_lib.face.geometry import Portrait, align
 from dfa_lib.taxonomy import Split
+from facesim.render import render, sample_identity, sample_pose
 
 
 class Population(Protocol):

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dfa_lib.faces.geometry import Portrait, align
+from dfa_lib.face.geometry import Portrait, align
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.london import reframed
 from dfa_lib.instruct.people import dice, mirrored

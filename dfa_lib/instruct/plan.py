@@ -11,10 +11,10 @@ from itertools import count
 
 import numpy as np
 
-from dfa_lib.faces.forge import METHODS
 from dfa_lib.instruct.people import Population, dice
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
+from facesim.forge import METHODS
 
 PAIRED = (Category.FS, Category.FR, Category.FE)
 FEWEST = 60

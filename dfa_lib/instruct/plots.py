@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfa_lib.faces.geometry import Image, region_masks
+from dfa_lib.face.geometry import Image, region_masks
 from dfa_lib.figures import (
     ARTIFACT_COLOURS,
     COLOURS,

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.faces.geometry import HAIRLINE, JAW, Image, Mask, Points, hull
+from dfa_lib.face.geometry import HAIRLINE, JAW, Image, Mask, Points, hull
 
 Alpha = NDArray[np.float32]
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from dfa_lib.faces.geometry import Image, Mask, Portrait, grown, hull, warp
-from dfa_lib.faces.pixels import (
+from dfa_lib.face.geometry import Image, Mask, Portrait, grown, hull, warp
+from facesim.pixels import (
     Alpha,
     blend,
     feather,

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from tqdm.auto import tqdm
 
-from dfa_lib.gpt.nano.conv import FaceConvConfig, FaceConvModel
-from dfa_lib.gpt.nano.pool import Sitter, pixels
-from dfa_lib.gpt.nano.views import ARTIFACTS, REGIONS, View
+from dfa_lib.gpt.faceconv import FaceConvConfig, FaceConvModel
+from tools.nano.pool import Sitter, pixels
+from tools.nano.views import ARTIFACTS, REGIONS, View
 
 
 class Pretext(nn.Module):

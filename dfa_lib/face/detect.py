@@ -12,7 +12,7 @@ import numpy as np
 from skimage import data
 from skimage.feature import Cascade
 
-from dfa_lib.faces.geometry import Image
+from dfa_lib.face.geometry import Image
 from dfa_lib.records import DataError
 
 # From a detected box to the frame of geometry.align, in widths of the box: median over the

@@ -13,9 +13,9 @@ from typing import Self
 import cv2
 import numpy as np
 
-from dfa_lib.faces import camera
-from dfa_lib.faces.geometry import Portrait, region_masks
+from dfa_lib.face.geometry import Portrait, region_masks
 from dfa_lib.taxonomy import Artifact, Region
+from facesim import camera
 
 GRID = 8
 # Dense and mostly strong: with few and faint alterations a small tower learns next to nothing.

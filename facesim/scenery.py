@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dfa_lib.faces.canvas import Array, Canvas, at, ellipse, linear, smooth
-from dfa_lib.faces.features import Sitting
-from dfa_lib.faces.geometry import JAW
-from dfa_lib.faces.light import Light
+from dfa_lib.face.geometry import JAW
+from facesim.canvas import Array, Canvas, at, ellipse, linear, smooth
+from facesim.features import Sitting
+from facesim.light import Light
 
 
 def paint_backdrop(canvas: Canvas, sitting: Sitting) -> None:

@@ -1,7 +1,7 @@
 """Forge a face: pick a method, apply it, and say truthfully what it altered.
 
 The methods see pixels and 81 landmarks only, so the same ones serve drawn faces and
-photographs. See ``faces/methods`` for the algorithms.
+photographs. See ``facesim/methods`` for the algorithms.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfa_lib.faces.facemodel import FaceModel
-from dfa_lib.faces.geometry import Image, Points, Portrait, region_masks
-from dfa_lib.faces.methods import edit, reenact, swap, synthesise
-from dfa_lib.faces.pixels import Alpha
+from dfa_lib.face.geometry import Image, Points, Portrait, region_masks
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region
+from facesim.facemodel import FaceModel
+from facesim.methods import edit, reenact, swap, synthesise
+from facesim.pixels import Alpha
 
 __all__ = ["METHODS", "FaceModel", "Forgery", "Method", "altered_regions", "forge"]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dfa_lib.gpt.nano.pool import Sitter
-from dfa_lib.gpt.nano.views import ARTIFACTS, REGIONS, View
 from dfa_lib.taxonomy import Artifact, Category, Region
+from tools.nano.pool import Sitter
+from tools.nano.views import ARTIFACTS, REGIONS, View
 
 PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
 QUESTIONS = {

@@ -3,7 +3,7 @@
 No stock tower that a LLaVA can hold learns as fast at this size: after two minutes of one core
 on the same views, a linear probe on its features tells forged faces apart with an AUC of .80, on
 a CLIP ViT's with .66 and on a FocalNet's with .60 (one run each: benchmarks/tower_choice.py).
-The price: whoever loads the nano base imports ``dfa_lib.gpt.nano.conv`` first.
+The price: whoever loads the nano base imports ``dfa_lib.gpt.faceconv`` first.
 """
 
 from typing import ClassVar

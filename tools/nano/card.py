@@ -33,7 +33,7 @@ Any face outside those sets, any real deepfake, any language but English, any te
 hundred templates. Groups are represented as unevenly as in the London Set: 69 of 102 white.
 
 ## Rebuild
-`python -m dfa_lib.gpt.nano --london FOLDER`
+`python -m tools.nano --london FOLDER`
 """
 
 

@@ -6,7 +6,7 @@ One distribution for all classes: what is left to tell them apart is the forgery
 import cv2
 import numpy as np
 
-from dfa_lib.faces.geometry import Image
+from dfa_lib.face.geometry import Image
 
 
 def shoot(image: Image, rng: np.random.Generator, difficulty: float = 0.5) -> Image:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from dfa_lib.faces.geometry import (
+from dfa_lib.face.geometry import (
     EYE_LEFT,
     EYE_RIGHT,
     LIP_INNER,
@@ -16,7 +16,7 @@ from dfa_lib.faces.geometry import (
     hull,
     warp,
 )
-from dfa_lib.faces.pixels import Alpha, blend, feather, match_colour, resampled
+from facesim.pixels import Alpha, blend, feather, match_colour, resampled
 
 _LIPS = slice(48, 68)
 _UPPER_LIDS, _LOWER_LIDS = [37, 38, 43, 44], [41, 40, 47, 46]

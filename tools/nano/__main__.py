@@ -1,4 +1,4 @@
-"""Rebuild the nano base: ``python -m dfa_lib.gpt.nano --london FOLDER``.
+"""Rebuild the nano base: ``python -m tools.nano --london FOLDER``.
 
 Takes one to two hours on two cores: 100,000 steps of the tower took 67 minutes of one core.
 """
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from dfa_lib.gpt.nano import pool
-from dfa_lib.gpt.nano.card import write_card
-from dfa_lib.gpt.nano.language import make_model, make_processor, train_language
-from dfa_lib.gpt.nano.tower import train_tower
 from dfa_lib.gpt.presets import WEIGHTS
+from tools.nano import pool
+from tools.nano.card import write_card
+from tools.nano.language import make_model, make_processor, train_language
+from tools.nano.tower import train_tower
 
 SEED = 7_000_000  # far from the seeds of lessons, so that nobody there was seen here
 
@@ -44,7 +44,7 @@ def build(
 
 def main() -> None:
     """Read the command line and build."""
-    parser = argparse.ArgumentParser(prog="python -m dfa_lib.gpt.nano", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.nano", description=__doc__)
     parser.add_argument(
         "--london", type=Path, help="folder of the London Set (else drawn faces only)"
     )

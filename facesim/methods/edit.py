@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.faces.geometry import (
+from dfa_lib.face.geometry import (
     BROW_LEFT,
     BROW_RIGHT,
     EYE_LEFT,
@@ -21,8 +21,8 @@ from dfa_lib.faces.geometry import (
     region_masks,
     resample_polyline,
 )
-from dfa_lib.faces.pixels import Alpha, blend, feather, from_lab, to_lab, uneven
 from dfa_lib.taxonomy import Region
+from facesim.pixels import Alpha, blend, feather, from_lab, to_lab, uneven
 
 _LIPSTICKS = np.float32([[38, 52, 22], [30, 38, 8], [50, 58, 12], [45, 35, -18], [58, 50, 38]])
 _HAIR_DYES = np.float32([[35, 32, 28], [62, 8, 36], [38, 22, -26], [45, -20, 8], [16, 1, 1]])

@@ -16,13 +16,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from dfa_lib.gpt.nano.conv import FaceConvModel
-from dfa_lib.gpt.nano.phrases import corpus, generic_qa
-from dfa_lib.gpt.nano.pool import SIZE, Sitter, pixels
-from dfa_lib.gpt.nano.tower import mini_batches
-from dfa_lib.gpt.nano.views import GRID, View
+from dfa_lib.gpt.faceconv import FaceConvModel
 from dfa_lib.gpt.prefix import PrefixLoss, Prompter
 from dfa_lib.gpt.trees import Node, Packed, pack
+from tools.nano.phrases import corpus, generic_qa
+from tools.nano.pool import SIZE, Sitter, pixels
+from tools.nano.tower import mini_batches
+from tools.nano.views import GRID, View
 
 VOCABULARY = 1536
 # LLaVA-1.5's chat format. It writes no end-of-sequence token; whoever builds labels appends one.

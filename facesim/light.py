@@ -6,8 +6,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from dfa_lib.faces.canvas import Array, rgb
-from dfa_lib.faces.identity import Pose
+from facesim.canvas import Array, rgb
+from facesim.identity import Pose
 
 _WRAP = rgb([0.32, 0.21, 0.17])  # red light travels furthest under the skin
 

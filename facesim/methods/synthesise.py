@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dfa_lib.faces.facemodel import FaceModel
-from dfa_lib.faces.geometry import Image, Portrait, warp
-from dfa_lib.faces.pixels import Alpha, blend, feather, head, resampled
+from dfa_lib.face.geometry import Image, Portrait, warp
+from facesim.facemodel import FaceModel
+from facesim.pixels import Alpha, blend, feather, head, resampled
 
 
 def appearance_model(

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dfa_lib.faces.canvas import Array, Canvas, at, ellipse, linear, rgb, smooth
-from dfa_lib.faces.geometry import BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, LIP_OUTER
-from dfa_lib.faces.identity import EYES, HAIR, SKIN, Identity, Pose
+from dfa_lib.face.geometry import BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, LIP_OUTER
+from facesim.canvas import Array, Canvas, at, ellipse, linear, rgb, smooth
+from facesim.identity import EYES, HAIR, SKIN, Identity, Pose
 
 _IRIS = 0.108  # radius in units
 _INK = linear([0.10, 0.07, 0.06])

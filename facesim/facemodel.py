@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.faces.geometry import Image, Points, Portrait, warp
+from dfa_lib.face.geometry import Image, Points, Portrait, warp
 from dfa_lib.records import DataError
 
 Floats = NDArray[np.float32]

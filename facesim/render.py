@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 
-from dfa_lib.faces import hair
-from dfa_lib.faces.canvas import Array, Canvas, at, ellipse, smooth
-from dfa_lib.faces.features import Sitting, paint_features
-from dfa_lib.faces.geometry import BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, JAW, Portrait
-from dfa_lib.faces.identity import (
+from dfa_lib.face.geometry import BROW_LEFT, BROW_RIGHT, EYE_LEFT, EYE_RIGHT, JAW, Portrait
+from facesim import hair
+from facesim.canvas import Array, Canvas, at, ellipse, smooth
+from facesim.features import Sitting, paint_features
+from facesim.identity import (
     Identity,
     Pose,
     describe,
@@ -15,9 +15,9 @@ from dfa_lib.faces.identity import (
     sample_identity,
     sample_pose,
 )
-from dfa_lib.faces.light import Light
-from dfa_lib.faces.scenery import paint_backdrop, paint_body
-from dfa_lib.faces.shape import landmarks
+from facesim.light import Light
+from facesim.scenery import paint_backdrop, paint_body
+from facesim.shape import landmarks
 
 __all__ = [
     "Identity",

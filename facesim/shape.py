@@ -6,8 +6,7 @@ they are exact.
 
 import numpy as np
 
-from dfa_lib.faces.canvas import Array
-from dfa_lib.faces.geometry import (
+from dfa_lib.face.geometry import (
     BROW_LEFT,
     BROW_RIGHT,
     EYE_LEFT,
@@ -19,7 +18,8 @@ from dfa_lib.faces.geometry import (
     NOSE_BASE,
     NOSE_BRIDGE,
 )
-from dfa_lib.faces.identity import Identity, Pose
+from facesim.canvas import Array
+from facesim.identity import Identity, Pose
 
 # The image-left half of the mean face and the points on its midline. Proportions are
 # averages over adults: iris 0.19, palpebral fissure 0.44 x 0.15, head 2.3 x 3.4 units.

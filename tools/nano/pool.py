@@ -12,11 +12,11 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from dfa_lib.faces.geometry import Portrait, align
-from dfa_lib.faces.render import describe, render, sample_identity, sample_pose
-from dfa_lib.gpt.nano.views import View, make_view
+from dfa_lib.face.geometry import Portrait, align
 from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Split
+from facesim.render import describe, render, sample_identity, sample_pose
+from tools.nano.views import View, make_view
 
 SIZE = 128
 LONDON_SHARE = 0.3

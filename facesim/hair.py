@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from dfa_lib.faces.canvas import Array, Canvas, at, ellipse, smooth
-from dfa_lib.faces.features import Sitting, lips_outline
-from dfa_lib.faces.geometry import HAIRLINE, JAW
-from dfa_lib.faces.light import Light
+from dfa_lib.face.geometry import HAIRLINE, JAW
+from facesim.canvas import Array, Canvas, at, ellipse, smooth
+from facesim.features import Sitting, lips_outline
+from facesim.light import Light
 
 # How far hair stands off the skull, in units.
 _VOLUME = {

@@ -1,0 +1,1 @@
+"""A face in a picture: landmarks, alignment, region masks, and the detector that finds it."""
