@@ -8,31 +8,35 @@ import numpy as np
 
 from dfa_lib.face.geometry import Image
 
+_GREY_SHARE, _HARD_SHARE = 0.04, 0.15
+
 
 def shoot(image: Image, rng: np.random.Generator, difficulty: float = 0.5) -> Image:
-    """Photograph ``image`` (H, W, 3) once: lens, colour, sensor noise, resize, JPEG.
+    """Photograph ``image`` (H, W, 3) uint8 once: lens, colour, sensor noise, resize, JPEG.
 
+    One picture in seven is taken in hard light (dark, bright or tinted), one in 25 in grey.
     ``difficulty`` in [0, 1] scales how much of the fine detail the camera destroys.
     """
-    picture = _lens(image.astype(np.float32), rng, difficulty)
-    picture = _colour(picture, rng) + _noise(image.shape, rng, difficulty)
+    picture = _colour(_lens(image, rng, difficulty), rng) + _noise(image.shape, rng, difficulty)
     picture = np.clip(picture, 0, 255).astype(np.uint8)
+    if rng.random() < _GREY_SHARE:
+        picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return _jpeg(_resized(picture, rng, difficulty), rng, difficulty)
 
 
-def _lens(picture: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
+def _lens(image: Image, rng: np.random.Generator, difficulty: float) -> Image:
     sigma = rng.uniform(0.2, 0.3 + 0.6 * difficulty)
-    return cv2.GaussianBlur(picture, (0, 0), sigma)
+    return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
-def _colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """White balance, exposure and tone curve."""
-    gain = rng.uniform(0.82, 1.15) * rng.normal(1, 0.025, 3)
+def _colour(image: Image, rng: np.random.Generator) -> np.ndarray:
+    """White balance, exposure and tone curve; returns float32."""
+    hard = rng.random() < _HARD_SHARE
+    exposure = rng.uniform(0.55, 1.3) if hard else rng.uniform(0.82, 1.15)
+    gain = exposure * rng.normal(1, 0.07 if hard else 0.025, 3)
     gamma = rng.uniform(0.85, 1.2)
     curve = np.linspace(0, 1, 256)[:, None] ** gamma * 255 * gain
-    low = np.clip(picture, 0, 255)
-    levels = np.arange(256, dtype=np.float32)
-    return np.dstack([np.interp(low[..., k], levels, curve[:, k]) for k in range(3)])
+    return cv2.LUT(image, curve.astype(np.float32)[None])
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator, difficulty: float) -> np.ndarray:

@@ -1,75 +1,80 @@
-"""A face model of shape and texture by principal components (active appearance model)."""
+"""A face model that EFS draws from: sampled shape, features and skin of several people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Points, Portrait, warp
+from dfa_lib.face.geometry import (
+    LIP_OUTER,
+    NOSE_BASE,
+    NOSE_BRIDGE,
+    Image,
+    Points,
+    Portrait,
+    grown,
+    hull,
+    warp,
+)
 from dfa_lib.records import DataError
+from facesim.pixels import blend, feather, match_colour, match_shading
 
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Components:
-    """``mean`` (d,), ``axes`` (k, d) of unit length, and what each example has on them (n, k)."""
-
-    mean: Floats
-    axes: Floats
-    scores: Floats
-
-    @classmethod
-    def of(cls, rows: Floats, k: int) -> Self:
-        """Fit ``k`` principal components to ``rows`` (n, d); n is far below d."""
-        mean = rows.mean(axis=0)
-        power, turn = np.linalg.eigh((rows - mean) @ (rows - mean).T)
-        keep = np.argsort(power)[::-1][: min(k, len(rows) - 1)]
-        axes = turn[:, keep].T @ (rows - mean)
-        axes /= np.linalg.norm(axes, axis=1, keepdims=True) + 1e-6
-        return cls(mean, axes, (rows - mean) @ axes.T)
-
-    def draw(self, rng: np.random.Generator, near: int, spread: float) -> Floats:
-        """Draw a new row (d,): example ``near``, pulled to the mean, moved at random."""
-        step = rng.normal(0, spread, len(self.axes)) * self.scores.std(axis=0)
-        score = np.sqrt(max(1 - spread**2, 0)) * self.scores[near] + step
-        return (self.mean + score.astype(np.float32) @ self.axes).astype(np.float32)
+_FEATURES = (np.r_[17:27, 36:48], np.r_[NOSE_BRIDGE, NOSE_BASE], np.r_[LIP_OUTER])
+"""The landmarks of what one person lends: eyes with brows, nose, mouth."""
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """What EFS draws from: components of shape and texture, and the portraits they came from."""
+    """Portraits of one size, with the principal components of their shape.
 
-    shape: Components
-    texture: Components
+    ``mean`` (162,), ``axes`` (k, 162): landmarks in pixels; an axis is as long as one
+    standard deviation.
+    """
+
     portraits: tuple[Portrait, ...]
+    mean: np.ndarray
+    axes: np.ndarray
 
     @classmethod
-    def fit(cls, portraits: Sequence[Portrait], *, limit: int = 150) -> Self:
+    def fit(cls, portraits: Sequence[Portrait], *, limit: int = 150, k: int = 12) -> Self:
         """Fit to aligned portraits of one size; beyond ``limit`` evenly chosen ones serve."""
         if len(portraits) < 8:
             raise DataError(f"face model: {len(portraits)} portraits; give at least 8")
         spaced = np.unique(np.linspace(0, len(portraits) - 1, limit).astype(int))
-        chosen = [portraits[k] for k in spaced]
-        marks = np.stack([portrait.landmarks for portrait in chosen])
-        shape = Components.of(marks.reshape(len(chosen), -1), 12)
-        mean = shape.mean.reshape(-1, 2)
-        rows = [warp(p.image, p.landmarks, mean).ravel() for p in chosen]
-        texture = Components.of(np.stack(rows).astype(np.float32), 60)
-        return cls(shape, texture, tuple(chosen))
+        chosen = tuple(portraits[at] for at in spaced)
+        rows = np.stack([portrait.landmarks.ravel() for portrait in chosen])
+        mean = rows.mean(axis=0)
+        _, spread, axes = np.linalg.svd(rows - mean, full_matrices=False)
+        axes = axes[:k] * spread[:k, None] / np.sqrt(len(rows) - 1)
+        return cls(chosen, mean.astype(np.float32), axes.astype(np.float32))
 
-    @property
-    def mean_shape(self) -> Points:
-        """The mean landmarks (81, 2)."""
-        return self.shape.mean.reshape(-1, 2)
+    def draw(self, rng: np.random.Generator) -> Portrait:
+        """Draw a person who does not exist: no trace of a generator is laid on yet.
 
-    def draw_shape(self, rng: np.random.Generator, near: int, spread: float = 0.6) -> Points:
-        """Draw landmarks (81, 2) near those of portrait ``near``."""
-        return self.shape.draw(rng, near, spread).reshape(-1, 2)
+        Head and skin are one portrait's in a new shape; eyes with brows, nose and mouth are
+        those of three others, in its colours and shading.
+        """
+        who = rng.choice(len(self.portraits), 1 + len(_FEATURES), replace=False)
+        base, *others = (self.portraits[k] for k in who)
+        shape = self._shape(rng, base.landmarks)
+        face = warp(base.image, base.landmarks, shape)
+        for other, marks in zip(others, _FEATURES, strict=True):
+            face = _lent(face, other, shape, marks)
+        return Portrait(face, shape)
 
-    def draw_texture(self, rng: np.random.Generator, near: int, spread: float = 0.6) -> Image:
-        """Draw a picture (S, S, 3) in the mean shape near portrait ``near``."""
-        row = self.texture.draw(rng, near, spread)
-        return np.clip(row, 0, 255).astype(np.uint8).reshape(self.portraits[near].image.shape)
+    def _shape(self, rng: np.random.Generator, near: Points) -> Points:
+        """Draw landmarks (81, 2) that lie by half at those of ``near``."""
+        step = rng.normal(0, 0.6, len(self.axes)).astype(np.float32) @ self.axes
+        return (0.5 * near + 0.5 * self.mean.reshape(-1, 2) + step.reshape(-1, 2)).astype(
+            np.float32
+        )
+
+
+def _lent(face: Image, other: Portrait, shape: Points, marks: np.ndarray) -> Image:
+    """Put what ``other`` has at the landmarks ``marks`` on a face of landmarks ``shape``."""
+    size = len(face)
+    near = hull(grown(shape[marks], (1.2, 1.35)), size)
+    part = match_colour(warp(other.image, other.landmarks, shape), face, near)
+    part = match_shading(part, face, size / 20, 1.0)
+    return blend(face, part, feather(near, size / 50))

@@ -1,13 +1,17 @@
 """Forgery methods, the face model and the camera."""
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 import pytest
 
-from dfa_lib.face.geometry import Portrait, region_masks
+from dfa_lib.face.geometry import LIP_INNER, Portrait, fill, region_masks
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region
 from facesim.camera import shoot
-from facesim.forge import METHODS, FaceModel, Forgery, altered_regions, forge
+from facesim.forge import METHODS, FaceModel, Forgery, altered_regions, forge, register
+from facesim.methods import MATERIAL
 from tests.faces import toy_portrait
 
 PEOPLE = [toy_portrait(seed) for seed in range(10)]
@@ -54,16 +58,49 @@ def test_the_same_seed_forges_the_same_face(method: str) -> None:
     assert not np.array_equal(first.portrait.image, other.portrait.image)
 
 
+def operated(method: str, strength: float, seed: int = 0) -> tuple[Portrait, Portrait, np.ndarray]:
+    """The face before, the face after and the opacity, straight from the operator."""
+    names = MATERIAL[METHODS[method].category]
+    material = dict(zip(names, (PEOPLE[0], PEOPLE[1]), strict=False))
+    rng = np.random.default_rng(seed)
+    return PEOPLE[0], *METHODS[method].operate(rng, strength, **material)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_changes_nothing_outside_its_mask(method: str) -> None:
+    for seed in range(3):
+        before, after, mask = operated(method, 1.0, seed)
+        assert (mask == 0).mean() > 0.05
+        assert np.array_equal(after.image[mask == 0], before.image[mask == 0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_strength_goes_from_nothing_to_plain(method: str) -> None:
+    steps = []
+    for strength in (0.0, 0.15, 1.0):
+        pairs = [operated(method, strength, seed)[:2] for seed in range(4)]
+        steps.append(np.mean([np.abs(b.image.astype(int) - a.image).mean() for b, a in pairs]))
+    assert steps[0] < 0.3 and steps[0] < steps[1] < steps[2]
+
+
 @pytest.mark.parametrize("method", named(Category.FS))
 def test_a_swap_keeps_hair_and_background(method: str) -> None:
-    forgery, masks = forged(method), region_masks(PEOPLE[0].landmarks, 128)
-    assert change(forgery)[masks[Region.BACKGROUND] & (forgery.mask < 0.001)].max() <= 1
-    assert {Region.NOSE, Region.MOUTH} & set(forgery.altered)
-    assert not {Region.BACKGROUND, Region.HAIRLINE, Region.EARS} & set(forgery.altered)
+    altered = set(forged(method).altered)
+    assert {Region.NOSE, Region.MOUTH} & altered
+    assert not {Region.BACKGROUND, Region.HAIRLINE, Region.EARS} & altered
+
+
+def test_a_swap_shows_the_donor_in_the_shading_of_the_target() -> None:
+    """Strong contrast is the donor's, coarse shading is the target's: no beard shows twice."""
+    before, after, mask = operated("poisson_swap", 0.4)
+    coarse = [cv2.GaussianBlur(face.image, (0, 0), 12)[mask > 0.9] for face in (before, after)]
+    fine = [face.image[mask > 0.9].astype(int) for face in (before, after)]
+    gap = [np.abs(two.astype(int) - one).mean() for one, two in (coarse, fine)]
+    assert gap[0] < 0.6 * gap[1]
 
 
 @pytest.mark.parametrize("method", named(Category.FR))
-def test_reenactment_softens_mouth_or_eyes_and_no_forehead(method: str) -> None:
+def test_reenactment_alters_mouth_or_eyes(method: str) -> None:
     regions = set(forged(method).altered)
     assert regions & {Region.MOUTH, Region.EYES}
     assert not regions & {Region.BACKGROUND, Region.EARS}
@@ -78,28 +115,65 @@ def test_a_driver_gives_the_mouth_its_shape() -> None:
     assert driven[66, 1] - driven[62, 1] > alone[66, 1] - alone[62, 1] + 4
 
 
+def test_an_opened_mouth_is_not_black() -> None:
+    for seed in range(4):
+        before, after, _ = operated("mouth_reenact", 1.0, seed)
+        inside = fill(after.landmarks[LIP_INNER], 128)
+        assert (
+            after.image[inside].mean() > 0.3 * before.image[fill(before.landmarks[:27], 128)].mean()
+        )
+
+
 EDITED = {
     "makeup": {Region.MOUTH},
     "eyeshadow": {Region.EYES, Region.EYEBROWS},
     "redraw_brows": {Region.EYEBROWS},
     "dye_hair": {Region.HAIRLINE},
-    "age": {Region.FOREHEAD, Region.CHEEKS},
+    "age": {Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN, Region.JAWLINE},
     "smooth_skin": {Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN, Region.JAWLINE},
 }
 
 
 @pytest.mark.parametrize("method", named(Category.FE))
 def test_an_edit_stays_in_its_region(method: str) -> None:
-    forgery = forged(method)
-    assert set(forgery.altered) <= EDITED[method]
-    assert change(forgery)[forgery.mask == 0].max() <= 1 or method == "age"
+    assert set(forged(method).altered) <= EDITED[method]
 
 
 @pytest.mark.parametrize("method", named(Category.EFS))
-def test_synthesis_redraws_the_head_and_keeps_a_background(method: str) -> None:
-    forgery = forged(method)
-    assert {Region.EYES, Region.NOSE, Region.MOUTH, Region.HAIRLINE} <= set(forgery.altered)
-    assert Region.BACKGROUND not in forgery.altered
+def test_synthesis_leaves_traces_on_some_regions_only(method: str) -> None:
+    sets = [set(forged(method, seed).altered) for seed in range(8)]
+    assert len({frozenset(one) for one in sets}) >= 3
+    assert all(1 <= len(one) <= 10 for one in sets)
+
+
+def test_a_drawn_person_is_nobody_and_as_crisp_as_a_portrait() -> None:
+    """No portrait of the model is shown, and the detail is not averaged away."""
+
+    def fine(people: Sequence[Portrait]) -> float:
+        blurred = [cv2.GaussianBlur(one.image, (0, 0), 1.0).astype(int) for one in people]
+        return np.mean([np.abs(p.image - b).mean() for p, b in zip(people, blurred, strict=True)])
+
+    drawn = [MODEL.draw(np.random.default_rng(seed)) for seed in range(4)]
+    for person in drawn:
+        gaps = [np.abs(person.image.astype(int) - one.image).mean() for one in PEOPLE]
+        assert min(gaps) > 2
+    assert fine(drawn) > 0.8 * fine(PEOPLE)
+
+
+def test_registering_is_one_line_and_checks_the_parameters() -> None:
+    def inverted(
+        rng: np.random.Generator, strength: float, target: Portrait
+    ) -> tuple[Portrait, np.ndarray]:
+        """Invert the picture."""
+        return Portrait(255 - target.image, target.landmarks), np.ones((128, 128), np.float32)
+
+    try:
+        register(Category.FE)(inverted)
+        assert Region.NOSE in forged("inverted").altered
+    finally:
+        METHODS.pop("inverted", None)
+    with pytest.raises(TypeError, match=r"FS takes \(rng, strength, target, donor\)"):
+        register(Category.FS)(inverted)
 
 
 def test_harder_forgeries_change_less() -> None:
@@ -139,12 +213,6 @@ def test_unknown_method_lists_the_known_ones() -> None:
 def test_a_model_needs_several_faces() -> None:
     with pytest.raises(DataError, match="at least 8"):
         FaceModel.fit(PEOPLE[:3])
-
-
-def test_model_scores_rebuild_its_faces() -> None:
-    shape = MODEL.shape
-    rebuilt = shape.mean + shape.scores[2] @ shape.axes
-    assert np.abs(rebuilt.reshape(-1, 2) - PEOPLE[2].landmarks).mean() < 0.2
 
 
 def test_camera_repeats_and_varies_with_the_seed() -> None:

@@ -1,4 +1,4 @@
-"""FE, face editing: one attribute of the target's own face, one region, crisp outside it."""
+"""FE, face editing: one attribute of the target's own face, in the regions it concerns."""
 
 import cv2
 import numpy as np
@@ -12,146 +12,134 @@ from dfa_lib.face.geometry import (
     HAIRLINE,
     LIP_INNER,
     LIP_OUTER,
-    Image,
     Mask,
-    Points,
     Portrait,
     fill,
     grown,
-    region_masks,
-    resample_polyline,
+    hull,
 )
-from dfa_lib.taxonomy import Region
-from facesim.pixels import Alpha, blend, feather, from_lab, to_lab, uneven
+from dfa_lib.taxonomy import Category, Region
+from facesim.methods import register
+from facesim.pixels import (
+    Alpha,
+    feather,
+    from_lab,
+    laid,
+    over,
+    plastic,
+    soft,
+    to_lab,
+)
 
-_LIPSTICKS = np.float32([[38, 52, 22], [30, 38, 8], [50, 58, 12], [45, 35, -18], [58, 50, 38]])
-_HAIR_DYES = np.float32([[35, 32, 28], [62, 8, 36], [38, 22, -26], [45, -20, 8], [16, 1, 1]])
+_SKIN = Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN
+_FEATURES = Region.EYES, Region.EYEBROWS, Region.MOUTH
+# Lab: lightness as a share of the own one, a and b added at full strength
+_LIPSTICKS = np.float32([[0.72, 34, 8], [0.6, 26, -4], [0.9, 26, 12], [0.55, 18, 4]])
+_SHADOWS = np.float32([[0.5, 12, -24], [0.4, 6, 8], [0.6, 24, 2], [0.5, -18, -8], [1.4, 8, 20]])
+_DYES = np.float32([[1.7, 10, 30], [1.2, 30, 16], [0.7, 14, -14], [1.5, -4, -8], [0.55, 2, 2]])
 
 
+@register(Category.FE)
 def makeup(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Paint the lips in a flat colour."""
+    """Paint the lips; the colour runs over their edge and takes their fine lines."""
     size, marks = len(target.image), target.landmarks
-    lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.02, 1.12)), size)
+    lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.0, 1.0 + 0.12 * strength)), size)
     lips &= ~fill(marks[LIP_INNER], size)
-    alpha = feather(lips, 0.5)
-    return _dye(target, alpha, rng.choice(_LIPSTICKS), 0.75 * strength, 0.5 * strength)
+    return _tinted(target, feather(lips, size / 200), rng.choice(_LIPSTICKS), strength)
 
 
+@register(Category.FE)
 def eyeshadow(
     rng: np.random.Generator, strength: float, target: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Paint the lids from lash to brow in a flat colour."""
+    """Shade the lids from the lashes towards the brows, densest at the lashes."""
     size, marks = len(target.image), target.landmarks
-    lids = np.zeros((size, size), bool)
+    alpha = np.zeros((size, size), np.float32)
     for eye, lash in ((EYE_LEFT, [36, 37, 38, 39]), (EYE_RIGHT, [42, 43, 44, 45])):
-        rim = grown(marks[lash], (1.25, 1.0))
-        lift = np.float32([0, 0.75 * np.ptp(marks[eye, 0]) * rng.uniform(0.5, 0.7)])
-        lids |= fill(np.concatenate([rim, (rim - lift)[::-1]]), size)
-    colour = to_lab(target.image)[lids].mean(axis=0) + uneven(rng, 24, 40)
-    return _dye(target, feather(lids, 0.7), colour, 0.8 * strength, 0.6 * strength)
+        rim, wide = grown(marks[lash], (1.25, 1.0)), np.ptp(marks[eye, 0])
+        for lift in np.linspace(0.15, rng.uniform(0.35, 0.5), 4):
+            upper = (rim - np.float32([0, lift * wide]))[::-1]
+            alpha += feather(fill(np.concatenate([rim, upper]), size), size / 150) / 4
+        alpha[fill(marks[eye], size)] = 0
+    return _tinted(target, alpha, rng.choice(_SHADOWS), strength)
 
 
+@register(Category.FE)
 def smooth_skin(
     rng: np.random.Generator, strength: float, target: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Take pores, lines and shadows from the skin, as a beauty filter does."""
-    size = len(target.image)
-    alpha = _skin(target.landmarks, size, Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN)
-    smooth = cv2.bilateralFilter(target.image, 0, 45 * strength, size / 26 * strength)
-    smooth = cv2.GaussianBlur(smooth, (0, 0), 0.8 * strength)
-    glow = np.float32([rng.uniform(4, 8), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
-    return _laid(target, from_lab(to_lab(smooth) + glow), alpha)
+    """Take pores, lines and shading from the skin and let it glow, as a beauty filter does."""
+    alpha = over(target, *_SKIN, sigma=len(target.image) / 100)
+    glow = np.float32([rng.uniform(5, 9), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
+    return laid(target, from_lab(to_lab(plastic(target.image, strength)) + glow), alpha)
 
 
+@register(Category.FE)
 def age(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Draw lines on the forehead and from the nose to the mouth, and roughen the skin there."""
-    size, marks = len(target.image), target.landmarks
-    lines = _drawn(_wrinkles(rng, marks), size)
-    lit = np.roll(lines, max(size // 100, 1), axis=0)
-    skin = _skin(marks, size, Region.FOREHEAD, Region.CHEEKS)
-    rough = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), size / 85)
-    gain = 0.14 * lit - 0.42 * lines + 0.2 * skin * rough
-    picture = np.clip(target.image * (1 + strength * gain[..., None]), 0, 255).astype(np.uint8)
-    return Portrait(picture, marks), np.maximum(np.clip(lines * 2, 0, 1), skin)
+    """Deepen the creases the face has, and mottle and pale its skin."""
+    size = len(target.image)
+    lab = to_lab(target.image)
+    light = lab[..., 0]
+    creases = soft(light, size / 250) - soft(light, size / 40)
+    deeper = np.clip(np.minimum(creases, 0.3 * creases), -4, 2)
+    spots = soft(rng.standard_normal((size, size)), size / 70)
+    spots /= spots.std() + 1e-6
+    lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots - rng.uniform(1, 3))
+    lab[..., 1:] *= 1 - rng.uniform(0.3, 0.45) * strength
+    lab[..., 1] += 1.5 * strength * spots
+    skin = over(target, *_SKIN, sigma=size / 35)
+    return laid(target, from_lab(lab), skin * (1 - over(target, *_FEATURES)))
 
 
-def _drawn(lines: list[Points], size: int) -> Alpha:
-    """Draw thin soft lines at four times the size."""
-    canvas = np.zeros((size * 4, size * 4), np.float32)
-    for line in lines:
-        curve = np.round(resample_polyline(line, 24) * 32 + 16).astype(np.int32)
-        cv2.polylines(canvas, [curve], False, 1.0, size // 26, cv2.LINE_AA, 3)
-    soft = cv2.GaussianBlur(canvas, (0, 0), size / 80)
-    return cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA)
-
-
-def _skin(marks: Points, size: int, *regions: Region) -> Alpha:
-    """Opacity of some regions of the skin, with a nearly crisp edge."""
-    masks = region_masks(marks, size)
-    return feather(np.any([masks[region] for region in regions], axis=0), 0.6)
-
-
+@register(Category.FE)
 def redraw_brows(
     rng: np.random.Generator, strength: float, target: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Draw dense, flat eyebrows over the grown ones."""
+    """Fill the brows in, denser and wider than they grew, or bleach them away."""
     size, marks = len(target.image), target.landmarks
     brows = np.zeros((size, size), bool)
-    thick = np.ptp(marks[BROW_LEFT, 0]) * rng.uniform(0.15, 0.25)
+    thick = np.ptp(marks[BROW_LEFT, 0]) * rng.uniform(0.16, 0.26)
     for brow, order in ((marks[BROW_LEFT], 1), (marks[BROW_RIGHT], -1)):
-        width = (np.float32([0.35, 0.8, 1, 1, 0.8])[::order] * thick)[:, None]
+        width = (np.float32([0.5, 0.9, 1, 0.8, 0.4])[::-order] * thick)[:, None]
         lower = brow + width * np.float32([0, 1])
-        brows |= fill(np.concatenate([brow - width * np.float32([0, 0.15]), lower[::-1]]), size)
-    own = to_lab(target.image)[brows].mean(axis=0)
-    bleach = own[0] < 32 or rng.random() < 0.3  # darker than black nobody would see
-    step = np.float32([rng.uniform(20, 34), rng.uniform(-4, 6), rng.uniform(-4, 10)])
-    colour = own + step * np.float32([1 if bleach else -1, 1, 1])
-    return _dye(target, feather(brows, 0.5), colour, 0.9 * strength, 0.8 * strength)
+        brows |= fill(np.concatenate([brow - width * np.float32([0, 0.2]), lower[::-1]]), size)
+    lab = to_lab(target.image)
+    skin = lab[hull(marks[27:31], size, 1.3)].mean(axis=0)
+    dark = lab[brows][:, 0].mean() < 0.6 * skin[0]
+    goal = skin * [0.92, 1, 1] if dark or rng.random() < 0.3 else skin * [0.4, 0.6, 0.6]
+    layer = lab + (goal - lab) * np.float32(0.85 * strength)
+    return laid(target, from_lab(layer), feather(brows, size / 130))
 
 
+@register(Category.FE)
 def dye_hair(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Dye what has the colour of the hair along the hairline: flat, cut off at the sides."""
+    """Dye what has the colour of the hair along the hairline; it ends at the sides."""
     size, marks = len(target.image), target.landmarks
     middle = (marks[EYE_LEFT].mean(axis=0) + marks[EYE_RIGHT].mean(axis=0)) / 2
     outer, near, inner = (
-        middle + (marks[HAIRLINE] - middle) * np.float32(k) for k in (1.55, 1.15, 0.97)
+        middle + (marks[HAIRLINE] - middle) * np.float32(k) for k in (1.7, 1.15, 0.97)
     )
     cap = fill(np.concatenate([outer, inner[::-1]]), size)
-    hair = _like_the_middle(target, cap, fill(near, size))
-    return _dye(target, feather(hair, 0.7), rng.choice(_HAIR_DYES), 0.85 * strength, 0.6 * strength)
+    alpha = feather(cap, size / 80) * _like(target, cap & fill(near, size))
+    return _tinted(target, alpha, rng.choice(_DYES), strength)
 
 
-def _like_the_middle(target: Portrait, cap: Mask, near: Mask) -> Mask:
-    """Keep the pixels of ``cap`` whose colour is that of most of them close to the hairline."""
+def _like(target: Portrait, sample: Mask) -> Alpha:
+    """How near each pixel is in colour to most of those in ``sample``, in [0, 1]."""
     lab = to_lab(target.image)
-    sample = lab[cap & near]
-    far = np.abs(lab - np.median(sample, axis=0)) @ np.float32([0.5, 1, 1])
-    return cap & (far < 18)
+    far = np.abs(lab - np.median(lab[sample], axis=0)) @ np.float32([0.5, 1, 1])
+    return cv2.GaussianBlur(np.clip(2 - far / 12, 0, 1), (0, 0), 0.8)
 
 
-def _dye(
-    target: Portrait, alpha: Alpha, colour: NDArray[np.float32], chroma: float, flat: float
+def _tinted(
+    target: Portrait, alpha: Alpha, tint: NDArray[np.float32], strength: float
 ) -> tuple[Portrait, Alpha]:
-    """Pull Lab towards ``colour``: a and b by the share ``chroma``, lightness by ``flat``."""
+    """Scale lightness by ``tint[0]`` and add ``tint[1:]`` to a and b; both by ``strength``.
+
+    Light and shade stay, but flatter.
+    """
     lab = to_lab(target.image)
-    share = np.float32([min(flat, 0.9), min(chroma, 1.0), min(chroma, 1.0)])
-    return _laid(target, from_lab(lab + (colour - lab) * share), alpha)
-
-
-def _laid(target: Portrait, above: Image, alpha: Alpha) -> tuple[Portrait, Alpha]:
-    return Portrait(blend(target.image, above, alpha), target.landmarks), alpha
-
-
-def _wrinkles(rng: np.random.Generator, marks: Points) -> list[Points]:
-    """Return lines across the forehead, folds beside the nose and crow's feet."""
-    unit = np.float32(marks[42, 0] - marks[39, 0])
-    low, high = resample_polyline(marks[18:26], 7), marks[HAIRLINE][3:10]
-    heights = np.linspace(0.25, 0.75, int(rng.integers(2, 5)))
-    lines = [low + (high - low) * np.float32(h + rng.normal(0, 0.02)) for h in heights]
-    for side, nose, mouth, eye in ((-1, 31, 48, 36), (1, 35, 54, 45)):
-        fold = [(0.15, -0.1), (0.3, -0.2), (0.25, 0.1)]
-        lines.append(marks[[nose, mouth, mouth]] + np.float32(fold) * np.float32([side, 1]) * unit)
-        for tilt in (-0.25, 0.05, 0.3):
-            foot = np.float32([(0.15, 0), (0.5, tilt)]) * np.float32([side, 1])
-            lines.append(marks[eye] + foot * unit)
-    return lines
+    lab[..., 0] *= 1 + strength * (tint[0] - 1)
+    lab[..., 1:] += strength * tint[1:]
+    lab[..., 0] += 0.3 * strength * (soft(lab[..., 0], len(lab) / 40) - lab[..., 0])
+    return laid(target, from_lab(lab), alpha)

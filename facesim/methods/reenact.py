@@ -1,4 +1,8 @@
-"""FR, face reenactment: the target's own face with another expression."""
+"""FR, face reenactment: the target's own face with another expression.
+
+The expression is moved by a warp of the landmarks; what the picture does not show, the inside
+of the mouth, is made up. ``strength`` scales how badly: soft, lifeless, eyes that disagree.
+"""
 
 import cv2
 import numpy as np
@@ -16,7 +20,19 @@ from dfa_lib.face.geometry import (
     hull,
     warp,
 )
-from facesim.pixels import Alpha, blend, feather, match_colour, resampled
+from dfa_lib.taxonomy import Category
+from facesim.methods import register
+from facesim.pixels import (
+    Alpha,
+    blend,
+    dose,
+    feather,
+    from_lab,
+    laid,
+    resampled,
+    to_lab,
+    uneven,
+)
 
 _LIPS = slice(48, 68)
 _UPPER_LIDS, _LOWER_LIDS = [37, 38, 43, 44], [41, 40, 47, 46]
@@ -24,49 +40,68 @@ _LOWER_LIP, _UPPER_LIP = [55, 56, 57, 58, 59, 65, 66, 67], [49, 50, 51, 52, 53, 
 _CORNERS = [48, 60, 54, 64]
 
 
+@register(Category.FR)
 def warp_reenact(
     rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Warp the face to the driving expression; mouth and eyes come back soft from a generator."""
-    marks = _speak(rng, strength, _blink(target.landmarks, rng.uniform(-0.2, 0.5)), driver)
-    marks[17:27, 1] -= rng.uniform(-0.03, 0.09) * _unit(marks)
-    face = _paint_mouth(rng, warp(target.image, target.landmarks, marks), marks)
+    """Give the whole face the driver's expression; mouth and eyes come back soft.
+
+    As one-shot talking heads do (Siarohin et al. 2019): a dense warp, whose gaps a generator
+    fills.
+    """
+    marks = _blink(target.landmarks, dose(strength) * rng.uniform(-0.2, 0.45))
+    marks = _speak(rng, strength, marks, driver)
+    marks[17:27, 1] -= dose(strength) * rng.uniform(-0.04, 0.12) * _unit(marks)
+    face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
     size = len(face)
-    alpha = np.maximum(_mouth(target.landmarks, marks, size, 1.35), _eyes(marks, size))
-    soft = resampled(face, _resolution(rng, strength, (0.42, 0.6)))
-    return Portrait(blend(face, soft, alpha), marks), alpha
+    near = np.maximum(_mouth(target.landmarks, marks, size, 1.35), _eyes(marks, size))
+    face = blend(face, resampled(face, 1 - rng.uniform(0.55, 0.7) * strength), near)
+    both = np.concatenate([target.landmarks, marks])
+    return laid(target, face, feather(hull(both, size, 1.05), size / 60), marks)
 
 
+@register(Category.FR)
 def mouth_reenact(
     rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Sync the lips only, as to a sound track: mouth and chin from a low-resolution generator."""
+    """Sync the lips only, as to a sound track (Prajwal et al. 2020): a soft patch to the chin."""
     marks = _speak(rng, strength, target.landmarks, driver)
-    face = _paint_mouth(rng, warp(target.image, target.landmarks, marks), marks)
-    size = len(face)
-    mask = _mouth(target.landmarks, marks, size, 1.6)
-    face = match_colour(face, target.image, mask > 0.5, rng.normal(0, 1.5 * strength, 3))
-    soft = resampled(face, _resolution(rng, strength, (0.36, 0.52)))
-    return Portrait(blend(target.image, soft, mask), marks), mask
+    face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
+    alpha = _mouth(target.landmarks, marks, len(face), 1.7)
+    face = from_lab(to_lab(face) + uneven(rng, 2 * strength, 7 * strength))
+    return laid(target, resampled(face, 1 - rng.uniform(0.6, 0.75) * strength), alpha, marks)
 
 
+@register(Category.FR)
 def eye_reenact(
     rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Close or widen the eyes (to the driver's, where they differ) and redraw them softly."""
+    """Turn the gaze and move the lids; the eyes do not quite agree, their lights are lost."""
     own, driven = _opening(target.landmarks), driver and _opening(driver.landmarks)
-    close = float(rng.choice([rng.uniform(0.55, 0.95), rng.uniform(-0.6, -0.4)]))
-    if driven and abs(1 - driven / own) > 0.4:
+    close = float(rng.choice([rng.uniform(0.3, 0.55), rng.uniform(-0.45, -0.25)]))
+    if driven and 0.25 < abs(1 - driven / own) < 0.6:
         close = 1 - driven / own
-    marks = _blink(target.landmarks, close)
-    face = warp(target.image, target.landmarks, marks)
-    alpha = np.maximum(_eyes(target.landmarks, len(face)), _eyes(marks, len(face)))
-    soft = resampled(face, _resolution(rng, strength, (0.36, 0.5)))
-    return Portrait(blend(target.image, soft, alpha), marks), alpha
+    marks = _blink(target.landmarks, close * dose(strength))
+    face = _looking(rng, strength, target, marks)
+    size = len(face)
+    alpha = np.maximum(_eyes(target.landmarks, size), _eyes(marks, size))
+    return laid(target, resampled(face, 1 - rng.uniform(0.45, 0.6) * strength), alpha, marks)
 
 
-def _resolution(rng: np.random.Generator, strength: float, bounds: tuple[float, float]) -> float:
-    return float(np.clip(rng.uniform(*bounds) / strength**0.7, 0.22, 0.95))
+def _looking(rng: np.random.Generator, strength: float, target: Portrait, marks: Points) -> Image:
+    """Warp the lids to ``marks`` and the irises aside; take the light from one of the eyes."""
+    old, new = [target.landmarks], [marks]
+    aside = rng.choice([-1, 1]) * rng.uniform(0.1, 0.16) * dose(strength)
+    lame = rng.integers(2)
+    for k, eye in enumerate((EYE_LEFT, EYE_RIGHT)):
+        centre, wide = target.landmarks[eye].mean(axis=0), np.ptp(target.landmarks[eye, 0])
+        iris = centre + np.float32([[-0.2, 0], [0, 0], [0.2, 0]]) * wide
+        shift = aside * wide * (1 - 1.2 * strength * (k == lame))
+        old, new = [*old, iris], [*new, iris + np.float32([shift, 0])]
+    face = warp(target.image, np.concatenate(old), np.concatenate(new))
+    lid = feather(hull(marks[(EYE_LEFT, EYE_RIGHT)[lame]], len(face), 0.95), 0.6)
+    dull = cv2.morphologyEx(face, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return blend(face, dull, lid * dose(strength))
 
 
 def _unit(marks: Points) -> float:
@@ -90,43 +125,43 @@ def _speak(
     rng: np.random.Generator, strength: float, marks: Points, driver: Portrait | None
 ) -> Points:
     """Give the mouth the driver's shape, then open it and move its corners some more."""
-    marks, unit = marks.copy(), _unit(marks)
+    new, unit = marks.copy(), _unit(marks)
     if driver is not None:
         lips, centre = driver.landmarks[_LIPS], driver.landmarks[_LIPS].mean(axis=0)
         wide = np.ptp(marks[LIP_OUTER, 0]) / (np.ptp(lips[:, 0]) + 1e-3)
-        marks[_LIPS] = marks[_LIPS].mean(axis=0) + (lips - centre) * np.float32(wide)
-    gap, smile = rng.uniform(0.0, 0.22) * strength, rng.uniform(-0.08, 0.12)
-    marks[_LOWER_LIP, 1] += gap * unit * 0.8
-    marks[_UPPER_LIP, 1] -= gap * unit * 0.2
-    marks[_CORNERS, 1] -= smile * unit * 0.5
-    marks[_CORNERS, 0] += np.float32([-1, -1, 1, 1]) * smile * unit
-    marks[7:10, 1] += gap * unit * 0.4
-    return marks
+        new[_LIPS] = marks[_LIPS].mean(axis=0) + (lips - centre) * np.float32(0.5 + 0.5 * wide)
+    gap, smile = rng.uniform(0.05, 0.16), rng.uniform(-0.08, 0.12)
+    new[_LOWER_LIP, 1] += gap * unit * 0.8
+    new[_UPPER_LIP, 1] -= gap * unit * 0.2
+    new[_CORNERS, 1] -= smile * unit * 0.5
+    new[_CORNERS, 0] += np.float32([-1, -1, 1, 1]) * smile * unit
+    new[7:10, 1] += gap * unit * 0.4
+    return (marks + np.float32(dose(strength)) * (new - marks)).astype(np.float32)
 
 
-def _paint_mouth(rng: np.random.Generator, image: Image, marks: Points) -> Image:
-    """Draw cavity and upper teeth anew: the source picture need not show any."""
+def _filled_mouth(rng: np.random.Generator, strength: float, image: Image, marks: Points) -> Image:
+    """Make up the inside of an open mouth: teeth as a soft band in warm shade, never black."""
     inner, size = marks[LIP_INNER], len(image)
-    if np.ptp(inner[:, 1]) < 2:
+    high, wide = np.ptp(inner[:, 1]), np.ptp(inner[:, 0])
+    if high < 2:
         return image
-    light = float(image[hull(marks[:27], size, 0.7)].mean()) / 140
-    cavity = np.clip(np.array([62, 26, 26]) * light + rng.normal(0, 6, 3), 0, 255)
-    teeth = np.clip(np.array([205, 195, 182]) * light + rng.normal(0, 6, 3), 0, 255)
-    inside = fill(inner, size)
-    upper = inner.copy()
-    upper[5:8, 1] = inner[[3, 2, 1], 1] + np.ptp(inner[:, 1]) * rng.uniform(0.3, 0.55)
-    picture = blend(image, np.broadcast_to(cavity, image.shape), feather(inside, 0.5))
-    shown = feather(inside & fill(upper, size), 0.5)
-    return blend(picture, np.broadcast_to(teeth, image.shape), shown)
+    skin = to_lab(image)[hull(marks[27:36], size)].mean(axis=0)
+    shade = skin * [0.45, 1.1, 0.9] + rng.normal(0, 2, 3)
+    teeth = skin * [0.85, 0.25, 0.45] + [8, 0, 0] + rng.normal(0, 2, 3)
+    y, x = np.indices((size, size), np.float32)
+    middle = inner.mean(axis=0) - np.float32([0, 0.12 * high])
+    band = np.exp(-(((y - middle[1]) / (0.36 * high)) ** 4) - ((x - middle[0]) / (0.4 * wide)) ** 4)
+    inside = from_lab(shade + (teeth - shade) * band[..., None])
+    return blend(image, inside, feather(fill(inner, size), 0.7) * min(2 * strength, 1))
 
 
 def _mouth(old: Points, new: Points, size: int, grow: float) -> Alpha:
     """Opacity round the mouth before and after."""
     both = np.concatenate([old[LIP_OUTER], new[LIP_OUTER]])
-    return feather(hull(grown(both, (grow * 0.9, grow * 1.15)), size), size / 100)
+    return feather(hull(grown(both, (grow * 0.9, grow * 1.15)), size), size / 90)
 
 
 def _eyes(marks: Points, size: int) -> Alpha:
     """Opacity round both eyes."""
     left, right = (hull(grown(marks[eye], (1.35, 2.2)), size) for eye in (EYE_LEFT, EYE_RIGHT))
-    return cv2.GaussianBlur((left | right).astype(np.float32), (0, 0), size / 110)
+    return feather(left | right, size / 100)

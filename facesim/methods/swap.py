@@ -1,29 +1,43 @@
-"""FS, face swapping: another person's inner face on the target's head."""
+"""FS, face swapping: another person's inner face on the target's head.
+
+The donor's face is warped to the target's landmarks and takes on its colours and coarse
+shading, which keeps beards and shadows from showing twice; ``strength`` scales what betrays
+it: the colour that is left over, the resolution of the generator, light and edge.
+"""
 
 import cv2
 import numpy as np
 
 from dfa_lib.face.geometry import Image, Mask, Portrait, grown, hull, warp
+from dfa_lib.taxonomy import Category
+from facesim.methods import register
 from facesim.pixels import (
     Alpha,
     blend,
+    dose,
     feather,
+    from_lab,
+    grid,
     inner_face,
+    laid,
     match_colour,
-    relight,
+    match_shading,
+    relit,
     resampled,
+    to_lab,
     uneven,
 )
 
 
+@register(Category.FS)
 def poisson_swap(
     rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
     """Clone the donor's face by its gradients (Perez et al. 2003): colour bleeds inwards."""
     size = len(target.image)
     mask = inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
-    face = _generated(rng, strength, target, donor, (0.58, 0.75))
-    return Portrait(_cloned(face, target.image, mask), target.landmarks), feather(mask, 0.5)
+    face = _generated(rng, strength, target, donor, rng.uniform(0.45, 0.6))
+    return laid(target, _cloned(face, target.image, mask), feather(mask, 0.5))
 
 
 def _cloned(face: Image, onto: Image, mask: Mask) -> Image:
@@ -39,40 +53,42 @@ def _cloned(face: Image, onto: Image, mask: Mask) -> Image:
     return picture
 
 
+@register(Category.FS)
 def feather_swap(
     rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Lay the recoloured face over the target with a feathered edge; its light does not agree."""
+    """Lay the face over the target with a feathered edge; its light does not agree."""
     size = len(target.image)
-    alpha = feather(inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 80)
-    face = _generated(rng, strength, target, donor, (0.6, 0.8))
-    face = relight(face, rng, 0.12 * strength)
-    return Portrait(blend(target.image, face, alpha), target.landmarks), alpha
+    alpha = feather(inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 60)
+    face = _generated(rng, strength, target, donor, rng.uniform(0.5, 0.7))
+    return laid(target, relit(face, rng, 0.3 * strength), alpha)
 
 
+@register(Category.FS)
 def lowres_swap(
     rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Paste the square output of a small generator: too smooth, and its edge can be seen."""
+    """Paste the output of a small generator: soft, with its grid, inside a box cut to the face."""
     size = len(target.image)
     inner = grown(target.landmarks[17:68], (rng.uniform(1.1, 1.25), rng.uniform(1.05, 1.2)))
     low, high = inner.min(axis=0), inner.max(axis=0)
-    corners = np.array([low, [high[0], low[1]], high, [low[0], high[1]]], np.float32)
-    alpha = feather(hull(corners, size), size / 130)
-    alpha *= feather(inner_face(target.landmarks, size, 1.0), size / 130)
-    face = _generated(rng, strength, target, donor, (0.42, 0.6))
-    return Portrait(blend(target.image, face, alpha), target.landmarks), alpha
+    box = np.array([low, [high[0], low[1]], high, [low[0], high[1]]], np.float32)
+    alpha = feather(hull(box, size) & inner_face(target.landmarks, size), size / 100)
+    face = _generated(rng, strength, target, donor, rng.uniform(0.25, 0.38))
+    return laid(target, grid(face, rng, 0.04 * strength), alpha)
 
 
 def _generated(
-    rng: np.random.Generator,
-    strength: float,
-    target: Portrait,
-    donor: Portrait,
-    resolution: tuple[float, float],
+    rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait, scale: float
 ) -> Image:
-    """Return the donor's face in the target's shape and, nearly, in its colours."""
+    """Return the donor's face in the target's shape and, nearly, in its colours.
+
+    At full strength it has ``scale`` times the resolution of the picture.
+    """
+    size = len(target.image)
     face = warp(donor.image, donor.landmarks, target.landmarks)
-    core = inner_face(target.landmarks, len(face), 0.85)
-    face = match_colour(face, target.image, core, uneven(rng, 3 * strength, 6 * strength))
-    return resampled(face, float(np.clip(rng.uniform(*resolution) / strength**0.7, 0.25, 0.95)))
+    face = match_colour(face, target.image, inner_face(target.landmarks, size, 0.85))
+    face = match_shading(face, target.image, size / 12, 1 - 0.5 * strength)
+    face = from_lab(to_lab(face) + uneven(rng, 6 * strength, 14 * strength))
+    face = blend(target.image, face, np.full((size, size), dose(strength), np.float32))
+    return resampled(face, 1 - (1 - scale) * strength)

@@ -1,51 +1,167 @@
-"""EFS, entire face synthesis: a person who does not exist, drawn from a face model."""
+"""EFS, entire face synthesis: a person who does not exist, with the traces of a generator.
+
+The person comes drawn from a face model, without traces. Each method lays two or three of
+its generator's faults on some regions; the others stay clean.
+"""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dfa_lib.face.geometry import Image, Portrait, warp
-from facesim.facemodel import FaceModel
-from facesim.pixels import Alpha, blend, feather, head, resampled
+from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, LIP_OUTER, Image, Portrait, grown, hull, warp
+from dfa_lib.taxonomy import Category, Region
+from facesim.methods import register
+from facesim.pixels import (
+    Alpha,
+    blend,
+    feather,
+    from_lab,
+    grid,
+    over,
+    plastic,
+    resampled,
+    smeared,
+    soft,
+    to_lab,
+    uneven,
+)
+
+Fault = Callable[[np.random.Generator, float, Portrait], tuple[Image, Alpha]]
+Rng = np.random.Generator
 
 
-def appearance_model(
-    rng: np.random.Generator, strength: float, model: FaceModel
-) -> tuple[Portrait, Alpha]:
-    """Sample shape and texture of an active appearance model (Cootes et al. 1998)."""
-    near = int(rng.integers(len(model.portraits)))
-    shape = model.draw_shape(rng, near)
-    face = warp(model.draw_texture(rng, near), model.mean_shape, shape)
-    return _finish(rng, strength, model.portraits[near], Portrait(face, shape))
+@register(Category.EFS)
+def gan_face(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
+    """Leave what generative adversarial networks leave (Karras et al. 2020).
+
+    Eyes that differ, ears and hair that melt, a blotchy ground, all with an upsampling grid.
+    """
+    faults = (odd_eyes, melted_hair, melted_ears, blotchy_ground, odd_side)
+    face, alpha = _some(rng, strength, person, faults)
+    return Portrait(blend(face, grid(face, rng, 0.035 * strength), alpha), person.landmarks), alpha
 
 
-def morph(rng: np.random.Generator, strength: float, model: FaceModel) -> tuple[Portrait, Alpha]:
-    """Average a few faces in one sampled shape: what they do not share shows as a ghost."""
-    count = min(int(rng.integers(3, 5)), len(model.portraits))
-    chosen = rng.choice(len(model.portraits), count, replace=False)
-    shape = model.draw_shape(rng, int(chosen[0]))
-    weights = rng.dirichlet([3.0] * count).astype(np.float32)
-    faces = [model.portraits[k] for k in chosen]
-    layers = [
-        warp(face.image, face.landmarks, shape) * w for face, w in zip(faces, weights, strict=True)
-    ]
-    mean = np.clip(sum(layers) + 0.5, 0, 255).astype(np.uint8)
-    return _finish(rng, strength, faces[0], Portrait(mean, shape))
+@register(Category.EFS)
+def diffusion_face(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
+    """Leave what diffusion models leave: plastic skin, a vague mouth, hair that runs into skin."""
+    faults = (plastic_forehead, plastic_cheeks, vague_mouth, melted_hair, blotchy_ground)
+    face, alpha = _some(rng, strength, person, faults)
+    return Portrait(face, person.landmarks), alpha
 
 
-def _finish(
-    rng: np.random.Generator, strength: float, base: Portrait, face: Portrait
-) -> tuple[Portrait, Alpha]:
-    """Enlarge as a generator does, faint grid included, and set the head on a background."""
-    size = len(face.image)
-    detail = float(np.clip(rng.uniform(0.68, 0.88) / strength**0.5, 0.3, 0.95))
-    picture = _grid(rng, resampled(face.image, detail), 0.008 * strength)
-    alpha = feather(head(face.landmarks, size, rng.uniform(1.2, 1.3)), size / 64)
-    behind = warp(base.image, base.landmarks, face.landmarks)
-    return Portrait(blend(behind, picture, alpha), face.landmarks), alpha
+@register(Category.EFS)
+def morph(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
+    """Leave what morphs leave (Ferrara et al. 2014): double contours, features that do not fit."""
+    faults = (double_outline, double_brows, odd_side, odd_eyes)
+    face, alpha = _some(rng, strength, person, faults)
+    return Portrait(face, person.landmarks), alpha
 
 
-def _grid(rng: np.random.Generator, image: Image, depth: float) -> Image:
-    """Modulate by the checkerboard of a transposed convolution, ``depth`` of the grey value."""
-    y, x = np.indices(image.shape[:2])
-    y, x = y + int(rng.integers(4)), x + int(rng.integers(4))
-    cell = np.where((x // 2 + y // 2) % 2, 1.0, -1.0)
-    return np.clip(image * (1 + depth * cell[..., None]), 0, 255).astype(np.uint8)
+def _some(
+    rng: Rng, strength: float, person: Portrait, faults: Sequence[Fault]
+) -> tuple[Image, Alpha]:
+    """Lay two or three of ``faults`` on, one after the other."""
+    face, alpha = person.image, np.zeros(person.image.shape[:2], np.float32)
+    for k in rng.choice(len(faults), int(rng.integers(2, 4)), replace=False):
+        layer, where = faults[k](rng, strength, Portrait(face, person.landmarks))
+        face, alpha = blend(face, layer, where), np.maximum(alpha, where)
+    return face, alpha
+
+
+def odd_eyes(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Make one eye larger, ragged and of another colour."""
+    size, marks = len(person.image), person.landmarks.copy()
+    eye = (EYE_LEFT, EYE_RIGHT)[rng.integers(2)]
+    marks[eye] = grown(marks[eye], (1, 1 + rng.uniform(0.35, 0.55) * strength))
+    marks[eye] += np.float32(rng.normal(0, 0.06 * strength * np.ptp(marks[eye, 0]), 2))
+    face = warp(person.image, person.landmarks, marks)
+    face = smeared(face, rng, size / 60, size / 80 * strength)
+    iris = feather(hull(marks[eye], size, 0.95), 0.7)
+    face = from_lab(to_lab(face) + uneven(rng, 12, 22) * strength * iris[..., None])
+    return face, feather(hull(grown(marks[eye], (1.3, 1.8)), size), size / 90)
+
+
+def odd_side(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Move brow, nostril and lid of one side."""
+    size, marks = len(person.image), person.landmarks.copy()
+    side = _SIDES[rng.integers(2)]
+    for part in side:
+        way = rng.choice([-1, 1], 2) * rng.uniform(0.4, 1, 2) * [0.02, 0.035]
+        marks[part] += np.float32(way * size * strength)
+    face = warp(person.image, person.landmarks, marks)
+    return face, feather(hull(marks[np.concatenate(side)], size, 1.35), size / 40)
+
+
+_SIDES = (np.r_[17:22], np.r_[36:42], np.r_[31:33]), (np.r_[22:27], np.r_[42:48], np.r_[34:36])
+
+
+def melted_hair(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Let hair and forehead run into each other along the hairline."""
+    return _melted(rng, strength, person, Region.HAIRLINE)
+
+
+def melted_ears(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Let the ears run into hair and ground."""
+    return _melted(rng, strength, person, Region.EARS)
+
+
+def _melted(rng: Rng, strength: float, person: Portrait, region: Region) -> tuple[Image, Alpha]:
+    size = len(person.image)
+    face = smeared(person.image, rng, size / 26, size / 55 * strength)
+    return soft(face, size / 130 * strength), over(person, region, sigma=size / 60)
+
+
+def blotchy_ground(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Warp the background and cover it with soft blotches."""
+    size = len(person.image)
+    face = to_lab(smeared(person.image, rng, size / 16, size / 24 * strength))
+    blotch = soft(rng.standard_normal((size, size, 3)), size / rng.uniform(10, 20))
+    blotch *= np.float32([5, 1.5, 1.5]) * strength / (blotch.std() + 1e-6)
+    return from_lab(face + blotch), over(person, Region.BACKGROUND, sigma=size / 60)
+
+
+def plastic_forehead(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Make the forehead smooth and shiny."""
+    return _plastic(rng, strength, person, Region.FOREHEAD)
+
+
+def plastic_cheeks(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Make cheeks, nose and chin smooth and shiny."""
+    return _plastic(rng, strength, person, Region.CHEEKS, Region.NOSE, Region.CHIN)
+
+
+def _plastic(rng: Rng, strength: float, person: Portrait, *regions: Region) -> tuple[Image, Alpha]:
+    face = to_lab(plastic(plastic(person.image, strength), strength))
+    glow = np.float32([rng.uniform(5, 9), rng.uniform(0, 4), rng.uniform(0, 5)])
+    return from_lab(face + glow * strength), over(person, *regions, sigma=len(face) / 50)
+
+
+def vague_mouth(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Melt lips and teeth into soft bands."""
+    size = len(person.image)
+    face = smeared(person.image, rng, size / 40, size / 60 * strength)
+    return resampled(face, 1 - 0.8 * strength), feather(
+        hull(grown(person.landmarks[LIP_OUTER], (1.15, 1.3)), size), size / 80
+    )
+
+
+def double_outline(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Show the outline of a second head: hair, ears and jaw lie double."""
+    ghost = _moved(rng, person, 0.03)
+    where = over(person, Region.HAIRLINE, Region.EARS, Region.JAWLINE, sigma=len(ghost) / 40)
+    return blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+
+
+def double_brows(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+    """Show brows and nose double."""
+    ghost = _moved(rng, person, 0.02)
+    where = over(person, Region.EYEBROWS, Region.NOSE, sigma=len(ghost) / 60)
+    return blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+
+
+def _moved(rng: Rng, person: Portrait, reach: float) -> Image:
+    """The person's picture, shifted by ``reach`` of its side."""
+    size, angle = len(person.image), rng.uniform(0, 2 * np.pi)
+    way = np.float32([np.cos(angle), np.sin(angle)]) * reach * size
+    marks = grown(person.landmarks, 1 + rng.choice([-1, 1]) * reach) + way
+    return warp(person.image, person.landmarks, marks)
