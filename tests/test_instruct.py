@@ -359,7 +359,6 @@ def test_description_keeps_the_order_of_regions() -> None:
     ]
     expected = "The eyes and nose show blur. The mouth shows a colour mismatch."
     assert describe(findings) == expected + " The rest looks natural."
-    assert describe(findings, whole=True) == expected
 
 
 def test_conversations_are_the_same_alone_and_together(

@@ -19,7 +19,7 @@ from dfa_lib.instruct.naming import Normal, calibrate, measure
 from dfa_lib.instruct.wording import describe, library
 from dfa_lib.records import Annotation, Annotator, DataError, Face
 from dfa_lib.shards import Shard, block, shard_path
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import Task
 
 if TYPE_CHECKING:  # the client takes a second to import, and measuring needs none
     from dfa_lib.endpoint import Endpoint
@@ -126,6 +126,6 @@ def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unanswered
     return Annotation(
         face=face.id,
         findings=tuple(findings),
-        text=describe(findings, whole=face.category is Category.EFS),
+        text=describe(findings),
         annotator=MEASURING,
     )

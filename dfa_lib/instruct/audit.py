@@ -5,9 +5,9 @@ What can be checked depends on the face.
 - FS, FR, FE with their bona fide counterpart: whether the claimed region differs from it by
   clearly more than two shots of one camera do. The kind of artifact is not judged.
 - Bona fide: nothing was altered, so the label alone contradicts every claim.
-- EFS, and forgeries without a counterpart: there is no difference to measure. A claim of a grid
-  or of missing detail is held against bona fide faces, of which one in six would pass as well;
-  any other claim stays unchecked.
+- EFS, and forgeries without a counterpart: there is no difference to measure. A claim of a grid,
+  of missing detail or of asymmetry is held against bona fide faces, of which one in six would
+  pass as well; any other claim stays unchecked.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +21,11 @@ from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.evidence import BARE_SKIN, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.naming import Normal, calibrate
+from dfa_lib.instruct.naming import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
 from dfa_lib.records import Annotation, Face
 from dfa_lib.taxonomy import Artifact, Category, Region
 
 Check = Callable[[Region, Artifact], bool | None]
-
-LEAST_Z_SINGLE = 1.0
-"""How many standard deviations off bona fide faces a figure without counterpart must lie."""
 
 
 def audit(
@@ -81,24 +78,15 @@ def _altered(
     return normal.altered(region, change[region]) if region in change else None
 
 
-_SHOWS = {
-    Artifact.GRID_PATTERN: ("grid", 1),
-    Artifact.OVER_SMOOTHING: ("detail", -1),
-    Artifact.TEXTURE_LOSS: ("detail", -1),
-    Artifact.BLUR: ("detail", -1),
-}
-"""The figure of a single picture in which an artifact shows, and to which side."""
-
-
 def _off_normal(
     single: Mapping[Region, Mapping[str, float]],
     normal: Normal,
     region: Region,
     artifact: Artifact,
 ) -> bool | None:
-    if region not in single or artifact not in _SHOWS:
+    if region not in single or artifact not in SINGLE_FIGURES:
         return None
-    figure, side = _SHOWS[artifact]
+    figure, side = SINGLE_FIGURES[artifact]
     return side * normal.z("single", region, figure, single[region][figure]) >= LEAST_Z_SINGLE
 
 

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Mask, Points, region_masks
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, region_masks, warp
+from dfa_lib.instruct.people import mirrored
 from dfa_lib.taxonomy import Region
 
 Plane = NDArray[np.float32]
@@ -56,9 +57,19 @@ def difference(bona_fide: Image, forged: Image) -> Plane:
     """Map how far two shots of one face differ: (H, W) grey levels, tones matched.
 
     Where the bona fide shot is burnt out, brighter is no difference; where it is black,
-    darker is none.
+    darker is none. If one shot is grey, the other's colours count for nothing.
     """
+    bona_fide, forged = _alike(bona_fide, forged)
     return _change(bona_fide, in_tones_of(bona_fide, forged), forged)
+
+
+def _alike(one: Image, two: Image) -> tuple[Image, Image]:
+    """Take the colours from both pictures where one of them has none."""
+    if min(float(np.ptp(picture[::4, ::4], axis=2).mean()) for picture in (one, two)) > 1:
+        return one, two
+    greys = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one, two))
+    one, two = (cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in greys)
+    return one, two
 
 
 def _change(bona_fide: Image, same: Image, forged: Image) -> Plane:
@@ -85,6 +96,7 @@ def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Reg
     the correlation of structure; ``seam``: slope of the difference along its outline, times
     the part of the region's width that the outline crosses.
     """
+    bona_fide, forged = _alike(bona_fide, forged)
     same = in_tones_of(bona_fide, forged)
     change = _change(bona_fide, same, forged)
     change -= np.median(change)
@@ -142,22 +154,32 @@ def measure_single(image: Image, landmarks: Points) -> dict[Region, Figures]:
     """Measure every region of one face (S, S, 3) that has no counterpart.
 
     ``grid``: strength of a pattern with a period of four pixels, in standard errors of noise;
-    ``detail``: log of fine detail over coarser detail, which generators leave too low.
+    ``detail``: log of fine detail over coarser detail, which generators leave too low;
+    ``uneven``: one minus the correlation of structure with the mirrored face.
     """
     light = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float32)
     fine = light - _soft(light, 1.0)
     coarse = _soft(light, 1.0) - _soft(light, 2.0)
+    coarser = _soft(light, 1.0) - _soft(light, 5.0)
     grain = light - _soft(light, 1.5)
     grain /= np.sqrt(_soft(grain**2, 4.0)) + 1
     y, x = np.indices(light.shape)
     waves = [grain * np.exp(-0.5j * np.pi * way) for way in (x + y, x - y)]
+    halves = np.stack([coarser, _mirrored(coarser, landmarks)], axis=2)
     return {
         region: {
             "grid": float(sum(abs(wave[mask].sum()) for wave in waves) / np.sqrt(mask.sum())),
             "detail": float(np.log((fine[mask].var() + 0.3) / (coarse[mask].var() + 0.3))),
+            "uneven": 1 - _correlation(halves[mask]),
         }
         for region, mask in _measurable(landmarks, len(image))
     }
+
+
+def _mirrored(plane: Plane, landmarks: Points) -> Plane:
+    """Lay the mirror image of a plane (S, S) over it, landmark on landmark."""
+    flipped = mirrored(Portrait(plane, np.asarray(landmarks, np.float32)))
+    return warp(flipped.image, flipped.landmarks, np.asarray(landmarks, np.float32))
 
 
 def _measurable(landmarks: Points, size: int) -> Iterator[tuple[Region, Mask]]:

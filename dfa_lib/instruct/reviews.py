@@ -100,7 +100,7 @@ def _unusable(review: Review, face: Face | None, faces: FaceSet) -> str:
 def _conversation(review: Review, face: Face) -> InstructRecord:
     """About seven QA; the two verdicts alone where the person named no finding of a forgery."""
     described = bool(review.findings) or not review.category.forged
-    text = describe(review.findings, review.category is Category.EFS) if described else ""
+    text = describe(review.findings) if described else ""
     who = Annotator(name=review.person)
     record = converse(
         face, Annotation(face=face.id, findings=review.findings, text=text, annotator=who)

@@ -65,18 +65,18 @@ def about(regions: Sequence[Region]) -> dict[str, str]:
     return {"regions": f"the {listed}", "Regions": f"The {listed}"} | verbs
 
 
-def describe(findings: Sequence[Finding], whole: bool = False) -> str:
+def describe(findings: Sequence[Finding]) -> str:
     """Word an artifact description: regions in the order of the taxonomy, and no figures.
 
-    Neighbours that show the same artifact share a sentence. Unless the ``whole`` picture is
-    affected, the description ends by saying that the rest looks natural.
+    Neighbours that show the same artifact share a sentence; the last one says that the rest
+    looks natural.
     """
     if not findings:
         return say(Task.AD, "clean")
     ordered = sorted(findings, key=lambda finding: list(Region).index(finding.region))
     runs = [list(run) for _, run in groupby(ordered, key=lambda finding: finding.artifact)]
     sentences = [say(Task.AD, "claim", run) for run in runs]
-    return " ".join(sentences + ([] if whole else [say(Task.AD, "rest")]))
+    return " ".join([*sentences, say(Task.AD, "rest")])
 
 
 _PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
