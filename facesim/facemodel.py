@@ -6,21 +6,11 @@ from typing import Self
 
 import numpy as np
 
-from dfa_lib.face.geometry import (
-    LIP_OUTER,
-    NOSE_BASE,
-    NOSE_BRIDGE,
-    Image,
-    Points,
-    Portrait,
-    grown,
-    hull,
-    warp,
-)
+from dfa_lib.face.geometry import Image, Points, Portrait, grown, hull, warp
 from dfa_lib.records import DataError
 from facesim.pixels import blend, feather, match_colour, match_shading
 
-_FEATURES = (np.r_[17:27, 36:48], np.r_[NOSE_BRIDGE, NOSE_BASE], np.r_[LIP_OUTER])
+_FEATURES = np.r_[17:27, 36:48], np.r_[27:36], np.r_[48:68]
 """The landmarks of what one person lends: eyes with brows, nose, mouth."""
 
 
@@ -53,28 +43,31 @@ class FaceModel:
         """Draw a person who does not exist: no trace of a generator is laid on yet.
 
         Head and skin are one portrait's in a new shape; eyes with brows, nose and mouth are
-        those of three others, in its colours and shading.
+        those of others, in its colours and shading.
         """
-        who = rng.choice(len(self.portraits), 1 + len(_FEATURES), replace=False)
-        base, *others = (self.portraits[k] for k in who)
+        base = self.portraits[rng.integers(len(self.portraits))]
         shape = self._shape(rng, base.landmarks)
         face = warp(base.image, base.landmarks, shape)
-        for other, marks in zip(others, _FEATURES, strict=True):
-            face = _lent(face, other, shape, marks)
+        for marks in _FEATURES:
+            face = _lent(face, self._like(rng, base, marks), shape, marks)
         return Portrait(face, shape)
 
+    def _like(self, rng: np.random.Generator, base: Portrait, marks: np.ndarray) -> Portrait:
+        """Choose among the third of the portraits that are nearest to ``base`` at ``marks``."""
+        at = np.stack([p.landmarks[marks] for p in self.portraits]) - base.landmarks[marks]
+        order = np.argsort(np.abs(at - at.mean(axis=1, keepdims=True)).mean(axis=(1, 2)))
+        return self.portraits[order[1 + rng.integers(len(order) // 3)]]
+
     def _shape(self, rng: np.random.Generator, near: Points) -> Points:
-        """Draw landmarks (81, 2) that lie by half at those of ``near``."""
-        step = rng.normal(0, 0.6, len(self.axes)).astype(np.float32) @ self.axes
-        return (0.5 * near + 0.5 * self.mean.reshape(-1, 2) + step.reshape(-1, 2)).astype(
-            np.float32
-        )
+        """Draw landmarks (81, 2) halfway between those of ``near`` and other ones."""
+        step = rng.normal(0, 0.6, len(self.axes)) @ self.axes
+        return np.float32((near + (self.mean + 2 * step).reshape(-1, 2)) / 2)
 
 
 def _lent(face: Image, other: Portrait, shape: Points, marks: np.ndarray) -> Image:
     """Put what ``other`` has at the landmarks ``marks`` on a face of landmarks ``shape``."""
     size = len(face)
-    near = hull(grown(shape[marks], (1.2, 1.35)), size)
+    near = hull(grown(shape[marks], (1.15, 1.25)), size)
     part = match_colour(warp(other.image, other.landmarks, shape), face, near)
     part = match_shading(part, face, size / 20, 1.0)
     return blend(face, part, feather(near, size / 50))

@@ -98,12 +98,12 @@ def plastic(image: Image, strength: float) -> Image:
     """Take pores and fine lines, keep edges, and even the shading out: skin like plastic.
 
     What today's beauty filters and diffusion models leave: a bilateral filter, and coarse
-    shading pulled by up to half towards a still coarser one.
+    shading pulled by up to four fifths towards a still coarser one.
     """
     size = len(image)
-    smooth = cv2.bilateralFilter(image, 0, 50 * strength + 1, size / 30 * strength + 0.3)
+    smooth = cv2.bilateralFilter(image, 0, 80 * strength + 1, size / 30 * strength + 0.3)
     even = soft(smooth, size / 10) - soft(smooth, size / 40)
-    return np.clip(smooth + 0.6 * strength * even + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(smooth + 0.8 * strength * even + 0.5, 0, 255).astype(np.uint8)
 
 
 def smeared(image: Image, rng: np.random.Generator, grain: float, reach: float) -> Image:

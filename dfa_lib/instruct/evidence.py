@@ -119,7 +119,8 @@ def _planes(one: Plane, two: Plane, change: Plane) -> dict[str, Plane]:
     band = [_soft(plane, 0.8) - _soft(plane, 3.0) for plane in light]
     calm = _soft(change, 1.0) < _CHANGED
     gain = np.log((fine[1][calm].mean() + 0.5) / (fine[0][calm].mean() + 0.5)) if calm.any() else 0
-    outline = calm ^ cv2.erode(calm.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    far = (_soft(change, 2.5) < _CHANGED).astype(np.uint8)  # patches of one area join
+    outline = (far ^ cv2.erode(far, np.ones((3, 3), np.uint8))).astype(bool)
     return {
         "shift": shift,
         "fine": np.stack(fine, axis=2),

@@ -19,17 +19,9 @@ from dfa_lib.face.geometry import (
     hull,
 )
 from dfa_lib.taxonomy import Category, Region
+from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import (
-    Alpha,
-    feather,
-    from_lab,
-    laid,
-    over,
-    plastic,
-    soft,
-    to_lab,
-)
+from facesim.pixels import Alpha
 
 _SKIN = Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN
 _FEATURES = Region.EYES, Region.EYEBROWS, Region.MOUTH
@@ -45,7 +37,7 @@ def makeup(rng: np.random.Generator, strength: float, target: Portrait) -> tuple
     size, marks = len(target.image), target.landmarks
     lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.0, 1.0 + 0.12 * strength)), size)
     lips &= ~fill(marks[LIP_INNER], size)
-    return _tinted(target, feather(lips, size / 200), rng.choice(_LIPSTICKS), strength)
+    return _tinted(target, px.feather(lips, size / 200), rng.choice(_LIPSTICKS), strength)
 
 
 @register(Category.FE)
@@ -59,7 +51,7 @@ def eyeshadow(
         rim, wide = grown(marks[lash], (1.25, 1.0)), np.ptp(marks[eye, 0])
         for lift in np.linspace(0.15, rng.uniform(0.35, 0.5), 4):
             upper = (rim - np.float32([0, lift * wide]))[::-1]
-            alpha += feather(fill(np.concatenate([rim, upper]), size), size / 150) / 4
+            alpha += px.feather(fill(np.concatenate([rim, upper]), size), size / 80) / 4
         alpha[fill(marks[eye], size)] = 0
     return _tinted(target, alpha, rng.choice(_SHADOWS), strength)
 
@@ -69,26 +61,27 @@ def smooth_skin(
     rng: np.random.Generator, strength: float, target: Portrait
 ) -> tuple[Portrait, Alpha]:
     """Take pores, lines and shading from the skin and let it glow, as a beauty filter does."""
-    alpha = over(target, *_SKIN, sigma=len(target.image) / 100)
-    glow = np.float32([rng.uniform(5, 9), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
-    return laid(target, from_lab(to_lab(plastic(target.image, strength)) + glow), alpha)
+    alpha = px.over(target, *_SKIN, sigma=len(target.image) / 60)
+    alpha *= 1 - px.over(target, *_FEATURES)
+    glow = np.float32([rng.uniform(2, 5), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
+    return px.laid(target, px.from_lab(px.to_lab(px.plastic(target.image, strength)) + glow), alpha)
 
 
 @register(Category.FE)
 def age(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     """Deepen the creases the face has, and mottle and pale its skin."""
     size = len(target.image)
-    lab = to_lab(target.image)
+    lab = px.to_lab(target.image)
     light = lab[..., 0]
-    creases = soft(light, size / 250) - soft(light, size / 40)
+    creases = px.soft(light, size / 250) - px.soft(light, size / 40)
     deeper = np.clip(np.minimum(creases, 0.3 * creases), -4, 2)
-    spots = soft(rng.standard_normal((size, size)), size / 70)
+    spots = px.soft(rng.standard_normal((size, size)), size / 70)
     spots /= spots.std() + 1e-6
     lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots - rng.uniform(1, 3))
     lab[..., 1:] *= 1 - rng.uniform(0.3, 0.45) * strength
     lab[..., 1] += 1.5 * strength * spots
-    skin = over(target, *_SKIN, sigma=size / 35)
-    return laid(target, from_lab(lab), skin * (1 - over(target, *_FEATURES)))
+    skin = px.over(target, *_SKIN, sigma=size / 35)
+    return px.laid(target, px.from_lab(lab), skin * (1 - px.over(target, *_FEATURES)))
 
 
 @register(Category.FE)
@@ -103,12 +96,12 @@ def redraw_brows(
         width = (np.float32([0.5, 0.9, 1, 0.8, 0.4])[::-order] * thick)[:, None]
         lower = brow + width * np.float32([0, 1])
         brows |= fill(np.concatenate([brow - width * np.float32([0, 0.2]), lower[::-1]]), size)
-    lab = to_lab(target.image)
+    lab = px.to_lab(target.image)
     skin = lab[hull(marks[27:31], size, 1.3)].mean(axis=0)
     dark = lab[brows][:, 0].mean() < 0.6 * skin[0]
     goal = skin * [0.92, 1, 1] if dark or rng.random() < 0.3 else skin * [0.4, 0.6, 0.6]
     layer = lab + (goal - lab) * np.float32(0.85 * strength)
-    return laid(target, from_lab(layer), feather(brows, size / 130))
+    return px.laid(target, px.from_lab(layer), px.feather(brows, size / 130))
 
 
 @register(Category.FE)
@@ -120,13 +113,13 @@ def dye_hair(rng: np.random.Generator, strength: float, target: Portrait) -> tup
         middle + (marks[HAIRLINE] - middle) * np.float32(k) for k in (1.7, 1.15, 0.97)
     )
     cap = fill(np.concatenate([outer, inner[::-1]]), size)
-    alpha = feather(cap, size / 80) * _like(target, cap & fill(near, size))
+    alpha = px.feather(cap, size / 80) * _like(target, cap & fill(near, size))
     return _tinted(target, alpha, rng.choice(_DYES), strength)
 
 
 def _like(target: Portrait, sample: Mask) -> Alpha:
     """How near each pixel is in colour to most of those in ``sample``, in [0, 1]."""
-    lab = to_lab(target.image)
+    lab = px.to_lab(target.image)
     far = np.abs(lab - np.median(lab[sample], axis=0)) @ np.float32([0.5, 1, 1])
     return cv2.GaussianBlur(np.clip(2 - far / 12, 0, 1), (0, 0), 0.8)
 
@@ -136,10 +129,12 @@ def _tinted(
 ) -> tuple[Portrait, Alpha]:
     """Scale lightness by ``tint[0]`` and add ``tint[1:]`` to a and b; both by ``strength``.
 
-    Light and shade stay, but flatter.
+    Light and shade stay, but flatter. What is dark already turns lighter, or nobody would see.
     """
-    lab = to_lab(target.image)
-    lab[..., 0] *= 1 + strength * (tint[0] - 1)
+    lab = px.to_lab(target.image)
+    dark = (lab[..., 0] * alpha).sum() < 38 * alpha.sum()
+    gain = max(tint[0], 1 / tint[0]) if dark else tint[0]
+    lab[..., 0] *= 1 + strength * (gain - 1)
     lab[..., 1:] += strength * tint[1:]
-    lab[..., 0] += 0.3 * strength * (soft(lab[..., 0], len(lab) / 40) - lab[..., 0])
-    return laid(target, from_lab(lab), alpha)
+    lab[..., 0] += 0.3 * strength * (px.soft(lab[..., 0], len(lab) / 40) - lab[..., 0])
+    return px.laid(target, px.from_lab(lab), alpha)

@@ -21,18 +21,9 @@ from dfa_lib.face.geometry import (
     warp,
 )
 from dfa_lib.taxonomy import Category
+from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import (
-    Alpha,
-    blend,
-    dose,
-    feather,
-    from_lab,
-    laid,
-    resampled,
-    to_lab,
-    uneven,
-)
+from facesim.pixels import Alpha
 
 _LIPS = slice(48, 68)
 _UPPER_LIDS, _LOWER_LIDS = [37, 38, 43, 44], [41, 40, 47, 46]
@@ -49,15 +40,15 @@ def warp_reenact(
     As one-shot talking heads do (Siarohin et al. 2019): a dense warp, whose gaps a generator
     fills.
     """
-    marks = _blink(target.landmarks, dose(strength) * rng.uniform(-0.2, 0.45))
+    marks = _blink(target.landmarks, px.dose(strength) * rng.uniform(-0.2, 0.45))
     marks = _speak(rng, strength, marks, driver)
-    marks[17:27, 1] -= dose(strength) * rng.uniform(-0.04, 0.12) * _unit(marks)
+    marks[17:27, 1] -= px.dose(strength) * rng.uniform(-0.04, 0.12) * _unit(marks)
     face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
     size = len(face)
     near = np.maximum(_mouth(target.landmarks, marks, size, 1.35), _eyes(marks, size))
-    face = blend(face, resampled(face, 1 - rng.uniform(0.55, 0.7) * strength), near)
+    face = px.blend(face, px.resampled(face, 1 - rng.uniform(0.55, 0.7) * strength), near)
     both = np.concatenate([target.landmarks, marks])
-    return laid(target, face, feather(hull(both, size, 1.05), size / 60), marks)
+    return px.laid(target, face, px.feather(hull(both, size, 1.05), size / 60), marks)
 
 
 @register(Category.FR)
@@ -68,8 +59,8 @@ def mouth_reenact(
     marks = _speak(rng, strength, target.landmarks, driver)
     face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
     alpha = _mouth(target.landmarks, marks, len(face), 1.7)
-    face = from_lab(to_lab(face) + uneven(rng, 2 * strength, 7 * strength))
-    return laid(target, resampled(face, 1 - rng.uniform(0.6, 0.75) * strength), alpha, marks)
+    face = px.from_lab(px.to_lab(face) + px.uneven(rng, 2 * strength, 7 * strength))
+    return px.laid(target, px.resampled(face, 1 - rng.uniform(0.6, 0.75) * strength), alpha, marks)
 
 
 @register(Category.FR)
@@ -81,17 +72,17 @@ def eye_reenact(
     close = float(rng.choice([rng.uniform(0.3, 0.55), rng.uniform(-0.45, -0.25)]))
     if driven and 0.25 < abs(1 - driven / own) < 0.6:
         close = 1 - driven / own
-    marks = _blink(target.landmarks, close * dose(strength))
+    marks = _blink(target.landmarks, close * px.dose(strength))
     face = _looking(rng, strength, target, marks)
     size = len(face)
     alpha = np.maximum(_eyes(target.landmarks, size), _eyes(marks, size))
-    return laid(target, resampled(face, 1 - rng.uniform(0.45, 0.6) * strength), alpha, marks)
+    return px.laid(target, px.resampled(face, 1 - rng.uniform(0.45, 0.6) * strength), alpha, marks)
 
 
 def _looking(rng: np.random.Generator, strength: float, target: Portrait, marks: Points) -> Image:
     """Warp the lids to ``marks`` and the irises aside; take the light from one of the eyes."""
     old, new = [target.landmarks], [marks]
-    aside = rng.choice([-1, 1]) * rng.uniform(0.1, 0.16) * dose(strength)
+    aside = rng.choice([-1, 1]) * rng.uniform(0.1, 0.16) * px.dose(strength)
     lame = rng.integers(2)
     for k, eye in enumerate((EYE_LEFT, EYE_RIGHT)):
         centre, wide = target.landmarks[eye].mean(axis=0), np.ptp(target.landmarks[eye, 0])
@@ -99,9 +90,9 @@ def _looking(rng: np.random.Generator, strength: float, target: Portrait, marks:
         shift = aside * wide * (1 - 1.2 * strength * (k == lame))
         old, new = [*old, iris], [*new, iris + np.float32([shift, 0])]
     face = warp(target.image, np.concatenate(old), np.concatenate(new))
-    lid = feather(hull(marks[(EYE_LEFT, EYE_RIGHT)[lame]], len(face), 0.95), 0.6)
+    lid = px.feather(hull(marks[(EYE_LEFT, EYE_RIGHT)[lame]], len(face), 0.95), 0.6)
     dull = cv2.morphologyEx(face, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return blend(face, dull, lid * dose(strength))
+    return px.blend(face, dull, lid * px.dose(strength))
 
 
 def _unit(marks: Points) -> float:
@@ -136,7 +127,7 @@ def _speak(
     new[_CORNERS, 1] -= smile * unit * 0.5
     new[_CORNERS, 0] += np.float32([-1, -1, 1, 1]) * smile * unit
     new[7:10, 1] += gap * unit * 0.4
-    return (marks + np.float32(dose(strength)) * (new - marks)).astype(np.float32)
+    return (marks + np.float32(px.dose(strength)) * (new - marks)).astype(np.float32)
 
 
 def _filled_mouth(rng: np.random.Generator, strength: float, image: Image, marks: Points) -> Image:
@@ -145,23 +136,23 @@ def _filled_mouth(rng: np.random.Generator, strength: float, image: Image, marks
     high, wide = np.ptp(inner[:, 1]), np.ptp(inner[:, 0])
     if high < 2:
         return image
-    skin = to_lab(image)[hull(marks[27:36], size)].mean(axis=0)
+    skin = px.to_lab(image)[hull(marks[27:36], size)].mean(axis=0)
     shade = skin * [0.45, 1.1, 0.9] + rng.normal(0, 2, 3)
     teeth = skin * [0.85, 0.25, 0.45] + [8, 0, 0] + rng.normal(0, 2, 3)
     y, x = np.indices((size, size), np.float32)
     middle = inner.mean(axis=0) - np.float32([0, 0.12 * high])
     band = np.exp(-(((y - middle[1]) / (0.36 * high)) ** 4) - ((x - middle[0]) / (0.4 * wide)) ** 4)
-    inside = from_lab(shade + (teeth - shade) * band[..., None])
-    return blend(image, inside, feather(fill(inner, size), 0.7) * min(2 * strength, 1))
+    inside = px.from_lab(shade + (teeth - shade) * band[..., None])
+    return px.blend(image, inside, px.feather(fill(inner, size), 0.7) * min(2 * strength, 1))
 
 
 def _mouth(old: Points, new: Points, size: int, grow: float) -> Alpha:
     """Opacity round the mouth before and after."""
     both = np.concatenate([old[LIP_OUTER], new[LIP_OUTER]])
-    return feather(hull(grown(both, (grow * 0.9, grow * 1.15)), size), size / 90)
+    return px.feather(hull(grown(both, (grow * 0.9, grow * 1.15)), size), size / 90)
 
 
 def _eyes(marks: Points, size: int) -> Alpha:
     """Opacity round both eyes."""
     left, right = (hull(grown(marks[eye], (1.35, 2.2)), size) for eye in (EYE_LEFT, EYE_RIGHT))
-    return feather(left | right, size / 100)
+    return px.feather(left | right, size / 100)

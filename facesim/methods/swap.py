@@ -10,23 +10,9 @@ import numpy as np
 
 from dfa_lib.face.geometry import Image, Mask, Portrait, grown, hull, warp
 from dfa_lib.taxonomy import Category
+from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import (
-    Alpha,
-    blend,
-    dose,
-    feather,
-    from_lab,
-    grid,
-    inner_face,
-    laid,
-    match_colour,
-    match_shading,
-    relit,
-    resampled,
-    to_lab,
-    uneven,
-)
+from facesim.pixels import Alpha
 
 
 @register(Category.FS)
@@ -35,9 +21,9 @@ def poisson_swap(
 ) -> tuple[Portrait, Alpha]:
     """Clone the donor's face by its gradients (Perez et al. 2003): colour bleeds inwards."""
     size = len(target.image)
-    mask = inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
+    mask = px.inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
     face = _generated(rng, strength, target, donor, rng.uniform(0.45, 0.6))
-    return laid(target, _cloned(face, target.image, mask), feather(mask, 0.5))
+    return px.laid(target, _cloned(face, target.image, mask), px.feather(mask, 0.5))
 
 
 def _cloned(face: Image, onto: Image, mask: Mask) -> Image:
@@ -59,9 +45,9 @@ def feather_swap(
 ) -> tuple[Portrait, Alpha]:
     """Lay the face over the target with a feathered edge; its light does not agree."""
     size = len(target.image)
-    alpha = feather(inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 60)
+    alpha = px.feather(px.inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 60)
     face = _generated(rng, strength, target, donor, rng.uniform(0.5, 0.7))
-    return laid(target, relit(face, rng, 0.3 * strength), alpha)
+    return px.laid(target, px.relit(face, rng, 0.3 * strength), alpha)
 
 
 @register(Category.FS)
@@ -73,9 +59,9 @@ def lowres_swap(
     inner = grown(target.landmarks[17:68], (rng.uniform(1.1, 1.25), rng.uniform(1.05, 1.2)))
     low, high = inner.min(axis=0), inner.max(axis=0)
     box = np.array([low, [high[0], low[1]], high, [low[0], high[1]]], np.float32)
-    alpha = feather(hull(box, size) & inner_face(target.landmarks, size), size / 100)
+    alpha = px.feather(hull(box, size) & px.inner_face(target.landmarks, size), size / 100)
     face = _generated(rng, strength, target, donor, rng.uniform(0.25, 0.38))
-    return laid(target, grid(face, rng, 0.04 * strength), alpha)
+    return px.laid(target, px.grid(face, rng, 0.025 * strength), alpha)
 
 
 def _generated(
@@ -87,8 +73,8 @@ def _generated(
     """
     size = len(target.image)
     face = warp(donor.image, donor.landmarks, target.landmarks)
-    face = match_colour(face, target.image, inner_face(target.landmarks, size, 0.85))
-    face = match_shading(face, target.image, size / 12, 1 - 0.5 * strength)
-    face = from_lab(to_lab(face) + uneven(rng, 6 * strength, 14 * strength))
-    face = blend(target.image, face, np.full((size, size), dose(strength), np.float32))
-    return resampled(face, 1 - (1 - scale) * strength)
+    face = px.match_colour(face, target.image, px.inner_face(target.landmarks, size, 0.85))
+    face = px.match_shading(face, target.image, size / 12, 1 - 0.5 * strength)
+    face = px.from_lab(px.to_lab(face) + px.uneven(rng, 4 * strength, 10 * strength))
+    face = px.blend(target.image, face, np.full((size, size), px.dose(strength), np.float32))
+    return px.resampled(face, 1 - (1 - scale) * strength)

@@ -10,21 +10,9 @@ import numpy as np
 
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, LIP_OUTER, Image, Portrait, grown, hull, warp
 from dfa_lib.taxonomy import Category, Region
+from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import (
-    Alpha,
-    blend,
-    feather,
-    from_lab,
-    grid,
-    over,
-    plastic,
-    resampled,
-    smeared,
-    soft,
-    to_lab,
-    uneven,
-)
+from facesim.pixels import Alpha
 
 Fault = Callable[[np.random.Generator, float, Portrait], tuple[Image, Alpha]]
 Rng = np.random.Generator
@@ -38,7 +26,9 @@ def gan_face(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alp
     """
     faults = (odd_eyes, melted_hair, melted_ears, blotchy_ground, odd_side)
     face, alpha = _some(rng, strength, person, faults)
-    return Portrait(blend(face, grid(face, rng, 0.035 * strength), alpha), person.landmarks), alpha
+    return Portrait(
+        px.blend(face, px.grid(face, rng, 0.035 * strength), alpha), person.landmarks
+    ), alpha
 
 
 @register(Category.EFS)
@@ -64,7 +54,7 @@ def _some(
     face, alpha = person.image, np.zeros(person.image.shape[:2], np.float32)
     for k in rng.choice(len(faults), int(rng.integers(2, 4)), replace=False):
         layer, where = faults[k](rng, strength, Portrait(face, person.landmarks))
-        face, alpha = blend(face, layer, where), np.maximum(alpha, where)
+        face, alpha = px.blend(face, layer, where), np.maximum(alpha, where)
     return face, alpha
 
 
@@ -75,10 +65,10 @@ def odd_eyes(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]
     marks[eye] = grown(marks[eye], (1, 1 + rng.uniform(0.35, 0.55) * strength))
     marks[eye] += np.float32(rng.normal(0, 0.06 * strength * np.ptp(marks[eye, 0]), 2))
     face = warp(person.image, person.landmarks, marks)
-    face = smeared(face, rng, size / 60, size / 80 * strength)
-    iris = feather(hull(marks[eye], size, 0.95), 0.7)
-    face = from_lab(to_lab(face) + uneven(rng, 12, 22) * strength * iris[..., None])
-    return face, feather(hull(grown(marks[eye], (1.3, 1.8)), size), size / 90)
+    face = px.smeared(face, rng, size / 60, size / 120 * strength)
+    iris = px.feather(hull(marks[eye], size, 0.95), 0.7)
+    face = px.from_lab(px.to_lab(face) + px.uneven(rng, 12, 22) * strength * iris[..., None])
+    return face, px.feather(hull(grown(marks[eye], (1.3, 1.8)), size), size / 90)
 
 
 def odd_side(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
@@ -89,7 +79,7 @@ def odd_side(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]
         way = rng.choice([-1, 1], 2) * rng.uniform(0.4, 1, 2) * [0.02, 0.035]
         marks[part] += np.float32(way * size * strength)
     face = warp(person.image, person.landmarks, marks)
-    return face, feather(hull(marks[np.concatenate(side)], size, 1.35), size / 40)
+    return face, px.feather(hull(marks[np.concatenate(side)], size, 1.35), size / 40)
 
 
 _SIDES = (np.r_[17:22], np.r_[36:42], np.r_[31:33]), (np.r_[22:27], np.r_[42:48], np.r_[34:36])
@@ -107,17 +97,17 @@ def melted_ears(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alp
 
 def _melted(rng: Rng, strength: float, person: Portrait, region: Region) -> tuple[Image, Alpha]:
     size = len(person.image)
-    face = smeared(person.image, rng, size / 26, size / 55 * strength)
-    return soft(face, size / 130 * strength), over(person, region, sigma=size / 60)
+    face = px.smeared(person.image, rng, size / 26, size / 70 * strength)
+    return px.soft(face, size / 130 * strength), px.over(person, region, sigma=size / 60)
 
 
 def blotchy_ground(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Warp the background and cover it with soft blotches."""
     size = len(person.image)
-    face = to_lab(smeared(person.image, rng, size / 16, size / 24 * strength))
-    blotch = soft(rng.standard_normal((size, size, 3)), size / rng.uniform(10, 20))
+    face = px.to_lab(px.smeared(person.image, rng, size / 16, size / 24 * strength))
+    blotch = px.soft(rng.standard_normal((size, size, 3)), size / rng.uniform(10, 20))
     blotch *= np.float32([5, 1.5, 1.5]) * strength / (blotch.std() + 1e-6)
-    return from_lab(face + blotch), over(person, Region.BACKGROUND, sigma=size / 60)
+    return px.from_lab(face + blotch), px.over(person, Region.BACKGROUND, sigma=size / 60)
 
 
 def plastic_forehead(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
@@ -131,16 +121,16 @@ def plastic_cheeks(rng: Rng, strength: float, person: Portrait) -> tuple[Image, 
 
 
 def _plastic(rng: Rng, strength: float, person: Portrait, *regions: Region) -> tuple[Image, Alpha]:
-    face = to_lab(plastic(plastic(person.image, strength), strength))
-    glow = np.float32([rng.uniform(5, 9), rng.uniform(0, 4), rng.uniform(0, 5)])
-    return from_lab(face + glow * strength), over(person, *regions, sigma=len(face) / 50)
+    face = px.to_lab(px.plastic(px.plastic(person.image, strength), strength))
+    glow = np.float32([rng.uniform(3, 6), rng.uniform(0, 4), rng.uniform(0, 5)])
+    return px.from_lab(face + glow * strength), px.over(person, *regions, sigma=len(face) / 50)
 
 
 def vague_mouth(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Melt lips and teeth into soft bands."""
     size = len(person.image)
-    face = smeared(person.image, rng, size / 40, size / 60 * strength)
-    return resampled(face, 1 - 0.8 * strength), feather(
+    face = px.smeared(person.image, rng, size / 40, size / 60 * strength)
+    return px.resampled(face, 1 - 0.8 * strength), px.feather(
         hull(grown(person.landmarks[LIP_OUTER], (1.15, 1.3)), size), size / 80
     )
 
@@ -148,15 +138,15 @@ def vague_mouth(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alp
 def double_outline(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Show the outline of a second head: hair, ears and jaw lie double."""
     ghost = _moved(rng, person, 0.03)
-    where = over(person, Region.HAIRLINE, Region.EARS, Region.JAWLINE, sigma=len(ghost) / 40)
-    return blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+    where = px.over(person, Region.HAIRLINE, Region.EARS, Region.JAWLINE, sigma=len(ghost) / 40)
+    return px.blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
 
 
 def double_brows(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Show brows and nose double."""
     ghost = _moved(rng, person, 0.02)
-    where = over(person, Region.EYEBROWS, Region.NOSE, sigma=len(ghost) / 60)
-    return blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+    where = px.over(person, Region.EYEBROWS, Region.NOSE, sigma=len(ghost) / 60)
+    return px.blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
 
 
 def _moved(rng: Rng, person: Portrait, reach: float) -> Image:
