@@ -100,13 +100,21 @@ def _readable(figures: Figures) -> dict[str, float]:
 
 def _detail(region: Region, figures: Figures) -> Artifact:
     """Which loss of fine detail it is: edges gone too, or of skin, or of anything else."""
-    if figures["edge"] < -0.1:
+    if figures["edge"] < (-0.35 if region in BARE_SKIN else -0.1):
         return Artifact.BLUR
     return Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.TEXTURE_LOSS
 
 
 def _loss(artifact: Artifact) -> Callable[[Region, Figures], float]:
-    return lambda region, f: -f["texture"] / 0.35 if _detail(region, f) is artifact else 0.0
+    """Pores or, on bare skin, lines that are gone."""
+
+    def lost(region: Region, figures: Figures) -> float:
+        if _detail(region, figures) is not artifact:
+            return 0.0
+        lines = -figures["edge"] / 0.2 if region in BARE_SKIN else 0.0
+        return max(-figures["texture"] / 0.35, lines)
+
+    return lost
 
 
 def _paint(region: Region, figures: Figures) -> float:
