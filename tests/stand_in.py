@@ -12,8 +12,7 @@ from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face, write_jsonl
 from dfa_lib.taxonomy import Category, Split, Task
-from facesim.identity import sample_identity, sample_pose
-from facesim.render import render
+from facesim.people import portrait as modelled
 
 
 class RedEye:
@@ -88,8 +87,7 @@ def red_patch(side: int = 128) -> np.ndarray:
 
 def portrait(side: int = 256) -> np.ndarray:
     """Return a generated photograph on which a face is found."""
-    dice = np.random.default_rng(1)
-    return render(sample_identity(dice), sample_pose(dice), side).image
+    return modelled("stand-in", 0, side).image
 
 
 def gallery(root: Path) -> FaceSet:

@@ -15,7 +15,7 @@ from dfa_lib import ask
 from dfa_lib.gpt.adapter import save_tuned
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO
-from facesim.render import render, sample_identity, sample_pose
+from facesim.people import portrait
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a generated face on a larger sheet, as a photograph has it."""
-    rng = np.random.default_rng(4)
-    face = render(sample_identity(rng), sample_pose(rng), size=160).image
+    face = portrait("asked", 0, size=160).image
     path = tmp_path_factory.mktemp("photo") / "face.jpg"
     Image.fromarray(np.pad(face, ((60, 80), (90, 40), (0, 0)), "edge")).save(path, quality=92)
     return path

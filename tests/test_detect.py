@@ -8,14 +8,13 @@ import pytest
 
 from dfa_lib.face.detect import FaceCrop, NoFace, find_face
 from dfa_lib.face.geometry import Portrait, align, frame, from_frl189
-from facesim.render import render, sample_identity, sample_pose
+from facesim.people import portrait
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london" / "neutral_front"
 
 
 def generated(seed: int) -> Portrait:
-    rng = np.random.default_rng(seed)
-    return render(sample_identity(rng), sample_pose(rng), size=160)
+    return portrait(f"detected-{seed}", 0, size=160)
 
 
 def photographs() -> list[Portrait]:

@@ -369,7 +369,11 @@ def test_conversations_are_the_same_alone_and_together(
     assert [r for r in together if r.face.split is Split.TEST] == alone
     assert load_records(tmp_path / "all" / "instruct.jsonl") == together
     card = (tmp_path / "all" / "DATA_CARD.md").read_text("utf-8")
-    assert f"{N} images, {7 * N} QA" in card and "CC0-1.0" in card and "## Limits" in card
+    assert (
+        f"{N} images, {7 * N} QA" in card
+        and "model of the Face Research Lab London Set" in card
+        and "## Limits" in card
+    )
 
 
 def test_a_face_without_annotation_is_left_out(

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dfa_lib.face.geometry import align
 from dfa_lib.gpt.faceconv import FaceConvModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
-from facesim.render import render, sample_identity, sample_pose
+from facesim.people import portrait as modelled
 from tools.nano import phrases
 from tools.nano.__main__ import build
 from tools.nano.pool import Sitter, london, make_views
@@ -26,9 +25,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture(scope="module")
 def portrait():
-    rng = np.random.default_rng(5)
-    drawn = render(sample_identity(rng), sample_pose(rng))
-    return align(drawn.image, drawn.landmarks, 128)
+    return modelled("nano", 0)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.readers.found import Found, beside
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
-from facesim.shape import MEAN
+from facesim.people import model
 
 _LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
 
@@ -42,7 +42,8 @@ def opened(root: Path, found: Found, twin: Opened | None = None) -> Opened:
     if found.at is not None and twin is not None and twin.image.shape == image.shape:
         return Opened(image, twin.landmarks, twin.measured)
     x0, y0, x1, _ = find_face(image, found.path).box
-    points = move(MEAN, frame(MEAN, 1)) * (x1 - x0) + np.float32([x0, y0])
+    mean = model().mean_shape
+    points = move(mean, frame(mean, 1)) * (x1 - x0) + np.float32([x0, y0])
     return Opened(image, points, False)
 
 
@@ -114,7 +115,8 @@ def from_dlib(points: np.ndarray) -> Points:
     if points.shape not in ((68, 2), (81, 2)) or not np.isfinite(points).all():
         raise ValueError("not 68 or 81 points")
     if len(points) == 68:
-        base = np.column_stack([MEAN, np.ones(len(MEAN))])
+        mean = model().mean_shape
+        base = np.column_stack([mean, np.ones(len(mean))])
         fit = np.linalg.lstsq(base[:68], points, rcond=None)[0]
         return np.concatenate([points, (base[68:] @ fit).astype(np.float32)])
     across = points[45] - points[36]

@@ -13,13 +13,14 @@ from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.making import log_in_order, save_png
-from dfa_lib.instruct.people import Population, dice
+from dfa_lib.instruct.people import Population
 from dfa_lib.instruct.plan import Job, Take
 from dfa_lib.records import Face, read_jsonl, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
 from facesim.forge import FaceModel, Forgery, forge
+from facesim.people import generator
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 _CHUNK = 60  # faces made in one go, so that portraits are shared
@@ -104,7 +105,7 @@ def _make(
     difficulty: float,
 ) -> Face:
     """Draw, forge, photograph and save one face."""
-    rng = dice(job.id, seed)
+    rng = generator(job.id, seed)
     target, donor = (take and _portrait(population, take) for take in (job.target, job.donor))
     forgery = _forged(job, rng, target, donor, model, difficulty)
     portrait = forgery.portrait if forgery else target

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_lib.face.geometry import Image, Points, Portrait, align, frame, from_frl189, move
-from dfa_lib.instruct.people import dice, mirrored
+from dfa_lib.instruct.people import mirrored
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Split
+from facesim.people import generator
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class London:
         image, points = _photo_and_points(self._photo(person, 0), self._photo(person, take))
         if take < self.takes:
             return align(image, points, self.size)
-        rng = dice(f"london-{person}", take)
+        rng = generator(f"london-{person}", take)
         portrait = reframed(Portrait(image, points), rng, self.size)
         return mirrored(portrait) if rng.random() < 0.5 else portrait
 

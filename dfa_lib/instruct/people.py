@@ -6,14 +6,13 @@ person; the same person and take always give the same portrait.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import ClassVar, Protocol
 
 import numpy as np
 
-from dfa_lib.face.geometry import Portrait, align
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.taxonomy import Split
-from facesim.render import render, sample_identity, sample_pose
+from facesim.people import portrait
 
 
 class Population(Protocol):
@@ -49,7 +48,7 @@ class Procedural:
     size: int = 128
 
     dataset: ClassVar[str] = "procedural"
-    licence: ClassVar[str] = "CC0-1.0"
+    licence: ClassVar[str] = "CC BY 4.0 (model of the Face Research Lab London Set)"
     shares: ClassVar[dict[Split, float]] = {Split.TRAIN: 0.70, Split.VAL: 0.06, Split.TEST: 0.24}
     takes: ClassVar[int] = 6
 
@@ -58,10 +57,8 @@ class Procedural:
         return [f"p{self.seed}-{split}-{number:04d}" for number in range(wanted)]
 
     def portrait(self, person: str, take: int) -> Portrait:
-        """Render a person in a pose drawn for this take."""
-        identity = sample_identity(dice(person))
-        drawn = render(identity, sample_pose(dice(person, take)))
-        return align(drawn.image, drawn.landmarks, self.size)
+        """Photograph a person; the take decides on expression, light and background."""
+        return portrait(person, take, self.size)
 
     def subgroup(self, person: str) -> dict[str, str]:
         """Nothing: these people do not exist."""
@@ -70,11 +67,6 @@ class Procedural:
     def frame(self, person: str, take: int) -> str:
         """The number of the take."""
         return f"take {take}"
-
-
-def dice(name: str, number: int = 0) -> np.random.Generator:
-    """A random generator of one's own for a named thing, equal on every machine."""
-    return np.random.default_rng([int(sha256(name.encode()).hexdigest()[:12], 16), number])
 
 
 def mirrored(portrait: Portrait) -> Portrait:

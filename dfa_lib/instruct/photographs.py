@@ -12,9 +12,10 @@ import numpy as np
 from dfa_lib.face.geometry import Portrait, align
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.london import reframed
-from dfa_lib.instruct.people import dice, mirrored
+from dfa_lib.instruct.people import mirrored
 from dfa_lib.records import DataError, Face
 from dfa_lib.taxonomy import Split
+from facesim.people import generator
 
 _FEWEST = 6  # two in every split, to swap between
 
@@ -63,7 +64,7 @@ class Photographs:
         photo = Portrait(image, np.float32(face.landmarks))
         if take < len(mine):
             return align(photo.image, photo.landmarks, self.size)
-        rng = dice(f"folder-{person}", take)
+        rng = generator(f"folder-{person}", take)
         portrait = reframed(photo, rng, self.size)
         return mirrored(portrait) if rng.random() < 0.5 else portrait
 

@@ -11,10 +11,11 @@ from itertools import count
 
 import numpy as np
 
-from dfa_lib.instruct.people import Population, dice
+from dfa_lib.instruct.people import Population
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 from facesim.forge import METHODS
+from facesim.people import generator
 
 PAIRED = (Category.FS, Category.FR, Category.FE)
 FEWEST = 60
@@ -53,7 +54,7 @@ def plan(population: Population, n: int, seed: int) -> list[Job]:
     sizes = np.diff(np.rint(np.cumsum([0, *population.shares.values()]) * n).astype(int))
     jobs: list[Job] = []
     for split, size in zip(population.shares, sizes, strict=True):
-        jobs += _plan_split(population, split, int(size), numbers, dice(f"plan/{split}", seed))
+        jobs += _plan_split(population, split, int(size), numbers, generator(f"plan/{split}", seed))
     return jobs
 
 

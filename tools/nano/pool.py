@@ -12,10 +12,10 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from dfa_lib.face.geometry import Portrait, align
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.london import London
 from dfa_lib.taxonomy import Split
-from facesim.render import describe, render, sample_identity, sample_pose
+from facesim.people import portrait
 from tools.nano.views import View, make_view
 
 SIZE = 128
@@ -39,10 +39,7 @@ def generated(count: int, seed: int) -> list[Sitter]:
 
 def _draw(index: int, seed: int) -> Sitter:
     cv2.setNumThreads(1)
-    rng = np.random.default_rng((seed, index))
-    identity, pose = sample_identity(rng), sample_pose(rng)
-    drawn = render(identity, pose)
-    return Sitter(align(drawn.image, drawn.landmarks, SIZE), describe(identity))
+    return Sitter(portrait(f"nano-{seed}-{index}", index, SIZE), {})
 
 
 def london(root: Path) -> list[Sitter]:

@@ -1,0 +1,184 @@
+"""People who do not exist, drawn from a statistical model of faces.
+
+The model (people.npz, see MODEL_CARD.md) describes shape, colours, outline and grain of the
+training people of the Face Research Lab London Set. A person is a mix of two of its anchors plus
+noise; a take adds expression, a turn of the head, light and background.
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfa_lib.face.geometry import (
+    Points,
+    Portrait,
+    frame,
+    hull,
+    move,
+    warp,
+)
+from facesim import scene
+
+MODEL = Path(__file__).with_name("people.npz")
+SIDE = 224
+"""Side of the model's own picture in pixels; portraits are resized from it."""
+_CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
+Floats = NDArray[np.float32]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Model:
+    """The fitted model, S = SIDE, k texture and m shape components, A anchors.
+
+    ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2) and ``outline`` (1 + k, S/2, S/2)
+    hold the mean and the components; colours are YCrCb in 0..1, the outline is the distance in
+    pixels to the silhouette. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
+    (A, 2, k + m) are scores with a neutral and a smiling face; ``spread`` (k + m,) is their
+    standard deviation over people, ``grain`` (2, S, S) that of fine and middle detail.
+    """
+
+    luma: Floats
+    chroma: Floats
+    outline: Floats
+    shape: Floats
+    anchors: Floats
+    spread: Floats
+    grain: Floats
+
+    @property
+    def mean_shape(self) -> Points:
+        """The mean landmarks (81, 2)."""
+        return self.shape[0].reshape(-1, 2)
+
+
+@cache
+def model() -> Model:
+    """Read the model; it holds arrays alone, no pickle."""
+    with np.load(MODEL, allow_pickle=False) as file:
+        stored = {name: file[name] for name in file.files}
+    whole = {}
+    for name in ("luma", "chroma", "outline"):
+        mean, axes, step = (stored[f"{name}_{what}"] for what in ("mean", "axes", "step"))
+        scaled = axes * step.reshape(-1, *[1] * mean.ndim)
+        whole[name] = np.concatenate([mean[None], scaled]).astype(np.float32)
+    shape = np.concatenate([stored["shape_mean"][None], stored["shape_axes"]]).astype(np.float32)
+    rest = {name: stored[name].astype(np.float32) for name in ("anchors", "spread", "grain")}
+    return Model(**whole, shape=shape, **rest)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in the mean shape, each field with a neutral and a smiling face first.
+
+    ``colours`` (2, S, S, 3) RGB in 0..1, ``outline`` (2, S, S) px, ``points`` (2, 81, 2) px.
+    """
+
+    colours: Floats
+    outline: Floats
+    points: Floats
+
+
+def generator(name: str, number: int = 0) -> Rng:
+    """Return a random generator of its own for a named thing, equal on every machine."""
+    return np.random.default_rng([int(sha256(name.encode()).hexdigest()[:12], 16), number])
+
+
+@lru_cache(maxsize=64)
+def person(name: str) -> Person:
+    """Draw the person of a name; the same name always gives the same person."""
+    rng, known = generator(name), model()
+    skin, features = known.anchors[rng.choice(len(known.anchors), 2, replace=False)]
+    noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
+    k = len(known.luma) - 1
+    scores = skin + 0.22 * noise
+    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.5 * noise[k:]
+    colours = np.stack([_colours(known, one[:k]) for one in scores])
+    others = np.stack([_colours(known, one[:k]) for one in features + 0.22 * noise])
+    own = _detail(colours)
+    colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
+    outline = np.stack([_weighted(known.outline, one[:k]) for one in scores])
+    outline = np.stack([cv2.resize(one, (SIDE, SIDE)) for one in outline])
+    points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
+    return Person(colours, outline, points)
+
+
+def _weighted(stack: Floats, scores: Floats) -> Floats:
+    """Mean plus weighted components; not by BLAS, whose last bits depend on its threads."""
+    return stack[0] + np.einsum("k,k...->...", scores, stack[1:])
+
+
+def _colours(known: Model, scores: Floats) -> Floats:
+    chroma = cv2.resize(_weighted(known.chroma, scores), (SIDE, SIDE))
+    ycc = np.dstack([_weighted(known.luma, scores), chroma + 0.5])
+    return cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB)
+
+
+def _detail(colours: Floats) -> Floats:
+    """What is finer than the tone of the skin: (n, S, S, 3)."""
+    return np.stack([one - cv2.GaussianBlur(one, (0, 0), 9) for one in colours])
+
+
+@cache
+def _inner() -> Floats:
+    """How much of the features' detail replaces the skin's, (S, S, 1) in 0..1."""
+    mask = hull(model().mean_shape[17:68], SIDE, 1.1).astype(np.float32)
+    return cv2.GaussianBlur(mask, (0, 0), 6)[..., None]
+
+
+def portrait(name: str, take: int, size: int = 128) -> Portrait:
+    """Photograph a person: picture (size, size, 3) uint8 RGB with exact landmarks (81, 2).
+
+    Takes of a person differ in expression, turn of the head, light and background.
+    """
+    rng, who, known = generator(name, take + 1), person(name), model()
+    smile = float(rng.uniform(0.75, 1.05) if rng.random() < 0.4 else rng.uniform(-0.1, 0.15))
+    colours, outline, points = (
+        one[0] + np.float32(smile) * (one[1] - one[0])
+        for one in (who.colours, who.outline, who.points)
+    )
+    colours = colours + _grain(known, rng, outline)
+    colours = scene.clothed(colours, rng)
+    colours = colours * scene.shading(known.mean_shape, SIDE, rng)
+    points = _turned(points, rng)
+    points = move(points, frame(points, SIDE))
+    layers = np.dstack([colours, outline / 64]).astype(np.float32)
+    moved = warp(layers, known.mean_shape, points)
+    alpha = np.clip(moved[..., 3:] * 64 / 1.5 + 0.5, 0, 1)
+    behind = scene.background(SIDE, rng)
+    picture = np.clip(255 * (behind + alpha * (moved[..., :3] - behind)) + 0.5, 0, 255)
+    return _resized(Portrait(picture.astype(np.uint8), points), size)
+
+
+def _grain(known: Model, rng: Rng, outline: Floats) -> Floats:
+    """Skin and hair as fine as the photographs', which components blur: (S, S, 1)."""
+    noise = rng.normal(0, 1, (2, SIDE, SIDE)).astype(np.float32)
+    fine = cv2.GaussianBlur(noise[0], (0, 0), 0.7) * 2.4
+    middle = cv2.GaussianBlur(noise[1], (0, 0), 1.4) * 5
+    return (0.9 * (fine * known.grain[0] + middle * known.grain[1]))[..., None]
+
+
+def _turned(points: Points, rng: Rng) -> Points:
+    """Turn the head a little to the side and up or down; depth is that of an ellipsoid."""
+    centre = points[[*range(17), *range(68, 81)]].mean(axis=0)
+    half = np.ptp(points, axis=0) / 2
+    away = ((points - centre) / half) ** 2
+    depth = np.sqrt(np.clip(1.15 - away.sum(axis=1), 0.02, None)) * half[0]
+    depth[27:36] += np.float32([0.05, 0.12, 0.2, 0.28, 0.1, 0.14, 0.18, 0.14, 0.1]) * half[0]
+    yaw, pitch = rng.normal(0, [0.09, 0.06])
+    shift = np.stack([np.sin(yaw) * depth, np.sin(pitch) * depth], axis=1)
+    scale = np.float32([np.cos(yaw), np.cos(pitch)])
+    return (centre + (points - centre) * scale + shift).astype(np.float32)
+
+
+def _resized(portrait: Portrait, size: int) -> Portrait:
+    if size == SIDE:
+        return portrait
+    way = cv2.INTER_AREA if size < SIDE else cv2.INTER_CUBIC
+    picture = cv2.resize(portrait.image, (size, size), interpolation=way)
+    return Portrait(picture, (portrait.landmarks + 0.5) * np.float32(size / SIDE) - 0.5)
