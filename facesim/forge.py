@@ -33,26 +33,26 @@ class Forgery:
 
 
 def forge(
-    method: str,
+    method: str | Method,
     rng: np.random.Generator,
     target: Portrait | None = None,
     donor: Portrait | None = None,
     model: FaceModel | None = None,
     difficulty: float = 0.5,
 ) -> Forgery:
-    """Apply a method of ``METHODS``; redraw, stronger each time, until a region is altered.
+    """Apply a method, by name or itself; redraw, stronger each time, until a region is altered.
 
     ``target`` is the face to forge (not for EFS); ``donor`` the other person of FS, or the
     driving face of FR, which may be missing; ``model`` draws the people of EFS. ``difficulty``
     in [0, 1] weakens the traces. Raises DataError when material is missing or nothing shows.
     """
-    chosen = METHODS.get(method)
+    chosen = method if isinstance(method, Method) else METHODS.get(method)
     if chosen is None:
         raise DataError(f"method: {method!r} is unknown; choose one of {', '.join(METHODS)}")
     given = {"target": target, "donor": donor, "model": model}
     for name in _REQUIRED[chosen.category]:
         if given[name] is None:
-            raise DataError(f"{name}: missing; {method} ({chosen.category}) needs one")
+            raise DataError(f"{name}: missing; {chosen.name} ({chosen.category}) needs one")
     strength = float(np.interp(difficulty, *_STRENGTH))
     for attempt in range(_ATTEMPTS):
         before = model.draw(rng) if chosen.category is Category.EFS else target
@@ -62,7 +62,7 @@ def forge(
         altered = altered_regions(before.image, portrait.image, before.landmarks)
         if altered:
             return Forgery(portrait, mask, altered)
-    raise DataError(f"method: {method} left no trace on this face; draw another one")
+    raise DataError(f"method: {chosen.name} left no trace on this face; draw another one")
 
 
 _REQUIRED = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, region_masks
+from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, region_masks
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
@@ -31,7 +31,7 @@ from dfa_lib.records import (
 )
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 from facesim.camera import shoot
-from facesim.forge import METHODS
+from facesim.forge import METHODS, register
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 needs_london = pytest.mark.skipif(not LONDON.is_dir(), reason=f"no London Set in {LONDON}")
@@ -86,10 +86,28 @@ def test_plan_quotas() -> None:
 
 
 def test_plan_balances_methods_within_a_category() -> None:
-    count = Counter(job.method for job in plan(Procedural(), 5100, 0))
+    count = Counter(job.method and job.method.name for job in plan(Procedural(), 5100, 0))
     for category in Category:
         used = [count[name] for name, method in METHODS.items() if method.category is category]
         assert not used or max(used) - min(used) <= 3
+
+
+def test_a_method_of_ones_own_reaches_every_worker(tmp_path: Path) -> None:
+    """A student registers it in a notebook, which the worker processes know nothing of."""
+
+    def inverted(
+        rng: np.random.Generator, strength: float, target: Portrait
+    ) -> tuple[Portrait, np.ndarray]:
+        """Invert the picture."""
+        whole = np.ones(target.image.shape[:2], np.float32)
+        return Portrait(255 - target.image, target.landmarks), whole
+
+    try:
+        register(Category.FE)(inverted)
+        made = load_faces("procedural", tmp_path, n=90, workers=2)
+    finally:
+        METHODS.pop("inverted", None)
+    assert "inverted" in {face.method for face in made}
 
 
 def test_plan_forges_inside_a_split_and_names_a_counterpart() -> None:

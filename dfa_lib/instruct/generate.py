@@ -118,7 +118,7 @@ def _make(
         image=f"images/{job.id}.png",
         sha256=digest,
         category=job.category,
-        method=job.method,
+        method=job.method and job.method.name,
         dataset=population.dataset,
         identities=tuple(_identities(job)),
         source=job.target.face if job.target and forgery else None,

@@ -14,7 +14,7 @@ import numpy as np
 from dfa_lib.instruct.people import Population
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
-from facesim.forge import METHODS
+from facesim.forge import METHODS, Method
 from facesim.people import generator
 
 PAIRED = (Category.FS, Category.FR, Category.FE)
@@ -38,7 +38,7 @@ class Job:
     id: str
     split: Split
     category: Category
-    method: str | None = None
+    method: Method | None = None
     target: Take | None = None
     donor: Take | None = None
 
@@ -99,7 +99,7 @@ def _forgeries(
     rng: np.random.Generator,
 ) -> Iterator[Job]:
     """Yield ``n`` forgeries of a category: each target once before any is used again."""
-    methods = [name for name, method in METHODS.items() if method.category is category]
+    methods = [method for method in METHODS.values() if method.category is category]
     rounds = [rng.permutation(len(takes)) for _ in range(n // len(takes) + 1)]
     order = np.concatenate(rounds)[:n]
     for k, at in enumerate(np.sort(order)):
