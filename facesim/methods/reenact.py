@@ -138,7 +138,7 @@ def _filled_mouth(rng: np.random.Generator, strength: float, image: Image, marks
         return image
     skin = px.to_lab(image)[hull(marks[27:36], size)].mean(axis=0)
     shade = skin * [0.45, 1.1, 0.9] + rng.normal(0, 2, 3)
-    teeth = skin * [0.85, 0.25, 0.45] + [8, 0, 0] + rng.normal(0, 2, 3)
+    teeth = skin * [0.9, 0.3, 0.6] + [9, 0, 0] + rng.normal(0, 2, 3)
     y, x = np.indices((size, size), np.float32)
     middle = inner.mean(axis=0) - np.float32([0, 0.12 * high])
     band = np.exp(-(((y - middle[1]) / (0.36 * high)) ** 4) - ((x - middle[0]) / (0.4 * wide)) ** 4)
