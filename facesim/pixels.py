@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import HAIRLINE, JAW, Image, Mask, Points, Portrait, hull, region_masks
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, hull, region_masks
 from dfa_lib.taxonomy import Region
 
 Alpha = NDArray[np.float32]
+Rng = np.random.Generator
 
 
 def feather(mask: Mask, sigma: float) -> Alpha:
@@ -85,7 +86,7 @@ def match_shading(image: Image, like: Image, sigma: float, share: float) -> Imag
     return np.clip(image + share * gap + 0.5, 0, 255).astype(np.uint8)
 
 
-def relit(image: Image, rng: np.random.Generator, amount: float) -> Image:
+def relit(image: Image, rng: Rng, amount: float) -> Image:
     """Brighten one side and darken the other by up to ``amount`` (fraction of the grey value)."""
     height, width = image.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
@@ -106,7 +107,7 @@ def plastic(image: Image, strength: float) -> Image:
     return np.clip(smooth + 0.8 * strength * even + 0.5, 0, 255).astype(np.uint8)
 
 
-def smeared(image: Image, rng: np.random.Generator, grain: float, reach: float) -> Image:
+def smeared(image: Image, rng: Rng, grain: float, reach: float) -> Image:
     """Displace every pixel by a smooth random field: ``grain`` pixels wide, ``reach`` far."""
     size = len(image)
     field = soft(rng.standard_normal((size, size, 2)), grain)
@@ -116,7 +117,7 @@ def smeared(image: Image, rng: np.random.Generator, grain: float, reach: float) 
     return cv2.remap(image, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def grid(image: NDArray, rng: np.random.Generator, depth: float) -> Image:
+def grid(image: NDArray, rng: Rng, depth: float) -> Image:
     """Modulate by the checkerboard that transposed convolutions leave (Odena et al. 2016).
 
     ``depth`` is a fraction of the grey value; a period takes four pixels.
@@ -131,12 +132,7 @@ def inner_face(landmarks: Points, size: int, grow: float = 1.0) -> Mask:
     return hull(landmarks[:27], size, grow)
 
 
-def head(landmarks: Points, size: int, grow: float = 1.0) -> Mask:
-    """Return the face up to the hairline as a mask (size, size)."""
-    return hull(np.concatenate([landmarks[JAW], landmarks[HAIRLINE]]), size, grow)
-
-
-def uneven(rng: np.random.Generator, low: float, high: float) -> NDArray[np.float32]:
+def uneven(rng: Rng, low: float, high: float) -> NDArray[np.float32]:
     """Draw a Lab offset (3,) in any direction, between ``low`` and ``high`` long."""
     way = rng.standard_normal(3)
     return (way / (np.linalg.norm(way) + 1e-6) * rng.uniform(low, high)).astype(np.float32)

@@ -59,17 +59,17 @@ def difference(bona_fide: Image, forged: Image) -> Plane:
     Where the bona fide shot is burnt out, brighter is no difference; where it is black,
     darker is none. If one shot is grey, the other's colours count for nothing.
     """
-    bona_fide, forged = _alike(bona_fide, forged)
-    return _change(bona_fide, in_tones_of(bona_fide, forged), forged)
+    return _change(bona_fide, *_alike(bona_fide, forged))
 
 
 def _alike(one: Image, two: Image) -> tuple[Image, Image]:
-    """Take the colours from both pictures where one of them has none."""
-    if min(float(np.ptp(picture[::4, ::4], axis=2).mean()) for picture in (one, two)) > 1:
-        return one, two
-    greys = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one, two))
-    one, two = (cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in greys)
-    return one, two
+    """Give both pictures the tones of the brighter one, and none colours if one has none."""
+    if min(float(np.ptp(picture[::4, ::4], axis=2).mean()) for picture in (one, two)) <= 1:
+        greys = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one, two))
+        one, two = (cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in greys)
+    if one.mean() > two.mean():
+        return one, in_tones_of(two, one)
+    return in_tones_of(one, two), two
 
 
 def _change(bona_fide: Image, same: Image, forged: Image) -> Plane:
@@ -96,8 +96,7 @@ def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Reg
     the correlation of structure; ``seam``: slope of the difference along its outline, times
     the part of the region's width that the outline crosses.
     """
-    bona_fide, forged = _alike(bona_fide, forged)
-    same = in_tones_of(bona_fide, forged)
+    same, forged = _alike(bona_fide, forged)
     change = _change(bona_fide, same, forged)
     change -= np.median(change)
     one, two = (

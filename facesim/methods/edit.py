@@ -21,19 +21,23 @@ from dfa_lib.face.geometry import (
 from dfa_lib.taxonomy import Category, Region
 from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import Alpha
+from facesim.pixels import Alpha, Rng
 
 _SKIN = Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN
 _FEATURES = Region.EYES, Region.EYEBROWS, Region.MOUTH
-# Lab: lightness as a share of the own one, a and b added at full strength
+# CIE Lab: lightness as a share of the own one, a and b added at full strength
 _LIPSTICKS = np.float32([[0.72, 34, 8], [0.6, 26, -4], [0.9, 26, 12], [0.55, 18, 4]])
 _SHADOWS = np.float32([[0.5, 12, -24], [0.4, 6, 8], [0.6, 24, 2], [0.5, -18, -8], [1.4, 8, 20]])
 _DYES = np.float32([[1.7, 10, 30], [1.2, 30, 16], [0.7, 14, -14], [1.5, -4, -8], [0.55, 2, 2]])
 
 
 @register(Category.FE)
-def makeup(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Paint the lips; the colour runs over their edge and takes their fine lines."""
+def makeup(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Paint the lips.
+
+    ``strength`` is how far colour and lightness go, and how far the paint runs over the edge:
+    by up to an eighth of the lips.
+    """
     size, marks = len(target.image), target.landmarks
     lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.0, 1.0 + 0.12 * strength)), size)
     lips &= ~fill(marks[LIP_INNER], size)
@@ -41,10 +45,11 @@ def makeup(rng: np.random.Generator, strength: float, target: Portrait) -> tuple
 
 
 @register(Category.FE)
-def eyeshadow(
-    rng: np.random.Generator, strength: float, target: Portrait
-) -> tuple[Portrait, Alpha]:
-    """Shade the lids from the lashes towards the brows, densest at the lashes."""
+def eyeshadow(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Shade the lids from the lashes towards the brows, densest at the lashes.
+
+    ``strength`` is how far colour and lightness go.
+    """
     size, marks = len(target.image), target.landmarks
     alpha = np.zeros((size, size), np.float32)
     for eye, lash in ((EYE_LEFT, [36, 37, 38, 39]), (EYE_RIGHT, [42, 43, 44, 45])):
@@ -57,10 +62,11 @@ def eyeshadow(
 
 
 @register(Category.FE)
-def smooth_skin(
-    rng: np.random.Generator, strength: float, target: Portrait
-) -> tuple[Portrait, Alpha]:
-    """Take pores, lines and shading from the skin and let it glow, as a beauty filter does."""
+def smooth_skin(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Take pores, lines and shading from the skin and let it glow, as beauty filters do.
+
+    ``strength`` widens the bilateral filter (Tomasi and Manduchi 1998) in space and in range.
+    """
     alpha = px.over(target, *_SKIN, sigma=len(target.image) / 60)
     alpha *= 1 - px.over(target, *_FEATURES)
     glow = np.float32([rng.uniform(2, 5), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
@@ -68,8 +74,11 @@ def smooth_skin(
 
 
 @register(Category.FE)
-def age(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Deepen the creases the face has, and mottle and pale its skin."""
+def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Deepen the creases the face has, and mottle and pale its skin.
+
+    ``strength`` scales all three; no line is drawn that is not there in the picture.
+    """
     size = len(target.image)
     lab = px.to_lab(target.image)
     light = lab[..., 0]
@@ -85,10 +94,11 @@ def age(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Po
 
 
 @register(Category.FE)
-def redraw_brows(
-    rng: np.random.Generator, strength: float, target: Portrait
-) -> tuple[Portrait, Alpha]:
-    """Fill the brows in, denser and wider than they grew, or bleach them away."""
+def redraw_brows(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Fill the brows in, denser and wider than they grew, or bleach them away.
+
+    ``strength`` is how flat the new colour covers the hairs, up to 85 %.
+    """
     size, marks = len(target.image), target.landmarks
     brows = np.zeros((size, size), bool)
     thick = np.ptp(marks[BROW_LEFT, 0]) * rng.uniform(0.16, 0.26)
@@ -105,8 +115,11 @@ def redraw_brows(
 
 
 @register(Category.FE)
-def dye_hair(rng: np.random.Generator, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Dye what has the colour of the hair along the hairline; it ends at the sides."""
+def dye_hair(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
+    """Dye what has the colour of the hair along the hairline; the dye ends at the sides.
+
+    ``strength`` is how far colour and lightness go, and how far strands turn flat.
+    """
     size, marks = len(target.image), target.landmarks
     middle = (marks[EYE_LEFT].mean(axis=0) + marks[EYE_RIGHT].mean(axis=0)) / 2
     outer, near, inner = (

@@ -23,7 +23,7 @@ from dfa_lib.face.geometry import (
 from dfa_lib.taxonomy import Category
 from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import Alpha
+from facesim.pixels import Alpha, Rng
 
 _LIPS = slice(48, 68)
 _UPPER_LIDS, _LOWER_LIDS = [37, 38, 43, 44], [41, 40, 47, 46]
@@ -33,12 +33,12 @@ _CORNERS = [48, 60, 54, 64]
 
 @register(Category.FR)
 def warp_reenact(
-    rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
+    rng: Rng, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Give the whole face the driver's expression; mouth and eyes come back soft.
+    """Give the whole face the driver's expression, as one-shot talking heads do.
 
-    As one-shot talking heads do (Siarohin et al. 2019): a dense warp, whose gaps a generator
-    fills.
+    A dense warp, whose gaps a generator fills (Siarohin et al. 2019): mouth and eyes lose up to
+    half of their resolution with ``strength``, and the teeth are one soft band.
     """
     marks = _blink(target.landmarks, px.dose(strength) * rng.uniform(-0.2, 0.45))
     marks = _speak(rng, strength, marks, driver)
@@ -53,9 +53,12 @@ def warp_reenact(
 
 @register(Category.FR)
 def mouth_reenact(
-    rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
+    rng: Rng, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Sync the lips only, as to a sound track (Prajwal et al. 2020): a soft patch to the chin."""
+    """Sync the lips only, as to a sound track (Prajwal et al. 2020).
+
+    The patch from nose to chin is soft and of slightly wrong colour, by ``strength``.
+    """
     marks = _speak(rng, strength, target.landmarks, driver)
     face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
     alpha = _mouth(target.landmarks, marks, len(face), 1.7)
@@ -65,9 +68,12 @@ def mouth_reenact(
 
 @register(Category.FR)
 def eye_reenact(
-    rng: np.random.Generator, strength: float, target: Portrait, driver: Portrait | None
+    rng: Rng, strength: float, target: Portrait, driver: Portrait | None
 ) -> tuple[Portrait, Alpha]:
-    """Turn the gaze and move the lids; the eyes do not quite agree, their lights are lost."""
+    """Turn the gaze and move the lids (Ganin et al. 2016).
+
+    By ``strength`` one eye follows less than the other, loses its catch-light, and both soften.
+    """
     own, driven = _opening(target.landmarks), driver and _opening(driver.landmarks)
     close = float(rng.choice([rng.uniform(0.3, 0.55), rng.uniform(-0.45, -0.25)]))
     if driven and 0.25 < abs(1 - driven / own) < 0.6:
@@ -79,7 +85,7 @@ def eye_reenact(
     return px.laid(target, px.resampled(face, 1 - rng.uniform(0.45, 0.6) * strength), alpha, marks)
 
 
-def _looking(rng: np.random.Generator, strength: float, target: Portrait, marks: Points) -> Image:
+def _looking(rng: Rng, strength: float, target: Portrait, marks: Points) -> Image:
     """Warp the lids to ``marks`` and the irises aside; take the light from one of the eyes."""
     old, new = [target.landmarks], [marks]
     aside = rng.choice([-1, 1]) * rng.uniform(0.1, 0.16) * px.dose(strength)
@@ -112,9 +118,7 @@ def _blink(marks: Points, close: float) -> Points:
     return marks
 
 
-def _speak(
-    rng: np.random.Generator, strength: float, marks: Points, driver: Portrait | None
-) -> Points:
+def _speak(rng: Rng, strength: float, marks: Points, driver: Portrait | None) -> Points:
     """Give the mouth the driver's shape, then open it and move its corners some more."""
     new, unit = marks.copy(), _unit(marks)
     if driver is not None:
@@ -130,7 +134,7 @@ def _speak(
     return (marks + np.float32(px.dose(strength)) * (new - marks)).astype(np.float32)
 
 
-def _filled_mouth(rng: np.random.Generator, strength: float, image: Image, marks: Points) -> Image:
+def _filled_mouth(rng: Rng, strength: float, image: Image, marks: Points) -> Image:
     """Make up the inside of an open mouth: teeth as a soft band in warm shade, never black."""
     inner, size = marks[LIP_INNER], len(image)
     high, wide = np.ptp(inner[:, 1]), np.ptp(inner[:, 0])

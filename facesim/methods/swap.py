@@ -12,14 +12,17 @@ from dfa_lib.face.geometry import Image, Mask, Portrait, grown, hull, warp
 from dfa_lib.taxonomy import Category
 from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import Alpha
+from facesim.pixels import Alpha, Rng
 
 
 @register(Category.FS)
 def poisson_swap(
-    rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
+    rng: Rng, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Clone the donor's face by its gradients (Perez et al. 2003): colour bleeds inwards."""
+    """Clone the donor's face by its gradients (Perez et al. 2003).
+
+    Colour bleeds inwards from the edge, and the face is as soft as ``strength`` makes it.
+    """
     size = len(target.image)
     mask = px.inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
     face = _generated(rng, strength, target, donor, rng.uniform(0.45, 0.6))
@@ -41,9 +44,13 @@ def _cloned(face: Image, onto: Image, mask: Mask) -> Image:
 
 @register(Category.FS)
 def feather_swap(
-    rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
+    rng: Rng, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Lay the face over the target with a feathered edge; its light does not agree."""
+    """Lay the face over the target with a feathered edge, as early swap programs do.
+
+    ``strength`` scales the error of its colour and a light that falls from another side, which
+    darkens one half of the face by up to 60 %.
+    """
     size = len(target.image)
     alpha = px.feather(px.inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 60)
     face = _generated(rng, strength, target, donor, rng.uniform(0.5, 0.7))
@@ -52,9 +59,13 @@ def feather_swap(
 
 @register(Category.FS)
 def lowres_swap(
-    rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait
+    rng: Rng, strength: float, target: Portrait, donor: Portrait
 ) -> tuple[Portrait, Alpha]:
-    """Paste the output of a small generator: soft, with its grid, inside a box cut to the face."""
+    """Paste the output of a small generator, a box cut to the face (Li and Lyu 2019).
+
+    At full ``strength`` it has a quarter to three eighths of the resolution around it, and the
+    grid of its upsampling shows.
+    """
     size = len(target.image)
     inner = grown(target.landmarks[17:68], (rng.uniform(1.1, 1.25), rng.uniform(1.05, 1.2)))
     low, high = inner.min(axis=0), inner.max(axis=0)
@@ -64,9 +75,7 @@ def lowres_swap(
     return px.laid(target, px.grid(face, rng, 0.025 * strength), alpha)
 
 
-def _generated(
-    rng: np.random.Generator, strength: float, target: Portrait, donor: Portrait, scale: float
-) -> Image:
+def _generated(rng: Rng, strength: float, target: Portrait, donor: Portrait, scale: float) -> Image:
     """Return the donor's face in the target's shape and, nearly, in its colours.
 
     At full strength it has ``scale`` times the resolution of the picture.

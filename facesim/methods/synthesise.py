@@ -1,10 +1,11 @@
 """EFS, entire face synthesis: a person who does not exist, with the traces of a generator.
 
 The person comes drawn from a face model, without traces. Each method lays two or three of
-its generator's faults on some regions; the others stay clean.
+the traces of its kind of generator on some regions; the others stay clean. A trace takes what
+a method takes and returns a changed picture with the opacity at which it shows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,50 +13,51 @@ from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, LIP_OUTER, Image, Portrai
 from dfa_lib.taxonomy import Category, Region
 from facesim import pixels as px
 from facesim.methods import register
-from facesim.pixels import Alpha
+from facesim.pixels import Alpha, Rng
 
-Fault = Callable[[np.random.Generator, float, Portrait], tuple[Image, Alpha]]
-Rng = np.random.Generator
+Trace = Callable[[Rng, float, Portrait], tuple[Image, Alpha]]
 
 
 @register(Category.EFS)
 def gan_face(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
-    """Leave what generative adversarial networks leave (Karras et al. 2020).
+    """Leave what generative adversarial networks leave (Matern et al. 2019).
 
-    Eyes that differ, ears and hair that melt, a blotchy ground, all with an upsampling grid.
+    Eyes that differ, ears and hair that melt, a blotchy background, by ``strength``; what is
+    altered carries the grid of the upsampling, up to 3.5 % of the grey value deep.
     """
-    faults = (odd_eyes, melted_hair, melted_ears, blotchy_ground, odd_side)
-    face, alpha = _some(rng, strength, person, faults)
-    return Portrait(
-        px.blend(face, px.grid(face, rng, 0.035 * strength), alpha), person.landmarks
-    ), alpha
+    traces = odd_eyes, odd_side, melted_hair, melted_ears, blotchy_background
+    face, alpha = _with_some(rng, strength, person, traces)
+    return px.laid(face, px.grid(face.image, rng, 0.035 * strength), alpha)
 
 
 @register(Category.EFS)
 def diffusion_face(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
-    """Leave what diffusion models leave: plastic skin, a vague mouth, hair that runs into skin."""
-    faults = (plastic_forehead, plastic_cheeks, vague_mouth, melted_hair, blotchy_ground)
-    face, alpha = _some(rng, strength, person, faults)
-    return Portrait(face, person.landmarks), alpha
+    """Leave what diffusion models leave.
+
+    Plastic skin, lips and teeth in soft bands, hair that runs into the skin, by ``strength``.
+    """
+    traces = plastic_forehead, plastic_cheeks, vague_mouth, melted_hair, blotchy_background
+    return _with_some(rng, strength, person, traces)
 
 
 @register(Category.EFS)
 def morph(rng: Rng, strength: float, person: Portrait) -> tuple[Portrait, Alpha]:
-    """Leave what morphs leave (Ferrara et al. 2014): double contours, features that do not fit."""
-    faults = (double_outline, double_brows, odd_side, odd_eyes)
-    face, alpha = _some(rng, strength, person, faults)
-    return Portrait(face, person.landmarks), alpha
+    """Leave what morphs of several people leave (Ferrara et al. 2014).
+
+    Double contours, as dense as 0.6 ``strength``, and features that do not fit.
+    """
+    return _with_some(rng, strength, person, (double_outline, double_brows, odd_side, odd_eyes))
 
 
-def _some(
-    rng: Rng, strength: float, person: Portrait, faults: Sequence[Fault]
-) -> tuple[Image, Alpha]:
-    """Lay two or three of ``faults`` on, one after the other."""
-    face, alpha = person.image, np.zeros(person.image.shape[:2], np.float32)
-    for k in rng.choice(len(faults), int(rng.integers(2, 4)), replace=False):
-        layer, where = faults[k](rng, strength, Portrait(face, person.landmarks))
-        face, alpha = px.blend(face, layer, where), np.maximum(alpha, where)
-    return face, alpha
+def _with_some(
+    rng: Rng, strength: float, person: Portrait, traces: tuple[Trace, ...]
+) -> tuple[Portrait, Alpha]:
+    """Lay two or three of ``traces`` on, one after the other."""
+    alpha = np.zeros(person.image.shape[:2], np.float32)
+    for k in rng.choice(len(traces), int(rng.integers(2, 4)), replace=False):
+        layer, where = traces[k](rng, strength, person)
+        person, alpha = px.laid(person, layer, where)[0], np.maximum(alpha, where)
+    return person, alpha
 
 
 def odd_eyes(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
@@ -91,7 +93,7 @@ def melted_hair(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alp
 
 
 def melted_ears(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
-    """Let the ears run into hair and ground."""
+    """Let the ears run into hair and background."""
     return _melted(rng, strength, person, Region.EARS)
 
 
@@ -101,7 +103,7 @@ def _melted(rng: Rng, strength: float, person: Portrait, region: Region) -> tupl
     return px.soft(face, size / 130 * strength), px.over(person, region, sigma=size / 60)
 
 
-def blotchy_ground(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
+def blotchy_background(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Warp the background and cover it with soft blotches."""
     size = len(person.image)
     face = px.to_lab(px.smeared(person.image, rng, size / 16, size / 24 * strength))
@@ -130,27 +132,24 @@ def vague_mouth(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alp
     """Melt lips and teeth into soft bands."""
     size = len(person.image)
     face = px.smeared(person.image, rng, size / 40, size / 60 * strength)
-    return px.resampled(face, 1 - 0.8 * strength), px.feather(
-        hull(grown(person.landmarks[LIP_OUTER], (1.15, 1.3)), size), size / 80
-    )
+    lips = hull(grown(person.landmarks[LIP_OUTER], (1.15, 1.3)), size)
+    return px.resampled(face, 1 - 0.8 * strength), px.feather(lips, size / 80)
 
 
 def double_outline(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Show the outline of a second head: hair, ears and jaw lie double."""
-    ghost = _moved(rng, person, 0.03)
-    where = px.over(person, Region.HAIRLINE, Region.EARS, Region.JAWLINE, sigma=len(ghost) / 40)
-    return px.blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+    where = px.over(person, Region.HAIRLINE, Region.EARS, Region.JAWLINE, sigma=3)
+    return _shifted(rng, person, 0.03), 0.6 * strength * where
 
 
 def double_brows(rng: Rng, strength: float, person: Portrait) -> tuple[Image, Alpha]:
     """Show brows and nose double."""
-    ghost = _moved(rng, person, 0.02)
-    where = px.over(person, Region.EYEBROWS, Region.NOSE, sigma=len(ghost) / 60)
-    return px.blend(person.image, ghost, np.full(where.shape, 0.6 * strength, np.float32)), where
+    where = px.over(person, Region.EYEBROWS, Region.NOSE, sigma=2)
+    return _shifted(rng, person, 0.02), 0.6 * strength * where
 
 
-def _moved(rng: Rng, person: Portrait, reach: float) -> Image:
-    """The person's picture, shifted by ``reach`` of its side."""
+def _shifted(rng: Rng, person: Portrait, reach: float) -> Image:
+    """Return the picture with the face scaled and shifted by ``reach`` of its side."""
     size, angle = len(person.image), rng.uniform(0, 2 * np.pi)
     way = np.float32([np.cos(angle), np.sin(angle)]) * reach * size
     marks = grown(person.landmarks, 1 + rng.choice([-1, 1]) * reach) + way
