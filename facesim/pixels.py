@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Mask, Points, Portrait, hull, region_masks
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, region_masks
 from dfa_lib.taxonomy import Region
 
 Alpha = NDArray[np.float32]
@@ -125,11 +125,6 @@ def grid(image: NDArray, rng: Rng, depth: float) -> Image:
     y, x = np.indices(image.shape[:2]) + rng.integers(4, size=2)[:, None, None]
     cell = np.where((x // 2 + y // 2) % 2, 1.0, -1.0)
     return np.clip(image * (1 + depth * cell[..., None]), 0, 255).astype(np.uint8)
-
-
-def inner_face(landmarks: Points, size: int, grow: float = 1.0) -> Mask:
-    """Return the face from just above the brows to the chin as a mask (size, size)."""
-    return hull(landmarks[:27], size, grow)
 
 
 def uneven(rng: Rng, low: float, high: float) -> NDArray[np.float32]:

@@ -222,6 +222,17 @@ def test_camera_repeats_and_varies_with_the_seed() -> None:
     assert np.array_equal(shots[0], shots[1]) and not np.array_equal(shots[0], shots[2])
 
 
+def test_the_camera_meets_everyday_conditions() -> None:
+    """Most shots are plain; some are grey, dark, bright or tinted."""
+    grey = np.full((32, 32, 3), 128, np.uint8)
+    grey[..., 0] = 150
+    means = np.array([shoot(grey, np.random.default_rng(s)).mean(axis=(0, 1)) for s in range(400)])
+    light, colour = means.mean(axis=1), np.ptp(means, axis=1)
+    assert 0.01 < (colour < 2).mean() < 0.12
+    assert light.min() < 80 and light.max() > 160 and 110 < np.median(light) < 150
+    assert (means[:, 2] > means[:, 0]).any()
+
+
 def test_camera_destroys_more_detail_when_harder() -> None:
     grey = np.zeros((128, 128, 3), np.uint8)
     grey[::8] = 200

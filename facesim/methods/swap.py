@@ -23,8 +23,7 @@ def poisson_swap(
 
     Colour bleeds inwards from the edge, and the face is as soft as ``strength`` makes it.
     """
-    size = len(target.image)
-    mask = px.inner_face(target.landmarks, size, rng.uniform(0.88, 0.95))
+    mask = _mask(rng, target, 0.88, 0.95)
     face = _generated(rng, strength, target, donor, rng.uniform(0.45, 0.6))
     return px.laid(target, _cloned(face, target.image, mask), px.feather(mask, 0.5))
 
@@ -52,7 +51,7 @@ def feather_swap(
     darkens one half of the face by up to 60 %.
     """
     size = len(target.image)
-    alpha = px.feather(px.inner_face(target.landmarks, size, rng.uniform(0.86, 0.95)), size / 60)
+    alpha = px.feather(_mask(rng, target, 0.86, 0.95), size / 60)
     face = _generated(rng, strength, target, donor, rng.uniform(0.5, 0.7))
     return px.laid(target, px.relit(face, rng, 0.3 * strength), alpha)
 
@@ -70,9 +69,18 @@ def lowres_swap(
     inner = grown(target.landmarks[17:68], (rng.uniform(1.1, 1.25), rng.uniform(1.05, 1.2)))
     low, high = inner.min(axis=0), inner.max(axis=0)
     box = np.array([low, [high[0], low[1]], high, [low[0], high[1]]], np.float32)
-    alpha = px.feather(hull(box, size) & px.inner_face(target.landmarks, size), size / 100)
+    alpha = px.feather(hull(box, size) & _mask(rng, target, 0.98, 1.0), size / 100)
     face = _generated(rng, strength, target, donor, rng.uniform(0.25, 0.38))
     return px.laid(target, px.grid(face, rng, 0.025 * strength), alpha)
+
+
+def _mask(rng: Rng, target: Portrait, low: float, high: float) -> Mask:
+    """Outline what is swapped: brows to chin or, with one in three, to the upper lip only."""
+    part = target.landmarks[_TO_LIP if rng.random() < 1 / 3 else _TO_CHIN]
+    return hull(part, len(target.image), rng.uniform(low, high))
+
+
+_TO_CHIN, _TO_LIP = np.r_[:27], np.r_[:4, 13:27, 50:53]
 
 
 def _generated(rng: Rng, strength: float, target: Portrait, donor: Portrait, scale: float) -> Image:
@@ -82,7 +90,7 @@ def _generated(rng: Rng, strength: float, target: Portrait, donor: Portrait, sca
     """
     size = len(target.image)
     face = warp(donor.image, donor.landmarks, target.landmarks)
-    face = px.match_colour(face, target.image, px.inner_face(target.landmarks, size, 0.85))
+    face = px.match_colour(face, target.image, hull(target.landmarks[_TO_CHIN], size, 0.85))
     face = px.match_shading(face, target.image, size / 12, 1 - 0.5 * strength)
     face = px.from_lab(px.to_lab(face) + px.uneven(rng, 4 * strength, 10 * strength))
     face = px.blend(target.image, face, np.full((size, size), px.dose(strength), np.float32))
