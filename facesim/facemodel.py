@@ -1,4 +1,4 @@
-"""A face model that EFS draws from: sampled shape, features and skin of several people."""
+"""A face model that EFS draws from: new people out of the shape, skin and features of several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from dfa_lib.face.geometry import Image, Points, Portrait, grown, hull, warp
 from dfa_lib.records import DataError
-from facesim.pixels import blend, feather, match_colour, match_shading
+from facesim.pixels import Rng, blend, feather, match_colour, match_shading
 
 _FEATURES = np.r_[17:27, 36:48], np.r_[27:36], np.r_[48:68]
 """The landmarks of what one person lends: eyes with brows, nose, mouth."""
@@ -16,52 +16,39 @@ _FEATURES = np.r_[17:27, 36:48], np.r_[27:36], np.r_[48:68]
 
 @dataclass(frozen=True)
 class FaceModel:
-    """Portraits of one size, with the principal components of their shape.
-
-    ``mean`` (162,), ``axes`` (k, 162): landmarks in pixels; an axis is as long as one
-    standard deviation.
-    """
+    """Portraits of one size that people are put together from; at least 8."""
 
     portraits: tuple[Portrait, ...]
-    mean: np.ndarray
-    axes: np.ndarray
 
     @classmethod
-    def fit(cls, portraits: Sequence[Portrait], *, limit: int = 150, k: int = 12) -> Self:
-        """Fit to aligned portraits of one size; beyond ``limit`` evenly chosen ones serve."""
+    def fit(cls, portraits: Sequence[Portrait], *, limit: int = 150) -> Self:
+        """Take aligned portraits; beyond ``limit`` evenly chosen ones serve."""
         if len(portraits) < 8:
             raise DataError(f"face model: {len(portraits)} portraits; give at least 8")
         spaced = np.unique(np.linspace(0, len(portraits) - 1, limit).astype(int))
-        chosen = tuple(portraits[at] for at in spaced)
-        rows = np.stack([portrait.landmarks.ravel() for portrait in chosen])
-        mean = rows.mean(axis=0)
-        _, spread, axes = np.linalg.svd(rows - mean, full_matrices=False)
-        axes = axes[:k] * spread[:k, None] / np.sqrt(len(rows) - 1)
-        return cls(chosen, mean.astype(np.float32), axes.astype(np.float32))
+        return cls(tuple(portraits[at] for at in spaced))
 
-    def draw(self, rng: np.random.Generator) -> Portrait:
+    def draw(self, rng: Rng) -> Portrait:
         """Draw a person who does not exist: no trace of a generator is laid on yet.
 
-        Head and skin are one portrait's in a new shape; eyes with brows, nose and mouth are
-        those of others, in its colours and shading.
+        Head and skin are one portrait's, the shape lies between that and another one's; eyes
+        with brows, nose and mouth are those of three more, in the colours and shading of the
+        first.
         """
         base = self.portraits[rng.integers(len(self.portraits))]
-        shape = self._shape(rng, base.landmarks)
+        share = np.float32(rng.uniform(0.3, 0.6))
+        other = self._like(rng, base, _FEATURES[-1]).landmarks
+        shape = base.landmarks + share * (other - base.landmarks)
         face = warp(base.image, base.landmarks, shape)
         for marks in _FEATURES:
             face = _lent(face, self._like(rng, base, marks), shape, marks)
         return Portrait(face, shape)
 
-    def _like(self, rng: np.random.Generator, base: Portrait, marks: np.ndarray) -> Portrait:
+    def _like(self, rng: Rng, base: Portrait, marks: np.ndarray) -> Portrait:
         """Choose among the third of the portraits that are nearest to ``base`` at ``marks``."""
         at = np.stack([p.landmarks[marks] for p in self.portraits]) - base.landmarks[marks]
         order = np.argsort(np.abs(at - at.mean(axis=1, keepdims=True)).mean(axis=(1, 2)))
         return self.portraits[order[1 + rng.integers(len(order) // 3)]]
-
-    def _shape(self, rng: np.random.Generator, near: Points) -> Points:
-        """Draw landmarks (81, 2) halfway between those of ``near`` and other ones."""
-        step = rng.normal(0, 0.6, len(self.axes)) @ self.axes
-        return np.float32((near + (self.mean + 2 * step).reshape(-1, 2)) / 2)
 
 
 def _lent(face: Image, other: Portrait, shape: Points, marks: np.ndarray) -> Image:

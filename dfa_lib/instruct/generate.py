@@ -78,7 +78,7 @@ def _fit(population: Population, takes: list[Take]) -> FaceModel:
     if len(takes) < _FEWEST_SEEN:
         takes = [Take(take.person, number, "") for number in range(_FEWEST_SEEN) for take in takes]
     chosen = np.linspace(0, len(takes) - 1, min(_MOST_SEEN, len(takes))).astype(int)
-    with threadpool_limits(1):  # how many threads share a decomposition shows in its last bits
+    with threadpool_limits(1):  # how many threads solve for a warp shows in its last bits
         return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
 
 
