@@ -27,6 +27,8 @@ from facesim import scene
 MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
+_BOLD = np.float32(1.2)  # mixing also makes people alike; this sets them apart again
+_STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -36,9 +38,10 @@ Rng = np.random.Generator
 class Model:
     """The fitted model, S = SIDE, k texture and m shape components, A anchors.
 
-    ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2) and ``outline`` (1 + k, S/2, S/2)
-    hold the mean and the components; colours are YCrCb in 0..1, the outline is the distance in
-    pixels to the silhouette. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
+    ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2), ``outline`` (1 + k, S/2, S/2) and
+    ``flow`` (1 + k, S/4, S/4, 2) hold the mean and the components; colours are YCrCb in 0..1, the
+    outline is the distance in pixels to the silhouette, the flow cosine and sine of twice the
+    angle of the hair. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
     (A, 2, k + m) are scores with a neutral and a smiling face; ``spread`` (k + m,) is their
     standard deviation over people, ``grain`` (2, S, S) that of fine and middle detail.
     """
@@ -46,6 +49,7 @@ class Model:
     luma: Floats
     chroma: Floats
     outline: Floats
+    flow: Floats
     shape: Floats
     anchors: Floats
     spread: Floats
@@ -63,7 +67,7 @@ def model() -> Model:
     with np.load(MODEL, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     whole = {}
-    for name in ("luma", "chroma", "outline"):
+    for name in ("luma", "chroma", "outline", "flow"):
         mean, axes, step = (stored[f"{name}_{what}"] for what in ("mean", "axes", "step"))
         scaled = axes * step.reshape(-1, *[1] * mean.ndim)
         whole[name] = np.concatenate([mean[None], scaled]).astype(np.float32)
@@ -94,6 +98,7 @@ def person(name: str) -> Person:
     """Draw the person of a name; the same name always gives the same person."""
     rng, known = generator(name), model()
     skin, features = known.anchors[rng.choice(len(known.anchors), 2, replace=False)]
+    skin, features = _BOLD * skin, _BOLD * features
     noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
     k = len(known.luma) - 1
     scores = skin + 0.22 * noise
@@ -103,9 +108,60 @@ def person(name: str) -> Person:
     own = _detail(colours)
     colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
     outline = np.stack([_weighted(known.outline, one[:k]) for one in scores])
-    outline = np.stack([cv2.resize(one, (SIDE, SIDE)) for one in outline])
+    outline = np.stack(
+        [cv2.resize(o, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for o in outline]
+    )
+    hair, strands = _hair(colours[0]), _strands(_weighted(known.flow, scores[0, :k]), rng)
+    colours *= 1 + (_STRANDS * hair * strands)[..., None]
+    outline += _FRAYED * hair * strands
     points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
     return Person(colours, outline, points)
+
+
+def _hair(colours: Floats) -> Floats:
+    """How much of a pixel is hair rather than skin, (S, S) in 0..1: unlike the cheeks, outside."""
+    soft = np.clip(cv2.GaussianBlur(colours, (0, 0), 2), 0, 1)
+    cheeks = model().mean_shape[[31, 35]] + np.float32([[-12, -8], [12, -8]])
+    skin = np.mean([soft[int(y), int(x)] for x, y in cheeks], axis=0)
+    red, green, blue = cv2.split(np.abs(np.log((soft + 0.03) / np.float32(skin + 0.03))))
+    apart = np.maximum(np.maximum(red, green), blue)
+    return _scalp() * np.clip((apart - 0.3) / 0.4, 0, 1)
+
+
+@cache
+def _scalp() -> Floats:
+    """Where hair may be, (S, S) in 0..1: outside face, ears and neck, above the shoulders."""
+    points = model().mean_shape
+    skin = hull(points, SIDE, 0.98).astype(np.float32)
+    left, right = points[[2, 14], 0].astype(int)
+    skin[int(points[3, 1]) :, left : right + 1] = 1
+    for side in (slice(0, 4), slice(13, 17)):
+        skin += hull(points[side], SIDE, (4, 1.1))
+    low = np.clip((0.85 * SIDE - np.arange(SIDE, dtype=np.float32)) / 10, 0, 1)[:, None]
+    return low * (1 - cv2.GaussianBlur(np.minimum(skin, 1), (0, 0), 2))
+
+
+def _strands(flow: Floats, rng: Rng) -> Floats:
+    """Noise smeared along the flow (S/4, S/4, 2) of the hair: (S, S) of unit variance."""
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 0.6)
+    astray = cv2.GaussianBlur(rng.normal(0, 1.5, flow.shape).astype(np.float32), (0, 0), 3)
+    across, mixed = cv2.split(flow + astray)
+    angle = np.arctan2(mixed, across) / 2
+    way = cv2.resize(
+        np.dstack([np.cos(angle), np.sin(angle)]), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST
+    )
+    start = np.dstack(np.meshgrid(np.arange(SIDE), np.arange(SIDE))).astype(np.float32)
+    total = noise.copy()
+    for side in (-1.6, 1.6):
+        at, before = start, side * way
+        for _ in range(5):
+            at = at + before
+            step = cv2.remap(way, at, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+            along = step[..., 0] * before[..., 0] + step[..., 1] * before[..., 1]
+            before = step * np.copysign(np.float32(1.6), along)[..., None]
+            total += cv2.remap(noise, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    total -= _soft(total, 8)
+    return total / total.std()
 
 
 def _weighted(stack: Floats, scores: Floats) -> Floats:
@@ -121,7 +177,13 @@ def _colours(known: Model, scores: Floats) -> Floats:
 
 def _detail(colours: Floats) -> Floats:
     """What is finer than the tone of the skin: (n, S, S, 3)."""
-    return np.stack([one - cv2.GaussianBlur(one, (0, 0), 9) for one in colours])
+    return np.stack([one - _soft(one, 9) for one in colours])
+
+
+def _soft(image: Floats, sigma: float) -> Floats:
+    """Blur by many pixels, at a quarter of the size, where it costs a twentieth."""
+    small = cv2.resize(image, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), (SIDE, SIDE))
 
 
 @cache

@@ -24,23 +24,25 @@ def shading(points: Points, size: int, rng: Rng) -> Floats:
     depth = cv2.GaussianBlur(depth.astype(np.float32), (0, 0), size / 40)
     down, right = np.gradient(depth * half[0])
     normal = np.dstack([-right, -down, np.ones_like(depth)])
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    normal /= np.sqrt(right**2 + down**2 + 1)[..., None]
     lamp = np.float32([rng.normal(0, 0.7), -abs(rng.normal(0.3, 0.4)), 1.0])
     lamp /= np.linalg.norm(lamp)
     share = rng.uniform(0.1, 0.75)
     light = 1.05 - share + share * np.clip(normal @ lamp, 0, None) / 0.85
-    tint = 1 + rng.normal(0, 0.03, 3)
+    tint = 1 + rng.normal(0, 0.04) * np.float32([1, 0.1, -1]) + rng.normal(0, 0.008, 3)
     return (np.clip(light, 0.2, 1.4)[..., None] ** 0.6 * tint).astype(np.float32)
 
 
 def clothed(colours: Floats, rng: Rng) -> Floats:
     """Dye the white shirt of the studio, (S, S, 3) in 0..1, in a random colour."""
     size = len(colours)
-    bright, dull = colours.min(axis=2), np.ptp(colours, axis=2)
+    red, green, blue = cv2.split(colours)
+    bright = np.minimum(np.minimum(red, green), blue)
+    dull = np.maximum(np.maximum(red, green), blue) - bright
     low = np.clip((np.arange(size, dtype=np.float32) / size - 0.87) / 0.04, 0, 1)[:, None]
     shirt = np.clip((bright - 0.6) / 0.15, 0, 1) * np.clip((0.14 - dull) / 0.05, 0, 1) * low
     dye = cv2.cvtColor(
-        np.float32([[[rng.uniform(0, 360), rng.beta(1.2, 2.5), rng.uniform(0.12, 0.95)]]]),
+        np.float32([[[rng.uniform(0, 360), rng.beta(1, 3), rng.uniform(0.1, 0.9)]]]),
         cv2.COLOR_HSV2RGB,
     )[0, 0]
     shirt = cv2.GaussianBlur(shirt.astype(np.float32), (0, 0), 0.8)[..., None]
@@ -61,7 +63,9 @@ def _ramp(size: int, rng: Rng) -> Floats:
 
 
 def _colour(rng: Rng, saturation: float, value: tuple[float, float]) -> Floats:
-    hsv = [[[rng.uniform(0, 360), rng.uniform(0, saturation), rng.uniform(*value)]]]
+    """Draw a colour as walls, wood, leaves and skies have it: (3,) RGB in 0..1."""
+    hue = rng.normal(*((30, 12), (100, 25), (215, 15))[rng.choice(3, p=[0.55, 0.2, 0.25])])
+    hsv = [[[hue % 360, saturation * rng.beta(1, 1.5), rng.uniform(*value)]]]
     return cv2.cvtColor(np.float32(hsv), cv2.COLOR_HSV2RGB)[0, 0]
 
 

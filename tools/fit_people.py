@@ -23,7 +23,7 @@ from facesim.people import MODEL, SIDE, model
 Floats = NDArray[np.float32]
 TEXTURE, SHAPE, ANCHORS = 44, 24, 400
 REACH = 24  # pixels either side of the silhouette in which the distance to it is modelled
-WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH}
+WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH, "flow": 0.05}
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,27 @@ def left_over(root: Path, person: str) -> float:
 
 
 def blocks(example: Example) -> dict[str, Floats]:
-    """Split into luma (S, S), chroma (S/2, S/2, 2) and outline (S/2, S/2), as they are stored."""
+    """Split into luma (S, S), chroma (S/2, S/2, 2), outline (S/2, S/2) and flow (S/4, S/4, 2)."""
     ycc = cv2.cvtColor(np.clip(example.colours, 0, 1), cv2.COLOR_RGB2YCrCb)
     half = (SIDE // 2, SIDE // 2)
     return {
         "luma": ycc[..., 0],
         "chroma": cv2.resize(ycc[..., 1:] - 0.5, half, interpolation=cv2.INTER_AREA),
         "outline": cv2.resize(example.outline, half, interpolation=cv2.INTER_AREA),
+        "flow": flow(ycc[..., 0]),
     }
+
+
+def flow(luma: Floats) -> Floats:
+    """Return which way hair runs, (S/4, S/4, 2): cosine and sine of twice the angle, in -1..1."""
+    right, down = (
+        cv2.Scharr(cv2.GaussianBlur(luma, (0, 0), 1), cv2.CV_32F, *d) for d in ((1, 0), (0, 1))
+    )
+    products = np.dstack([down**2 - right**2, -2 * right * down, right**2 + down**2])
+    across, mixed, power = cv2.split(cv2.GaussianBlur(products, (0, 0), 5))
+    quarter = (SIDE // 4, SIDE // 4)
+    angle = np.dstack([across, mixed]) / (power[..., None] + 1e-6)
+    return cv2.resize(angle, quarter, interpolation=cv2.INTER_AREA)
 
 
 def components(rows: Floats, k: int) -> tuple[Floats, Floats, Floats]:
