@@ -89,8 +89,9 @@ def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots - rng.uniform(1, 3))
     lab[..., 1:] *= 1 - rng.uniform(0.3, 0.45) * strength
     lab[..., 1] += 1.5 * strength * spots
-    skin = px.over(target, *_SKIN, sigma=size / 35)
-    return px.laid(target, px.from_lab(lab), skin * (1 - px.over(target, *_FEATURES)))
+    skin = px.over(target, Region.FOREHEAD, Region.CHEEKS, Region.CHIN, sigma=size / 35)
+    skin *= 1 - px.over(target, Region.NOSE, *_FEATURES, sigma=size / 60)
+    return px.laid(target, px.from_lab(lab), skin)
 
 
 @register(Category.FE)
@@ -111,7 +112,10 @@ def redraw_brows(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait,
     dark = lab[brows][:, 0].mean() < 0.6 * skin[0]
     goal = skin * [0.92, 1, 1] if dark or rng.random() < 0.3 else skin * [0.4, 0.6, 0.6]
     layer = lab + (goal - lab) * np.float32(0.85 * strength)
-    return px.laid(target, px.from_lab(layer), px.feather(brows, size / 130))
+    hairs = px.soft(rng.standard_normal((size // 2, size)), size / 250)
+    hairs = cv2.resize(hairs / hairs.std(), (size, size), interpolation=cv2.INTER_CUBIC)
+    alpha = px.feather(brows, size / 90) * np.clip(0.75 + 0.25 * hairs, 0, 1)
+    return px.laid(target, px.from_lab(layer), alpha)
 
 
 @register(Category.FE)
