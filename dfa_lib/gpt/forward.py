@@ -6,12 +6,12 @@ knows a family: parts are found by ``get_encoder`` and ``get_decoder``, and M-Ro
 come from the model's own ``get_rope_index``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from dfa_lib.gpt.trees import Packed
+from dfa_lib.gpt.trees import Node, Packed, pack
 
 Pictures = Mapping[str, Tensor]
 """The processor's image inputs of all images, for instance pixel_values and image_grid_thw."""
@@ -54,18 +54,30 @@ def image_positions(model: nn.Module, packed: Packed, pictures: Pictures) -> Ten
 def hidden_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
     """Return the last hidden states (1, L, D) of a packed row."""
     inner, words = core(model).model, core(model).get_input_embeddings().weight
-    kinds = {}
-    if hasattr(inner, "get_rope_index"):
-        kinds["mm_token_type_ids"] = _kinds(model, packed.ids)
     return inner(
         input_ids=packed.ids,
         attention_mask=packed.mask(words.dtype),
         position_ids=image_positions(model, packed, pictures),
         use_cache=False,
         segments=packed.segments,
-        **kinds,
+        **_extra(model, packed.ids),
         **pictures,
     ).last_hidden_state
+
+
+@torch.no_grad()
+def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
+    """Return whether the last branch of ``tree`` reads the same beside the others as alone.
+
+    Alone means the model's own forward pass on image and branch, without a mask of ours. It
+    differs, for instance, where image tokens look at each other in both directions.
+    """
+    device, branch = core(model).device, len(tree[-1].ids)
+    together = hidden_states(model, pack([tree]).to(device), pictures)[0, -branch:]
+    ids = torch.tensor([[*tree[0].ids, *tree[-1].ids]], device=device)
+    alone = core(model).model(input_ids=ids, use_cache=False, **_extra(model, ids), **pictures)
+    apart = (together - alone.last_hidden_state[0, -branch:]).abs().max()
+    return bool(apart <= 1e3 * torch.finfo(together.dtype).eps * together.abs().max())
 
 
 class SharedLoss(nn.Module):
@@ -94,6 +106,12 @@ class SharedLoss(nn.Module):
 def _kinds(model: nn.Module, ids: Tensor) -> Tensor:
     """Return 1 where a token stands for a piece of an image, else 0."""
     return (ids == core(model).config.image_token_id).int()
+
+
+def _extra(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
+    """Return what a model with M-RoPE wants beside the tokens."""
+    rope = hasattr(core(model).model, "get_rope_index")
+    return {"mm_token_type_ids": _kinds(model, ids)} if rope else {}
 
 
 def _get(model: nn.Module, name: str) -> nn.Module:
