@@ -87,7 +87,7 @@ def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     spots = px.soft(rng.standard_normal((size, size)), size / 70)
     spots /= spots.std() + 1e-6
     lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots - rng.uniform(1, 3))
-    lab[..., 1:] *= 1 - rng.uniform(0.3, 0.45) * strength
+    lab[..., 1:] *= 1 - rng.uniform(0.4, 0.55) * strength
     lab[..., 1] += 1.5 * strength * spots
     skin = px.over(target, Region.FOREHEAD, Region.CHEEKS, Region.CHIN, sigma=size / 35)
     skin *= 1 - px.over(target, Region.NOSE, *_FEATURES, sigma=size / 60)

@@ -40,7 +40,8 @@ def warp_reenact(
     A dense warp, whose gaps a generator fills (Siarohin et al. 2019): mouth and eyes lose up to
     half of their resolution with ``strength``, and the teeth are one soft band.
     """
-    marks = _blink(target.landmarks, px.dose(strength) * rng.uniform(-0.2, 0.45))
+    close = rng.choice([rng.uniform(0.25, 0.5), rng.uniform(-0.35, -0.2)])
+    marks = _blink(target.landmarks, px.dose(strength) * close)
     marks = _speak(rng, strength, marks, driver)
     marks[17:27, 1] -= px.dose(strength) * rng.uniform(-0.04, 0.12) * _unit(marks)
     face = _filled_mouth(rng, strength, warp(target.image, target.landmarks, marks), marks)
