@@ -1,28 +1,50 @@
-"""Read any photograph a person may bring as plain RGB, or say in one line why not.
+"""Read any photograph as plain sRGB, or say in one line why not and what to do.
 
-Phones rotate by EXIF, scanners write 16 bits, printers CMYK, screenshots alpha:
-all of them become the same array. Formats are a closed list, because some of
-Pillow's readers start other programs (EPS) and pictures come from strangers.
+Every picture of the package comes through ``open_photo``. The content decides, never the
+suffix. Transparency is shown on white, colour profiles become sRGB, 16-bit and float grey
+keep their levels, and CMYK JPEG is read by Adobe's convention with and without its marker.
+Formats are a closed list, because some of Pillow's readers start other programs (EPS).
 """
 
+import importlib
 import io
 import struct
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from dfa_lib.records import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
 MIN_SIDE = 64  # pixels; below this no face is left to look at
 MAX_PIXELS = 100_000_000  # about 300 MB once decoded
+MAX_JPEG = 256_000_000  # pixels; a JPEG of more than MAX_PIXELS is decoded at half its size
 MAX_BYTES = 200_000_000
+_PLUGINS = {
+    "HEIC": ("HEIF", "pillow_heif.HeifImagePlugin", "pip install pillow-heif"),
+    "JPEG XL": ("JXL", "pillow_jxl.JpegXLImagePlugin", "pip install pillow-jxl-plugin"),
+}  # Pillow's name of the format, the module that registers its decoder, where to get it
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "Canon raw"} | dict.fromkeys(
+    [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"], "HEIC"
+)
+_MAGIC = {
+    b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"8BPS": "Photoshop (PSD)",
+    b"%PDF": "PDF", b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"<svg": "SVG",
+    b"<!doctype html": "HTML page", b"<html": "HTML page", b"<?xml": "XML or SVG", b"PK": "ZIP",
+    b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR", b"FUJIFILMCCD-RAW": "Fujifilm raw", b"gimp xcf": "GIMP (XCF)",
+    b"\0\0\x01\0": "icon (ICO)", b"\x1aE\xdf\xa3": "Matroska or WebM video", b"RIFF": "RIFF (AVI)",
+    b"\x93NUMPY": "NumPy array", b"II*\0": "TIFF of a rare kind", b"MM\0*": "TIFF of a rare kind",
+    b"\xff\x4f\xff\x51": "JPEG 2000", b"\0\0\0\x0cjP  ": "JPEG 2000",
+}  # fmt: skip
 
 
 def open_photo(source: Path | str | bytes, name: str | None = None) -> np.ndarray:
-    """Return the picture (its first frame) upright as RGB, (H, W, 3) uint8.
+    """Return the picture (its first frame) upright as sRGB, (H, W, 3) uint8.
 
     ``source`` is a path or the content of a file; ``name`` is what to call it in a
     message. Raises DataError with one line that names the file and the mend.
@@ -52,63 +74,120 @@ def _decode(content: bytes, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():  # Pillow's own, softer limit
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            _check_size(image.size, name)
+            image = _identify(content)
+            _check_size(image, name)
+            if image.width * image.height > MAX_PIXELS:
+                image.draft("RGB", (image.width // 2, image.height // 2))
             return _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: {_TOO_LARGE}") from None
+        raise DataError(f"{name}: {_too_large(MAX_PIXELS)}") from None
     except Image.UnidentifiedImageError:
-        raise DataError(
-            f"{name}: not a picture of a known format; save it as JPEG, PNG or WebP"
-        ) from None
+        raise DataError(f"{name}: {_diagnosis(content)}") from None
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error):
-        raise DataError(
-            f"{name}: the picture is damaged or cut off; copy or download it again"
-        ) from None
+        raise DataError(f"{name}: {_DAMAGED}") from None
 
 
-_TOO_LARGE = f"more than {MAX_PIXELS // 10**6} million pixels; save a smaller copy"
+_DAMAGED = "the picture is damaged or cut off; copy or download it again"
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: {_TOO_LARGE}")
-    if min(size) < MIN_SIDE:
+def _identify(content: bytes) -> Image.Image:
+    """Open lazily. A JPEG is its first picture, whatever a phone appended (MPO, video)."""
+    file = io.BytesIO(content)
+    if content.startswith(b"\xff\xd8\xff"):
+        scan = content.rstrip(b"\0")  # a download that broke off may be filled up with zeros
+        if len(content) - len(scan) > 64 and not scan.endswith(b"\xff\xd9"):
+            raise EOFError
+        return JpegImageFile(file)
+    formats = FORMATS
+    if plugin := _PLUGINS.get(_format_of(content)):
+        with suppress(ImportError):
+            importlib.import_module(plugin[1])
+            formats = (plugin[0],)
+    if content.endswith(b"TRUEVISION-XFILE.\0"):  # Targa has its mark at the end
+        formats = ("TGA",)
+    return Image.open(file, formats=formats)
+
+
+def _format_of(content: bytes) -> str | None:
+    """Name the format by the first bytes; None if they are of no known one."""
+    if content[4:8] == b"ftyp":
+        return _BRANDS.get(content[8:12], "MP4 or QuickTime video")
+    start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return next(
+        (name for magic, name in _MAGIC.items()
+         if content.startswith(magic) or (magic.startswith(b"<") and start.startswith(magic))),
+        None,
+    )  # fmt: skip
+
+
+def _diagnosis(content: bytes) -> str:
+    """Say what the file is, if it is no picture that can be read, and what to do."""
+    if content.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, not the picture itself; fetch it with `git lfs pull`"
+    kind, mend = _format_of(content), "save it as JPEG, PNG or WebP"
+    if kind in {"JPEG 2000", "AVIF"}:
+        return f"{_DAMAGED}, or {mend} ({kind})"
+    if kind in _PLUGINS:
+        return f"{kind}, for which no decoder is installed; {mend}, or `{_PLUGINS[kind][2]}`"
+    return f"{kind or 'not a picture of a known format'}; {mend}"
+
+
+def _too_large(most: int) -> str:
+    return f"more than {most // 10**6} million pixels; save a smaller copy"
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    most = MAX_JPEG if isinstance(image, JpegImageFile) else MAX_PIXELS
+    if width * height > most:
+        raise DataError(f"{name}: {_too_large(most)}")
+    if min(image.size) < MIN_SIDE:
         raise DataError(
             f"{name}: only {width}x{height} pixels; use a picture of at least {MIN_SIDE}x{MIN_SIDE}"
         )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
     if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep_grey(image)
-    if image.info.get("icc_profile") and image.mode in {"RGB", "CMYK", "L"}:
-        image = _to_srgb(image)
+        image = _from_deep_grey(image)
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if image.mode not in {"L", "CMYK"}:
+        image = image.convert("RGB")
+    return (_to_srgb(image, profile) if profile else image).convert("RGB")
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale 16 bits (or floats of any range) to 8; ``convert`` would clip them to white."""
-    levels = np.asarray(image, dtype=np.float64)
-    top = 65535.0 if image.mode != "F" else max(float(levels.max()), 1e-12)
-    grey = np.clip(levels / top * 255, 0, 255).round().astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    """Scale 16 bits, or floats of 0 to 1, 255, 65535 or any range, to 8 bits."""
+    levels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    most = max(float(levels.max()), 1e-12)
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+    top = next((top for top in tops if most <= top), most)
+    grey = Image.fromarray(np.clip(levels / top * 255, 0, 255).round().astype(np.uint8))
+    if "transparency" in image.info and isinstance(image.info["transparency"], int):
+        clear = levels == image.info["transparency"]
+        grey.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
+def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     """Apply the colour profile; a broken profile is no reason to refuse a picture."""
-    profile = io.BytesIO(image.info["icc_profile"])
     try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()
+        if space == "GRAY":
+            image = image.convert("L")
+        elif space == "RGB" and image.mode == "L":
+            image = image.convert("RGB")
         return ImageCms.profileToProfile(
-            image, ImageCms.ImageCmsProfile(profile), ImageCms.createProfile("sRGB"),
-            outputMode="RGB",
-        )  # fmt: skip
+            image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
     except (ImageCms.PyCMSError, OSError):
         return image

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
 
 HEADLINES = (
@@ -149,8 +150,7 @@ def render(report: Report) -> str:
 
 def _picture(path: Path, size: int = 160) -> str:
     """A picture as a data URI, small enough to travel inside the page."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
+    small = Image.fromarray(open_photo(path))
     small.thumbnail((size, size))
     store = io.BytesIO()
     small.save(store, "JPEG", quality=90)
