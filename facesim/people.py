@@ -28,6 +28,8 @@ MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
 _BOLD = np.float32(1.2)  # mixing also makes people alike; this sets them apart again
+_SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
+_OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
 _STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]
@@ -101,21 +103,27 @@ def person(name: str) -> Person:
     skin, features = _BOLD * skin, _BOLD * features
     noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
     k = len(known.luma) - 1
-    scores = skin + 0.22 * noise
-    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.5 * noise[k:]
+    scores = skin + _OWN * noise
+    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.85 * noise[k:]
     colours = np.stack([_colours(known, one[:k]) for one in scores])
-    others = np.stack([_colours(known, one[:k]) for one in features + 0.22 * noise])
+    others = np.stack([_colours(known, one[:k]) for one in features + _OWN * noise])
     own = _detail(colours)
     colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
-    outline = np.stack([_weighted(known.outline, one[:k]) for one in scores])
-    outline = np.stack(
-        [cv2.resize(o, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for o in outline]
-    )
+    blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 1.2) for one in colours])
+    colours += _SHARP * _inner() * (colours - blurred)
     hair, strands = _hair(colours[0]), _strands(_weighted(known.flow, scores[0, :k]), rng)
-    colours *= 1 + (_STRANDS * hair * strands)[..., None]
-    outline += _FRAYED * hair * strands
+    warmth = np.float32(rng.uniform(0, 0.12)) * np.float32([0.6, 0, -1])
+    colours *= 1 + hair[..., None] * (_STRANDS * strands[..., None] + warmth)
+    outline = np.stack([_outline(known, one[:k]) for one in scores - 0.7 * _OWN * noise])
+    outline += _FRAYED * hair * cv2.GaussianBlur(strands, (0, 0), 0.7)
     points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
     return Person(colours, outline, points)
+
+
+def _outline(known: Model, scores: Floats) -> Floats:
+    """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin."""
+    rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE))
+    return rough + (1 - _scalp()) * (_soft(rough, 6) - rough)
 
 
 def _hair(colours: Floats) -> Floats:

@@ -43,10 +43,10 @@ def test_pictures_are_those_of_the_committed_model(portraits: list[Portrait]) ->
 
 STORED = np.float32(
     [
-        [115.3, 109.0, 132.7, 121.7],
-        [90.7, 94.0, 95.3, 104.3],
-        [118.3, 112.7, 126.7, 110.3],
-        [84.7, 97.3, 89.3, 103.3],
+        [104.3, 93.3, 123.3, 104.7],
+        [90.0, 95.3, 87.0, 93.0],
+        [110.7, 106.3, 123.0, 103.3],
+        [85.3, 94.3, 89.3, 104.0],
     ]
 )
 
@@ -90,11 +90,11 @@ def test_the_model_is_small_and_free_of_pickles() -> None:
 
 
 def test_no_anchor_is_one_person() -> None:
-    """A mix of three, none above a half, varies clearly less than single people do."""
+    """A mix of five varies clearly less than single people do."""
     known = model()
     k = len(known.luma) - 1
     spread = known.anchors[:, 0, :k].std(axis=0) / known.spread[:k]
-    assert np.median(spread) < 0.85
+    assert np.median(spread) < 0.7
 
 
 @needs_london

@@ -2,8 +2,8 @@
 
 Two photographs (neutral, smiling) of each training person of the Face Research Lab London Set
 are cut from their plain background, brought to one shape and described by principal components.
-No photograph and no single person's scores are kept: every anchor is a mix of three people, none
-of whom has more than half of it.
+No photograph and no single person's scores are kept: every anchor is a mix of five people that
+resembles none of them.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from facesim.people import MODEL, SIDE, model
 
 Floats = NDArray[np.float32]
 TEXTURE, SHAPE, ANCHORS = 44, 24, 400
+LIKENESS = 0.5  # greatest correlation of an anchor with a person, in standardised scores
 REACH = 24  # pixels either side of the silhouette in which the distance to it is modelled
 WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH, "flow": 0.05}
 
@@ -141,23 +142,29 @@ def components(rows: Floats, k: int) -> tuple[Floats, Floats, Floats]:
 
 
 def anchors(scores: Floats, looks: Floats, rng: np.random.Generator) -> Floats:
-    """Mix three people each, alike in hair so that no half-bald ghost comes out: (A, 2, k).
+    """Mix five people each, alike in hair so that no half-bald ghost comes out: (A, 2, k).
 
-    ``scores`` (people, 2, k) hold the neutral and the smiling picture of each person.
+    ``scores`` (people, 2, k) hold the neutral and the smiling picture of each person. A mix
+    that still resembles one of the people is drawn again.
     """
-    mixed = []
+    mixed: list[Floats] = []
     apart = np.linalg.norm(looks[:, None] - looks, axis=2)
     lonely = np.sort(apart, axis=1)[:, 1:6].mean(axis=1)
     usual = np.flatnonzero(lonely < np.quantile(lonely, 0.9))  # hair that others have as well
-    for _ in range(ANCHORS):
+    white = unit(scores[:, 0] / scores[:, 0].std(axis=0))
+    while len(mixed) < ANCHORS:
         first = rng.choice(usual)
         order = np.argsort(apart[first])[1:]
-        others = rng.choice(order[: len(order) // 5], 2, replace=False)
-        share = rng.dirichlet([2.0, 2.0, 2.0])
-        while share.max() > 0.5:
-            share = rng.dirichlet([2.0, 2.0, 2.0])
-        mixed.append(np.tensordot(share, scores[[first, *others]], 1))
+        chosen = [first, *rng.choice(order[: len(order) // 5], 4, replace=False)]
+        mix = np.tensordot(rng.dirichlet([4.0] * 5), scores[chosen], 1)
+        if (white @ unit(mix[0] / scores[:, 0].std(axis=0))).max() < LIKENESS:
+            mixed.append(mix)
     return np.stack(mixed).astype(np.float32)
+
+
+def unit(rows: Floats) -> Floats:
+    """Return ``rows`` (..., d) of length one."""
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 def hair(shown: list[Example]) -> Floats:
