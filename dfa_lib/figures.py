@@ -24,6 +24,7 @@ COLOURS: dict[Category, str] = {
     Category.FR: "#0072B2",
     Category.FE: "#CC79A7",
     Category.EFS: "#E69F00",
+    Category.FORGED: "#8A5A44",
 }
 ARTIFACT_COLOURS: dict[Artifact, str] = {
     Artifact.BLUR: "#56B4E9",

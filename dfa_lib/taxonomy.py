@@ -8,13 +8,14 @@ from enum import StrEnum
 
 
 class Category(StrEnum):
-    """What happened to a face. DF-C tells these five apart."""
+    """What happened to a face: the five classes of DF-C, and a forgery of unknown kind."""
 
     BONA_FIDE = "bona fide"
     FS = "FS"
     FR = "FR"
     FE = "FE"
     EFS = "EFS"
+    FORGED = "forged"
 
     @property
     def phrase(self) -> str:
@@ -33,7 +34,10 @@ _PHRASES = {
     Category.FR: "face reenactment",
     Category.FE: "face editing",
     Category.EFS: "entire face synthesis",
+    Category.FORGED: "forged, kind unknown",
 }
+CLASSES = tuple(category for category in Category if category is not Category.FORGED)
+"""The classes of DF-C: bona fide and the four kinds of forgery."""
 
 
 class Task(StrEnum):

@@ -11,7 +11,7 @@ from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face, write_jsonl
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.people import portrait as modelled
 
 
@@ -93,7 +93,7 @@ def portrait(side: int = 256) -> np.ndarray:
 def gallery(root: Path) -> FaceSet:
     """Write two faces of each category; the forged ones carry the red patch."""
     (root / "images").mkdir(parents=True, exist_ok=True)
-    faces = [_face(root, category, k) for k in range(2) for category in Category]
+    faces = [_face(root, category, k) for k in range(2) for category in CLASSES]
     write_jsonl(root / "faces.jsonl", faces)
     return FaceSet.read(root)
 

@@ -25,11 +25,11 @@ from dfa_lib.instruct.looking import Looking
 from dfa_lib.instruct.prompting import prompt
 from dfa_lib.records import Annotation, Annotator, DataError, read_jsonl, write_jsonl
 from dfa_lib.shards import join
-from dfa_lib.taxonomy import Artifact, Category, Region
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 from tools.make_rescue import RESCUE
 
 FACES = FaceSet.read(RESCUE / "01_instruct")
-ONE_EACH = [next(face for face in FACES if face.category is category) for category in Category]
+ONE_EACH = [next(face for face in FACES if face.category is category) for category in CLASSES]
 GOOD = {
     "findings": [
         {"region": "mouth", "artifact": "blur", "evidence": "The mouth is  soft\nat its rim"},

@@ -6,7 +6,7 @@ from collections import Counter
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import attribution, converse, load_records
 from dfa_lib.records import Annotator, InstructRecord
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.taxonomy import CLASSES, Split, Task
 from tools.make_rescue import RESCUE
 
 ROOT = RESCUE / "01_instruct"
@@ -58,7 +58,7 @@ def test_the_card_gives_the_share_of_every_answer() -> None:
     test = [record for record in RECORDS if record.face.split is Split.TEST]
     forged = sum(record.face.category.forged for record in test) / len(test)
     assert shares["DF-D", "This face is forged."][2] == f"{forged:.0%}"
-    assert len([key for key in shares if key[0] == "DF-C"]) == len(Category)
+    assert len([key for key in shares if key[0] == "DF-C"]) == len(CLASSES)
     asked = [qa for r in test for qa in r.qa if qa.template.startswith("FC/region/")]
     yes = sum(qa.answer.startswith("Yes,") for qa in asked) / len(asked)
     assert shares["FC/region", "Yes"][2] == f"{yes:.0%}" and 0.3 < yes < 0.6

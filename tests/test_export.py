@@ -29,7 +29,7 @@ from dfa_lib.records import (
     InstructRecord,
     write_jsonl,
 )
-from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Region, Split, Task
 
 RESCUE = Path(export.__file__).parents[1] / "rescue" / "01_instruct"
 RECORDS = load_records(RESCUE / "instruct.jsonl")
@@ -84,7 +84,7 @@ def odd_record(number: int) -> InstructRecord:
             id=f"{number}{text()}",
             image=face.image,
             sha256=face.sha256,
-            category=dice.choice(list(Category)),
+            category=dice.choice(list(CLASSES)),
             method=maybe(text()),
             dataset=text(),
             identities=tuple(text() for _ in range(dice.randrange(3))),

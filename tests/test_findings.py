@@ -8,7 +8,7 @@ from dfa_lib.findings import claims, findings, reading, regions, verdict
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Finding
-from dfa_lib.taxonomy import Artifact, Category, Region, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Region, Task
 
 R, A = Region, Artifact
 
@@ -197,7 +197,7 @@ def test_category_of(text: str) -> None:
 @pytest.mark.parametrize("task", [Task.DF_D, Task.DF_C])
 def test_every_option_reads_back(task: Task) -> None:
     assert {verdict(text, task): text for text in OPTIONS[task].values()} == OPTIONS[task]
-    assert set(OPTIONS[Task.DF_C]) == {category.value for category in Category}
+    assert set(OPTIONS[Task.DF_C]) == {category.value for category in CLASSES}
 
 
 def test_ten_thousand_words_are_read_in_a_moment() -> None:

@@ -29,7 +29,7 @@ from dfa_lib.records import (
     InstructRecord,
     read_jsonl,
 )
-from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
 from facesim.camera import shoot
 from facesim.forge import METHODS, register
 
@@ -78,16 +78,16 @@ def test_plan_quotas() -> None:
     jobs = plan(Procedural(), 5100, 0)
     count = Counter((job.split, job.category) for job in jobs)
     assert len(jobs) == len({job.id for job in jobs}) == 5100
-    assert sum(count[Split.TEST, category] for category in Category) >= 1000
+    assert sum(count[Split.TEST, category] for category in CLASSES) >= 1000
     for split in Split:
-        sixth = sum(count[split, category] for category in Category) / 6
+        sixth = sum(count[split, category] for category in CLASSES) / 6
         assert abs(count[split, Category.BONA_FIDE] - 2 * sixth) <= 2
-        assert all(abs(count[split, c] - sixth) <= 2 for c in Category if c.forged)
+        assert all(abs(count[split, c] - sixth) <= 2 for c in CLASSES if c.forged)
 
 
 def test_plan_balances_methods_within_a_category() -> None:
     count = Counter(job.method and job.method.name for job in plan(Procedural(), 5100, 0))
-    for category in Category:
+    for category in CLASSES:
         used = [count[name] for name, method in METHODS.items() if method.category is category]
         assert not used or max(used) - min(used) <= 3
 
@@ -324,7 +324,7 @@ def test_one_answer_whatever_the_polarity() -> None:
         asked.add(qa.question)
         assert qa.answer == "This face is forged."
     assert {"Is this face real?", "Has this face been forged?"} <= asked
-    assert list(OPTIONS[Task.DF_C]) == [category.value for category in Category]
+    assert list(OPTIONS[Task.DF_C]) == [category.value for category in CLASSES]
 
 
 @pytest.mark.parametrize("split", Split)

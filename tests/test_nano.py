@@ -11,7 +11,7 @@ from dfa_lib.gpt.faceconv import FaceConvModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.london import London
-from dfa_lib.taxonomy import Artifact, Category, Region, Split
+from dfa_lib.taxonomy import CLASSES, Artifact, Region, Split
 from facesim.people import portrait as modelled
 from tools.nano import phrases
 from tools.nano.__main__ import build
@@ -43,7 +43,7 @@ def test_the_recipe_never_imports_a_forgery_operator_or_a_forged_face():
 
 
 def test_no_question_of_the_recipe_names_a_forgery():
-    words = {c.phrase for c in Category} | {"forged", "forgery", "fake", "bona", "genuine", "real"}
+    words = {c.phrase for c in CLASSES} | {"forged", "forgery", "fake", "bona", "genuine", "real"}
     asked = " ".join(q for group in phrases.QUESTIONS.values() for q in group).lower()
     assert not any(word in asked for word in words)
 

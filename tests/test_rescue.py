@@ -9,7 +9,7 @@ from dfa_lib.gpt.adapter import check_adapter
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import FINISHED, lesson
-from dfa_lib.taxonomy import Category, Split
+from dfa_lib.taxonomy import CLASSES, Split
 from tools.make_rescue import RESCUE, choose
 
 
@@ -48,7 +48,7 @@ def test_every_split_has_what_its_lesson_needs(faces: FaceSet) -> None:
     seen = [{who for face in faces.split(split) for who in face.identities} for split in Split]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
     for split in (Split.TRAIN, Split.TEST):
-        assert {face.category for face in faces.split(split)} == set(Category)
+        assert {face.category for face in faces.split(split)} == set(CLASSES)
 
 
 def test_methods_come_in_turn_with_their_counterparts(faces: FaceSet) -> None:

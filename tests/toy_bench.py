@@ -14,7 +14,7 @@ from dfa_lib.instruct.conversations import OPTIONS, build_conversations, detecti
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Annotation, Annotator, Face, Finding, InstructRecord
-from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
 
 ALTERED = {
     Category.BONA_FIDE: (),
@@ -30,8 +30,8 @@ def _face(split: Split, person: int, category: Category, root: Path) -> Face:
     """A picture whose first pixel holds its person and category: easy for an oracle."""
     name = f"{split}_{person:02}_{category.value.replace(' ', '_')}"
     image = np.random.default_rng([person, len(name)]).integers(0, 255, (64, 64, 3), np.uint8)
-    image[16:48, :32] = 50 * list(Category).index(category)
-    image[0, 0] = (person, list(Category).index(category), list(Split).index(split))
+    image[16:48, :32] = 50 * list(CLASSES).index(category)
+    image[0, 0] = (person, list(CLASSES).index(category), list(Split).index(split))
     path = root / "images" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(image).save(path)
@@ -67,7 +67,7 @@ def toy_world(root: Path) -> tuple[FaceSet, list[InstructRecord]]:
         _face(split, person, category, root)
         for split, people in PEOPLE.items()
         for person in range(people)
-        for category in Category
+        for category in CLASSES
     ]
     notes = {face.id: _note(face) for face in faces}
     return FaceSet(root, tuple(faces)), build_conversations(faces, notes, root)
@@ -88,7 +88,7 @@ class Teller(Control):
 
 
 def category_of(image: np.ndarray) -> Category:
-    return list(Category)[image[0, 0, 1] % len(Category)]
+    return list(CLASSES)[image[0, 0, 1] % len(CLASSES)]
 
 
 def oracle(image: np.ndarray, question: Question) -> str:

@@ -7,13 +7,15 @@ features (that the task is not trivially separable).
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 from scipy.fft import dctn
 from scipy.special import log_softmax
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,7 +25,7 @@ from dfa_lib.bench.exam import labels, truth
 from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
-from dfa_lib.records import Face, Finding
+from dfa_lib.records import Face, Finding, InstructRecord
 from dfa_lib.taxonomy import Artifact, Region, Task
 
 Images = Sequence[np.ndarray]
@@ -77,10 +79,13 @@ class Chance(Control):
 class Majority(Control):
     """Always gives the most frequent answer, and describes the best constant set of regions."""
 
-    def __init__(self, train: Sequence[Face]) -> None:
+    def __init__(
+        self, train: Sequence[Face], records: Mapping[str, InstructRecord] = MappingProxyType({})
+    ) -> None:
         self.name = "majority"
         self.shares = {task: _log_shares(train, task) for task in (Task.DF_D, Task.DF_C)}
-        regions = [region for region, on in zip(Region, best_constant(train), strict=True) if on]
+        constant = best_constant(train, records)
+        regions = [region for region, on in zip(Region, constant, strict=True) if on]
         blur = [Finding(region=one, artifact=Artifact.BLUR, evidence="") for one in regions]
         self.text = describe(blur)
         self.fingerprint = _digest(repr((self.shares, self.text)))
@@ -154,7 +159,13 @@ class Probe(Control):
             task: _fit(known, [truth(face, task) for face in train]) for task in self.tasks
         }
         self.fingerprint = _digest(
-            repr([model[-1].coef_.round(6).tobytes() for model in self.models.values()])
+            repr(
+                [
+                    model[-1].coef_.round(6).tobytes()
+                    for model in self.models.values()
+                    if hasattr(model[-1], "coef_")
+                ]
+            )
         )
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
@@ -210,17 +221,24 @@ def _dct(grey: np.ndarray, rings: int = 32) -> np.ndarray:
     return np.concatenate([np.log(energy + 1), np.log(block + 1), np.sqrt(histogram)])
 
 
-def _fit(features: np.ndarray, answers: Sequence[str]) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(
-        features, answers
-    )
+def _fit(features: np.ndarray, answers: Sequence[str | None]) -> Pipeline:
+    """Fit the known answers; where these are all the same, that is the answer."""
+    known = np.array([answer is not None for answer in answers])
+    answers = [answer for answer in answers if answer is not None]
+    last = LogisticRegression(C=0.1, max_iter=1000)
+    if len(set(answers)) < 2:
+        last = DummyClassifier(strategy="most_frequent")
+    return make_pipeline(StandardScaler(), last).fit(features[known], answers)
 
 
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     """Log-probabilities (N, options) by option; a class never seen is unlikely."""
+    table = np.full((len(features), len(labels(task))), -30.0)
+    if len(model.classes_) < 2:
+        table[:, [labels(task).index(name) for name in model.classes_]] = 0
+        return table
     margin = model.decision_function(features)  # predict_log_proba would round to -inf
     margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
-    table = np.full((len(margin), len(labels(task))), -30.0)
     known = [labels(task).index(name) for name in model.classes_]
     table[:, known] = log_softmax(margin, axis=1)
     return table

@@ -24,7 +24,10 @@ def controls(
     pass, which is enough to make it the strongest beside nano.
     """
     train = faces.split(Split.TRAIN)
-    written = [record.annotation.text for record in records if record.face.split is Split.TRAIN]
+    records = {record.id: record for record in records}
+    written = [
+        record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
+    ]
     part = FaceSet(train.root, some(train.faces, limit, seed))
     return {
         "fine_tuned": FineTuned(analyst, train, epochs=1, seed=seed),
@@ -32,6 +35,6 @@ def controls(
         "dct": Probe("dct", dct_features, part),
         "pixels16": Probe("pixels16", pixel_features, part),
         "blind": Blind(analyst),
-        "majority": Majority(train.faces),
+        "majority": Majority(train.faces, records),
         "chance": Chance(written, seed),
     }

@@ -1,13 +1,15 @@
 """Scores of artifact descriptions: what a text claims against what was altered and annotated.
 
-Regions are compared with the altered regions of the forgery, which are known exactly.
+Regions are compared with the altered regions of the forgery, which a mask tells exactly; where
+there is none, with the regions that people named.
 (region, artifact) findings are compared with the annotation's by COVER, CHAIR, Hal and F0.5
 as TriDF (CVPR 2026) defines them, with a lexicon in place of its language model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -44,7 +46,8 @@ class Descriptions:
         """Look up what the records say of the faces; a face without one has no reference."""
         mine = [records.get(face.id) for face in sheet.faces]
         annotated, references = zip(*map(reference, mine), strict=True)
-        return cls(sheet, *altered_regions(sheet.faces), annotated, references, constant)
+        regions = altered_regions(sheet.faces, records)
+        return cls(sheet, *regions, annotated, references, constant)
 
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
         """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
@@ -187,12 +190,14 @@ class Descriptions:
         }
 
 
-def best_constant(faces: Sequence[Face]) -> np.ndarray:
+def best_constant(
+    faces: Sequence[Face], records: Mapping[str, InstructRecord] = MappingProxyType({})
+) -> np.ndarray:
     """The set of regions (12,) bool that, said of each of ``faces``, has the highest F1.
 
     For a given number of regions the most frequent ones are best, so twelve sets are tried.
     """
-    altered, known = altered_regions(faces)
+    altered, known = altered_regions(faces, records)
     counts = altered[known].sum(axis=0)
     frequent = np.argsort(-counts, kind="stable")
     sizes = np.arange(1, len(Region) + 1)
@@ -200,12 +205,29 @@ def best_constant(faces: Sequence[Face]) -> np.ndarray:
     return np.isin(np.arange(len(Region)), frequent[: f1.argmax() + 1])
 
 
-def altered_regions(faces: Sequence[Face]) -> tuple[np.ndarray, np.ndarray]:
-    """Which regions (N, 12) of each face were altered, and for which faces (N,) that is known."""
-    none_altered = [() if not face.category.forged else face.altered_regions for face in faces]
-    known = np.array([regions is not None for regions in none_altered], bool)
-    table = [[region in (regions or ()) for region in Region] for regions in none_altered]
+def altered_regions(
+    faces: Sequence[Face], records: Mapping[str, InstructRecord] = MappingProxyType({})
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which regions (N, 12) of each face were altered, and where (N,) that is known."""
+    each = [_altered(face, records.get(face.id)) for face in faces]
+    known = np.array([regions is not None for regions in each], bool)
+    table = [[region in (regions or ()) for region in Region] for regions in each]
     return np.array(table, bool).reshape(-1, len(Region)), known
+
+
+def _altered(face: Face, record: InstructRecord | None) -> Collection[Region] | None:
+    """What the mask tells, else what people named, who follow no prompt; None if neither."""
+    if not face.category.forged:
+        return ()
+    told = record.annotation if record else None
+    if (
+        face.altered_regions is None
+        and told
+        and told.findings
+        and not told.annotator.prompt_version
+    ):
+        return {finding.region for finding in told.findings}
+    return face.altered_regions
 
 
 def claimed_regions(texts: Sequence[str]) -> np.ndarray:

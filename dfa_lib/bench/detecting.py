@@ -40,9 +40,13 @@ class Paper:
         return cls(task, tuple(one.answer for one in mine), np.array(scores), texts)
 
     def right(self, sheet: Sheet) -> np.ndarray:
-        """1.0 where the answer is right, 0.0 where it is wrong or cannot be read, (N,)."""
-        pairs = zip(self.answers, sheet.faces, strict=True)
-        return np.array([answer == truth(face, self.task) for answer, face in pairs], float)
+        """1.0 where the answer is right, 0.0 where it is wrong or cannot be read, (N,).
+
+        nan for the kind (DF-C) of a forgery whose kind is unknown.
+        """
+        known = [truth(face, self.task) for face in sheet.faces]
+        pairs = zip(self.answers, known, strict=True)
+        return np.array([np.nan if true is None else said == true for said, true in pairs], float)
 
     @property
     def unread(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import wordings
 from dfa_lib.records import DataError, Face, inside
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
 VERSION = "dfa-bench-1"
 
@@ -119,10 +119,10 @@ def set_exam(
     )
 
 
-def truth(face: Face, task: Task) -> str:
-    """The right label of a face for DF-D or DF-C."""
+def truth(face: Face, task: Task) -> str | None:
+    """The right label of a face for DF-D or DF-C; None for a forgery of unknown kind."""
     if task is Task.DF_C:
-        return face.category.value
+        return face.category.value if face.category in CLASSES else None
     return "forged" if face.category.forged else Category.BONA_FIDE.value
 
 

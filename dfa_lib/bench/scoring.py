@@ -4,6 +4,7 @@ Everything is computed from the predictions files and the faces, so a report can
 anew without asking anybody.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -17,7 +18,7 @@ from dfa_lib.bench.exam import VERSION, Exam, labels, truth
 from dfa_lib.bench.intervals import Sheet, Statistic, Triple, Triples
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
 from dfa_lib.records import DataError, InstructRecord, Prediction
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import CLASSES, Task
 
 Given = Sequence[Prediction]
 Robust = Mapping[str, Mapping[str, Given]]
@@ -33,7 +34,7 @@ def score_all(
 ) -> dict:
     """The content of report.json, but for who made it and from what."""
     sheet = Sheet.of(exam.test, resamples, exam.seed)
-    described = Descriptions.of(sheet, records, best_constant(exam.train))
+    described = Descriptions.of(sheet, records, best_constant(exam.train, records))
     analysts, details, papers = {}, {}, {}
     for name, given in tqdm(predictions.items(), "scores", unit="analyst"):
         papers[name] = _papers(name, given, exam)
@@ -51,7 +52,7 @@ def score_all(
         "identities": sheet.identities,
         "majority_share": _majority(sheet, Task.DF_C),
         "forged_share": float(sheet.forged.mean()),
-        "categories": {c.value: sum(f.category is c for f in sheet.faces) for c in Category},
+        "categories": Counter(face.category.value for face in sheet.faces),
         "analysts": analysts,
         "constant": described.constant_scores(),
         "lead": leads,
@@ -86,7 +87,7 @@ def _score_one(
         details["DF-D"] = detection_details(paper, sheet, warmth)
     if paper := papers.get(Task.DF_C):
         scores["DF-C"] = classification(paper, sheet)
-        details["DF-C"] = _classification_details(paper, sheet)
+        details["DF-C"] = _classification_details(paper, sheet) if scores["DF-C"] else {}
     if paper := papers.get(Task.AD):
         scores["AD"] = described.scores(paper.texts, paper.answers)
         details["AD"] = described.details(paper.texts)
@@ -94,21 +95,24 @@ def _score_one(
 
 
 def classification(paper: Paper, sheet: Sheet) -> Triples:
-    """The DF-C scores over five classes."""
+    """Return the DF-C scores over the faces of known kind; {} if there is none."""
     known, said = _numbers(paper, sheet)
-    right = paper.right(sheet)
+    right = paper.right(sheet)[known >= 0]
+    sheet, known, said = sheet.part(known >= 0), known[known >= 0], said[known >= 0]
+    if not len(known):
+        return {}
     return {
         "accuracy": sheet.estimate(partial(metrics.mean, right)),
         "balanced accuracy": sheet.estimate(partial(metrics.balanced_accuracy, known, right)),
-        "macro-F1": sheet.estimate(partial(metrics.macro_f1, known, said, len(Category))),
-        "unparsable": sheet.estimate(partial(metrics.mean, paper.unread)),
+        "macro-F1": sheet.estimate(partial(metrics.macro_f1, known, said, len(CLASSES))),
+        "unparsable": sheet.estimate(partial(metrics.mean, (said < 0).astype(float))),
     }
 
 
 def _classification_details(paper: Paper, sheet: Sheet) -> dict:
     """Confusion: rows are true, columns said, the last column is what cannot be read."""
     known, said = _numbers(paper, sheet)
-    size = len(Category)
+    known, said, size = known[known >= 0], said[known >= 0], len(CLASSES)
     table = np.zeros((size, size + 1), int)
     np.add.at(table, (known, np.where(said < 0, size, said)), 1)
     return {"labels": list(labels(Task.DF_C)), "confusion": table.tolist()}
@@ -174,12 +178,12 @@ def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
 
 
 def _numbers(paper: Paper, sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
-    """True and given labels of DF-C as numbers; -1 for an answer that cannot be read."""
+    """True and given labels of DF-C as numbers; -1 for unknown and for what cannot be read."""
     names = {label: number for number, label in enumerate(labels(Task.DF_C))}
-    known = np.array([names[truth(face, Task.DF_C)] for face in sheet.faces])
+    known = np.array([names.get(truth(face, Task.DF_C), -1) for face in sheet.faces])
     return known, np.array([names.get(answer, -1) for answer in paper.answers])
 
 
 def _majority(sheet: Sheet, task: Task) -> float:
-    named = [truth(face, task) for face in sheet.faces]
-    return max(named.count(label) for label in labels(task)) / len(named)
+    named = [label for face in sheet.faces if (label := truth(face, task))]
+    return max(named.count(label) for label in labels(task)) / max(len(named), 1)

@@ -19,7 +19,7 @@ from dfa_lib.gpt.analyst import LocalAnalyst, Reply
 from dfa_lib.gpt.prefix import core, pixels
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
-from dfa_lib.taxonomy import Category, Task
+from dfa_lib.taxonomy import CLASSES, Category, Task
 
 
 class Encoder(nn.Module):
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
         self.first = int(llava.config.vision_feature_select_strategy == "default")  # class token
         if analyst.preset.checkpointing:
             self.tower.gradient_checkpointing_enable({"use_reentrant": False})
-        self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(Category))
+        self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(CLASSES))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Mean and maximum over the patches, as the linear probe takes them, then the layer."""
@@ -64,9 +64,9 @@ class FineTuned(Control):
         encoder = self._encoder
         with torch.inference_mode():
             known = encoder(self._seen(images)).double().log_softmax(-1)
-        forged = [category.forged for category in Category]
+        forged = [category.forged for category in CLASSES]
         shares = {
-            Task.DF_C: dict(zip((c.value for c in Category), known.T.tolist(), strict=True)),
+            Task.DF_C: dict(zip((c.value for c in CLASSES), known.T.tolist(), strict=True)),
             Task.DF_D: {
                 "bona fide": known[:, 0].tolist(),
                 "forged": known[:, forged].logsumexp(1).tolist(),
@@ -96,15 +96,20 @@ class FineTuned(Control):
             yield [self.train.faces[at] for at in order[start : start + self.batch]]
 
     def _looked_at(self, batches: Iterable[Sequence[Face]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures, half of them mirrored, and their categories."""
+        """Pictures, half of them mirrored, and the classes (B, 5) each may be of."""
         for faces in batches:
             pictures = self._seen([self.train.image(face) for face in faces])
             mirror = (torch.rand(len(faces)) < 0.5).to(pictures.device)[:, None, None, None]
-            known = torch.tensor([list(Category).index(face.category) for face in faces])
+            known = torch.tensor([_possible(face.category) for face in faces])
             yield torch.where(mirror, pictures.flip(3), pictures), known.to(pictures.device)
 
     def _seen(self, images: Sequence[np.ndarray]) -> Tensor:
         return pixels(self.analyst.prompter.processor, images).to(self.analyst.model.device)
+
+
+def _possible(category: Category) -> list[bool]:
+    """Which classes a face may be of: its own, or every forgery where the kind is unknown."""
+    return [one is category or (one.forged and category is Category.FORGED) for one in CLASSES]
 
 
 def _tune(
@@ -114,7 +119,8 @@ def _tune(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     encoder.train()
     for pictures, known in tqdm(batches, "fine_tuned", total=steps):
-        loss = nn.functional.cross_entropy(encoder(pictures), known)
+        logs = encoder(pictures).log_softmax(-1).masked_fill(~known, -torch.inf)
+        loss = -logs.logsumexp(-1).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import QA, Annotator, InstructRecord
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
 
 Rows = list[Sequence[object]]
@@ -85,9 +85,11 @@ def markdown_table(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _by_split(tally: _Tally) -> Rows:
-    rows: Rows = [["split", *Category, "people"]]
+    there = {category for _, category in tally.images} | {*CLASSES}
+    columns = [category for category in Category if category in there]
+    rows: Rows = [["split", *columns, "people"]]
     for split in Split:
-        counts = (tally.images[split, category] for category in Category)
+        counts = (tally.images[split, category] for category in columns)
         rows.append([split, *counts, len(tally.people[split])])
     return rows
 

@@ -26,14 +26,14 @@ from dfa_lib.records import (
     write_jsonl,
 )
 from dfa_lib.shards import Shard, block, shard_path
-from dfa_lib.taxonomy import Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Region, Split, Task
 
 OPTIONS: dict[Task, dict[str, str]] = {
     task: dict(library(task).answers) for task in (Task.DF_D, Task.DF_C)
 }
 """The closed answers: label -> the whole answer sentence, by task."""
 
-FORGERIES = tuple(category for category in Category if category.forged)
+FORGERIES = tuple(category for category in CLASSES if category.forged)
 STRONG = 10.0
 """A face whose strongest finding has this z-score or more shows strong signs."""
 
@@ -98,18 +98,28 @@ def converse(
     talk: Talk | None = None,
     methods: Collection[str] = (),
 ) -> InstructRecord:
-    """Hold the seven-part conversation on one face; ``methods`` add an eighth."""
+    """Hold the seven-part conversation on one face; ``methods`` add an eighth.
+
+    A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
+    """
     dice = Random(f"{seed}/{face.id}")
     label = detection_label(face.category)
     qa = [
         _qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label]),
-        _qa(Task.DF_C, "ask", face.split, dice, OPTIONS[Task.DF_C][face.category.value]),
+        *_classified(face, dice),
         _qa(Task.AD, "ask", face.split, dice, note.text),
         *(talk.turns if talk else _free(face, note, dice)),
     ]
     if methods:
         qa.append(_qa(Task.FC, "method", face.split, dice, attribution(face, methods)))
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
+
+
+def _classified(face: Face, dice: Random) -> list[QA]:
+    if face.category not in CLASSES:
+        return []
+    answer = OPTIONS[Task.DF_C][face.category.value]
+    return [_qa(Task.DF_C, "ask", face.split, dice, answer)]
 
 
 def attribution(face: Face, methods: Collection[str]) -> str:
@@ -173,9 +183,11 @@ def _region_answer(region: Region, findings: list[Finding]) -> str:
 
 def _about_category(face: Face, dice: Random) -> QA:
     """Ask what a forgery category means, or whether this face is one (half the time it is)."""
-    own = face.category.forged and dice.random() < 0.5
+    own = face.category in FORGERIES and dice.random() < 0.5
     category = face.category if own else dice.choice(FORGERIES)
     kind = dice.choice(("category", "category", "meaning"))
+    if face.category is Category.FORGED:
+        kind = "meaning"
     if kind == "meaning":
         answer = say(Task.FC, f"meaning {category.value}")
     elif not face.category.forged:

@@ -36,7 +36,7 @@ def opened(root: Path, found: Found, twin: Opened | None = None) -> Opened:
     picture is unreadable or no face is found.
     """
     image = _picture(root, found.path, found.at)
-    points = _points(root, found.path) if found.at is None else None
+    points = _points(root, found) if found.at is None else None
     if points is not None:
         return Opened(image, points, True)
     if found.at is not None and twin is not None and twin.image.shape == image.shape:
@@ -86,10 +86,11 @@ def open_video(path: Path) -> cv2.VideoCapture:
     return cv2.VideoCapture(str(path))
 
 
-def _points(root: Path, path: str) -> Points | None:
-    """The landmarks that lie in landmarks/ beside frames/, or beside the picture itself."""
-    stem = path.rpartition(".")[0]
-    for name in (beside(path, "landmarks", ".npy"), f"{stem}.npy", f"{stem}.tem"):
+def _points(root: Path, found: Found) -> Points | None:
+    """The landmarks the manifest names, in landmarks/ beside frames/, or beside the picture."""
+    path, stem = found.path, found.path.rpartition(".")[0]
+    usual = (beside(path, "landmarks", ".npy"), f"{stem}.npy", f"{stem}.tem")
+    for name in (found.landmarks, *usual):
         if name and (file := inside(root, name)).is_file():
             try:
                 return read_tem(file) if name.endswith(".tem") else from_dlib(_array(file))

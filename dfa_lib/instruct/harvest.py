@@ -51,7 +51,9 @@ def harvest(
     Writes images/, masks/, faces.jsonl, annotations.jsonl where people wrote any, and
     skipped.json; prints one line. Raises DataError where nothing usable is found.
     """
-    pieces, tally = survey(read(root), n, seed)
+    items, given = read(root), root
+    root = root.parent if root.is_file() else root
+    pieces, tally = survey(items, n, seed)
     mine = list(block(pieces, shard))
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,7 @@ def harvest(
     line = _report(partial, tally, shard_path(out / "skipped.json", shard))
     if not pieces or (shard is None and not any(_faces(partial))):
         partial.unlink()
-        raise DataError(f"root={root}: no usable face; {line}")
+        raise DataError(f"root={given}: no usable face; {line}")
     print(f"{read.__name__}: {line}")
     notes = [outcome.note for outcome in read_jsonl(partial, Outcome) if outcome.note]
     if notes:
@@ -120,6 +122,7 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         altered_regions=_altered(found, mask, portrait.landmarks, size),
         mask=None if mask is None else f"masks/{piece.id}.png",
         licence=found.licence,
+        subgroup=dict(found.subgroup),
     )
     note = _note(face.id, found) if found.text else None
     return Outcome(frame=found.frame, face=face, note=note, by_detector=not picture.measured)

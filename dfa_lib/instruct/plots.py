@@ -28,9 +28,9 @@ from dfa_lib.instruct.evidence import Figures, difference
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.records import QA, Annotation, Face, Finding, InstructRecord
-from dfa_lib.taxonomy import Artifact, Category, Region, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Task
 
-_FORGED = tuple(category for category in Category if category.forged)
+_FORGED = tuple(category for category in CLASSES if category.forged)
 _HOLDS = {
     True: ("✓", COLOURS[Category.BONA_FIDE], "holds"),
     False: ("✗", ORANGE, "does not hold"),

@@ -31,13 +31,16 @@ from dfa_lib.instruct.readers.df40 import df40
 from dfa_lib.instruct.readers.faceforensics import faceforensics
 from dfa_lib.instruct.readers.folder import folder as folder_reader
 from dfa_lib.instruct.readers.found import Item
+from dfa_lib.instruct.readers.imagefolder import imagefolder
+from dfa_lib.instruct.readers.table import table
 from dfa_lib.records import DataError, write_jsonl
 from dfa_lib.shards import Shard, shard_path
 
 __all__ = ["FaceSet", "load_faces", "london_split", "remake"]
 
 READERS: dict[str, Callable[[Path], Iterable[Item]]] = {
-    read.__name__: read for read in (df40, deepfakebench, faceforensics, celebdf, ddvqa)
+    read.__name__: read
+    for read in (table, imagefolder, df40, deepfakebench, faceforensics, celebdf, ddvqa)
 }
 """Research sets: their forgeries are not ours."""
 SOURCES = ("procedural", "london", "folder", *READERS)

@@ -1,7 +1,7 @@
 """Decide which of the pictures a reader found become faces: splits by person, no leaks, a draw."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
@@ -29,8 +29,9 @@ def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally
     """Decide, before anything is opened, which pictures become faces and in which split.
 
     A person's home is the split of the official lists, else the most held-out one in which
-    a bona fide picture of the person is listed. A picture stays only if all its people are
-    at home in one split, and it is listed there.
+    a bona fide picture of the person is listed, else dealt. A picture stays only if all its
+    people are at home in one split, and it is listed there. Where that leaves no validation
+    or no test, these are carved out of training, by person.
     """
     tally: Tally = {}
     found: dict[str, Found] = {}
@@ -47,6 +48,7 @@ def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally
         else:
             found[item.frame] = item
     homes = _homes(found.values()) | official
+    homes |= deal([one for one in found.values() if not homes.keys() & {*one.people}], seed)
     placed = {}
     for one in found.values():
         split = _split(one, homes)
@@ -54,6 +56,7 @@ def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally
             placed[one] = split
         else:
             note_skip(tally, split, one.frame)
+    placed |= _carved(placed, seed)
     chosen = _choose(list(placed), n, seed)
     if len(chosen) < len(placed):
         note_skip(tally, f"more than n={n}", "", len(placed) - len(chosen))
@@ -81,11 +84,68 @@ def _homes(found: Iterable[Found]) -> dict[str, Split]:
     return forged | own
 
 
+SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.1, Split.TEST: 0.2}
+
+
+def deal(
+    found: Sequence[Found], seed: int, shares: Mapping[Split, float] = SHARES
+) -> dict[str, Split]:
+    """Deal people to splits; those who share a picture stay together.
+
+    Each group of people goes where its bona fide and forged pictures are missed most.
+    """
+    groups: dict[str, list[Found]] = defaultdict(list)
+    leader = _leaders(found)
+    for one in found:
+        groups[leader[one.people[0]]].append(one)
+    total = Counter(one.category.forged for one in found)
+    have = {split: Counter[bool]() for split in shares}
+    homes: dict[str, Split] = {}
+    drawn = sorted(groups, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
+    for name in sorted(drawn, key=lambda name: -len(groups[name])):
+        mine = Counter(one.category.forged for one in groups[name])
+
+        def missed(split: Split, mine: Counter[bool] = mine) -> float:
+            return sum(n * (shares[split] - have[split][k] / total[k]) for k, n in mine.items())
+
+        split = max(shares, key=lambda split: missed(split) / shares[split])
+        have[split] += mine
+        homes |= {person: split for one in groups[name] for person in one.people}
+    return homes
+
+
+def _leaders(found: Iterable[Found]) -> dict[str, str]:
+    """One name for all people who are linked by pictures that show two of them."""
+    leader: dict[str, str] = {}
+
+    def first(person: str) -> str:
+        leader.setdefault(person, person)
+        while leader[person] != person:
+            leader[person] = leader[leader[person]]
+            person = leader[person]
+        return person
+
+    for one in found:
+        for other in one.people:
+            leader[first(other)] = first(one.people[0])
+    return {person: first(person) for person in leader}
+
+
+def _carved(placed: Mapping[Found, Split], seed: int) -> dict[Found, Split]:
+    """Validation and test pictures out of those of training, where a set has none."""
+    there = {*placed.values()}
+    if Split.TRAIN not in there or there >= {Split.VAL, Split.TEST}:
+        return {}
+    wanted = {split: share for split, share in SHARES.items() if split not in there}
+    shares = {Split.TRAIN: 1 - sum(wanted.values()), **wanted}
+    training = [one for one, split in placed.items() if split is Split.TRAIN]
+    homes = deal(training, seed, shares)
+    return {one: homes[one.people[0]] for one in training}
+
+
 def _split(found: Found, homes: dict[str, Split]) -> Split | str:
     """The split of a picture, or why it belongs to none."""
-    splits = {homes.get(person) for person in found.people}
-    if None in splits:
-        return "no list tells the split of a person"
+    splits = {homes[person] for person in found.people if person in homes}
     split = splits.pop()
     if splits or (found.listed and split not in found.listed):
         return "leak: a person is held out"

@@ -11,13 +11,19 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.answers import Talk, Unanswered, collect, kept
-from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, converse, two_regions
+from dfa_lib.instruct.conversations import (
+    FORGERIES,
+    OPTIONS,
+    converse,
+    detection_label,
+    two_regions,
+)
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt
 from dfa_lib.instruct.wording import meaning
 from dfa_lib.records import QA, Annotation, Face, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
-from dfa_lib.taxonomy import Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Region, Split, Task
 
 TURNS = 4
 Asked = tuple[Face, int]
@@ -90,7 +96,7 @@ class Talking:
         return fresh
 
     def _request(self, face: Face, turn: int, note: Annotation) -> Request:
-        fields = {"label": OPTIONS[Task.DF_C][face.category], "description": note.text}
+        fields = {"label": _label(face), "description": note.text}
         if self.schema:
             text = self._prompt.texts["all"].format(**fields, **self._topics(face, note))
         else:
@@ -108,7 +114,7 @@ class Talking:
         """What the four turns are about: two regions in the balance of the rule, a category."""
         dice = Random(f"{self._seed}/{face.id}")
         first, second = two_regions(note.findings, dice)
-        own = face.category if face.category.forged and dice.random() < 0.5 else None
+        own = face.category if face.category in FORGERIES and dice.random() < 0.5 else None
         touched = dict.fromkeys(finding.region for finding in note.findings)
         return {
             "meaning": meaning(face.category),
@@ -174,3 +180,10 @@ def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
             raise ValueError(f"accuses the {sorted(odd)[0]}, unlike the description: {turn.answer}")
         if face.category.forged and verdict(turn.answer, Task.DF_D) == "bona fide":
             raise ValueError(f"calls a forged face bona fide: {turn.answer}")
+
+
+def _label(face: Face) -> str:
+    """What a face is, in a sentence."""
+    if face.category in CLASSES:
+        return OPTIONS[Task.DF_C][face.category]
+    return OPTIONS[Task.DF_D][detection_label(face.category)]

@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from dfa_lib.records import Finding, Record
-from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
 
 
 class Wordings(Record):
@@ -52,8 +52,9 @@ def say(task: Task, answer: str, findings: Sequence[Finding] = (), **fields: str
 
 
 def meaning(category: Category) -> str:
-    """Say in a sentence what a forgery category means; nothing for bona fide."""
-    return say(Task.FC, f"meaning {category.value}") if category.forged else ""
+    """Say in a sentence what a forgery category means; nothing for bona fide or unknown kinds."""
+    named = category.forged and category in CLASSES
+    return say(Task.FC, f"meaning {category.value}") if named else ""
 
 
 def about(regions: Sequence[Region]) -> dict[str, str]:

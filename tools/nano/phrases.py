@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dfa_lib.taxonomy import Artifact, Category, Region
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 from tools.nano.pool import Sitter
 from tools.nano.views import ARTIFACTS, REGIONS, View
 
@@ -151,7 +151,7 @@ def sentences() -> list[str]:
         for library in _libraries()
         for answer in library["answers"].values()
         if "{method}" not in answer
-        for category in Category
+        for category in CLASSES
         for region, artifact in zip(Region, cycle(Artifact), strict=False)
     ]
     return sorted(set(filled))
@@ -165,7 +165,7 @@ def subjects() -> list[tuple[str, str]]:
         for library in _libraries()
         for kind, group in library["questions"].items()
         for question in group["train"]
-        for category, region in zip(cycle(Category), Region, strict=False)
+        for category, region in zip(cycle(CLASSES), Region, strict=False)
     ]
 
 

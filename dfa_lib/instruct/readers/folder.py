@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.found import Clip, Found, Item, clips
 from dfa_lib.records import DataError
-from dfa_lib.taxonomy import Category, Split
+from dfa_lib.taxonomy import Category
 
 
 def folder(root: Path) -> Iterator[Item]:
@@ -37,5 +37,4 @@ def _photographs(clip: Clip, licence: str) -> Iterator[Found]:
             category=Category.BONA_FIDE,
             people=(parts[0] if len(parts) > 1 else PurePosixPath(path).stem,),
             licence=licence,
-            listed=(Split.TRAIN,),  # people are dealt out once it is known who can be used
         )

@@ -22,12 +22,14 @@ _VIDEO_HEADS = (b"ftyp", b"RIFF", b"\x1aE\xdf\xa3")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One picture that was found, as the names around it tell; nobody has opened it yet.
+    """One picture of a manifest and what is known of it; nobody has opened it yet.
 
     ``path`` is a picture, or a video with the frame number ``at``, below the data root.
     ``scene`` names the bona fide picture that is seen: a forgery shares it with its
     counterpart. ``listed`` are the splits in which the set itself lists the picture.
-    ``findings`` and ``text`` are what people said about it.
+    ``findings`` and ``text`` are what people said about it. Unknown is a value: None or empty,
+    a forgery of unknown kind is ``Category.FORGED``, and where nobody is known the picture
+    counts as a person of its own.
     """
 
     path: str
@@ -40,6 +42,8 @@ class Found:
     at: int | None = None
     listed: tuple[Split, ...] = ()
     mask: str | None = None
+    landmarks: str | None = None
+    subgroup: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = field(default=(), compare=False)  # cannot be hashed
     text: str | None = None
 
