@@ -53,7 +53,7 @@ def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1
     ]
     masks = [faces.mask(face) for face in shown]
     rows = {"bona fide": before, "forged": after, "mask": masks, "difference": change}
-    names = [f"{face.category}\n{face.method}".replace("_", " ") for face in shown]
+    names = [f"{face.category}\n{face.method or ''}".replace("_", " ") for face in shown]
     return picture_grid(rows, title, names, side)
 
 

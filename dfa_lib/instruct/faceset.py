@@ -1,5 +1,6 @@
 """A folder of faces: faces.jsonl and the pictures it speaks of."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,14 @@ class FaceSet:
     def read(cls, root: Path, shard: Shard | None = None) -> "FaceSet":
         """Open the folder that ``load_faces`` wrote, or one shard of it."""
         return cls(root, tuple(read_jsonl(shard_path(root / "faces.jsonl", shard), Face)))
+
+    @property
+    def source(self) -> str:
+        """The source that ``load_faces`` was given, else the data sets of the faces."""
+        note = self.root / "recipe.json"
+        if note.exists():
+            return str(json.loads(note.read_text("utf-8"))["source"])
+        return " + ".join(sorted({face.dataset for face in self}))
 
     def split(self, name: Split | str) -> "FaceSet":
         """The faces of one split: "train", "val" or "test"."""

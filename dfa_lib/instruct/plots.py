@@ -28,9 +28,8 @@ from dfa_lib.instruct.evidence import Figures, difference
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.records import QA, Annotation, Face, Finding, InstructRecord
-from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Task
+from dfa_lib.taxonomy import Artifact, Category, Region, Task
 
-_FORGED = tuple(category for category in CLASSES if category.forged)
 _HOLDS = {
     True: ("✓", COLOURS[Category.BONA_FIDE], "holds"),
     False: ("✗", ORANGE, "does not hold"),
@@ -40,19 +39,24 @@ _HOLDS = {
 
 
 def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
-    """A forged face beside its counterpart, the difference of the two, and the findings on it."""
-    before, after = faces.image(faces[face.source]), faces.image(face)
+    """A forged face beside its counterpart, the difference of the two, and the findings on it.
+
+    Without a counterpart the face and the findings alone.
+    """
+    after = faces.image(face)
+    before = faces.image(faces[face.source]) if face.source else None
     colours = {one.region: ARTIFACT_COLOURS[one.artifact] for one in note.findings}
     panels = {
         "bona fide": before,
-        f"forged: {face.category}, {face.method}".replace("_", " "): after,
-        "difference": heat(difference(before, after)),
+        f"forged: {face.category}, {face.method or 'unknown'}".replace("_", " "): after,
+        "difference": None if before is None else heat(difference(before, after)),
         "findings": painted(after, face, colours),
     }
     found = [f"{one.region} ({one.artifact})" for one in note.findings]
     alt = (
-        f"Face {face.id}, {face.category.phrase} by {face.method}: the bona fide picture, the"
-        " forged one, their difference, and the forged one again with its findings in colour:"
+        f"Face {face.id}, {face.category.phrase} by {face.method or 'an unknown method'}: the bona"
+        " fide picture where it is known, the forged one, their difference, and the forged one again with"
+        " its findings in colour:"
         f" {listed(found, 12)}."
     )
     title = f"{face.id}: what was done, and what was found"
@@ -149,7 +153,7 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
     """What a data set holds: images by method, and the length of the descriptions."""
     count = Counter((record.face.category, record.face.method or "-") for record in records)
     keys = sorted(count, key=lambda key: (list(Category).index(key[0]), key[1]), reverse=True)
-    names = [method.replace("_", " ") if method != "-" else "bona fide" for _, method in keys]
+    names = [method.replace("_", " ") if method != "-" else kind.phrase for kind, method in keys]
     said = (f"{name} {count[key]}" for name, key in zip(names, keys, strict=True))
     alt = (
         f"Left, bars of images by method: {listed(said, 20)}."
@@ -159,14 +163,16 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
     sheet, (methods, words) = canvas(title, alt, (11, 3.8), 1, 2)
     methods.barh(names, [count[key] for key in keys], color=[COLOURS[key[0]] for key in keys])
     methods.set_xlabel("images")
+    forged = _kinds(records)
     lengths = [
         [len(r.annotation.text.split()) for r in records if r.face.category is category]
-        for category in _FORGED
+        for category in forged
     ]
-    bins = np.arange(0, max(map(max, lengths)) + 5, 5)
-    paint = [COLOURS[category] for category in _FORGED]
-    words.hist(lengths, bins, stacked=True, color=paint, label=_FORGED, rwidth=0.9)
-    words.legend(frameon=False)
+    bins = np.arange(0, max(map(max, lengths), default=0) + 5, 5)
+    if forged:
+        paint = [COLOURS[category] for category in forged]
+        words.hist(lengths, bins, stacked=True, color=paint, label=forged, rwidth=0.9)
+        words.legend(frameon=False)
     words.set(xlabel="words in the artifact description", ylabel="images")
     return sheet
 
@@ -174,17 +180,18 @@ def composition(records: Sequence[InstructRecord]) -> Figure:
 def findings_map(records: Iterable[InstructRecord]) -> Figure:
     """In how many of a category's faces a region, and an artifact, is named: two tables."""
     forged = [record for record in records if record.face.category.forged]
+    kinds = _kinds(forged)
     title = "What the annotator names: share of the faces of each category"
-    alt = f"{title}. Two tables of per cents, regions and artifacts by {listed(_FORGED)}."
+    alt = f"{title}. Two tables of per cents, regions and artifacts by {listed(kinds)}."
     sheet, (regions, artifacts) = canvas(title, alt, (10.5, 4.1), 1, 2)
     for axis, kind, field in ((regions, Region, "region"), (artifacts, Artifact, "artifact")):
-        table = np.zeros((len(kind), len(_FORGED)))
+        table = np.zeros((len(kind), len(kinds)))
         for record in forged:
             named = {getattr(finding, field) for finding in record.annotation.findings}
-            column = _FORGED.index(record.face.category)
+            column = kinds.index(record.face.category)
             table[[list(kind).index(name) for name in named], column] += 1
         total = Counter(record.face.category for record in forged)
-        _table(axis, table / [max(total[c], 1) for c in _FORGED], [k.value for k in kind])
+        _table(axis, table / [max(total[c], 1) for c in kinds], [k.value for k in kind], kinds)
     return sheet
 
 
@@ -232,10 +239,16 @@ def _legend(axis: Axes, lines: Iterable[tuple[str, str, Finding]]) -> None:
         axis.text(0.14, height, text, color=INK, va="top", fontsize=10)
 
 
-def _table(axis: Axes, shares: np.ndarray, names: Sequence[str]) -> None:
-    """Shares (names, forged categories) as tinted cells with their per cent."""
+def _kinds(records: Iterable[InstructRecord]) -> list[Category]:
+    """The forgery categories that occur, in their order."""
+    there = {record.face.category for record in records}
+    return [category for category in Category if category.forged and category in there]
+
+
+def _table(axis: Axes, shares: np.ndarray, names: Sequence[str], kinds: Sequence[str]) -> None:
+    """Shares (names, kinds) as tinted cells with their per cent."""
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
-    axis.set_xticks(range(len(_FORGED)), _FORGED, fontsize=11)
+    axis.set_xticks(range(len(kinds)), kinds, fontsize=11)
     axis.set_yticks(range(len(names)), names, fontsize=10)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axis.spines[:].set_visible(False)
