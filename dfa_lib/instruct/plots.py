@@ -53,8 +53,9 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
         "findings": painted(after, face, colours),
     }
     found = [f"{one.region} ({one.artifact})" for one in note.findings]
+    made = f"{face.category.phrase} by {face.method or 'an unknown method'}"
     alt = (
-        f"Face {face.id}, {face.category.phrase} by {face.method or 'an unknown method'}: the bona"
+        f"Face {face.id}, {made}: the bona"
         " fide picture where it is known, the forged one, their difference, and the forged one again with"
         " its findings in colour:"
         f" {listed(found, 12)}."
