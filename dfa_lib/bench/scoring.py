@@ -95,11 +95,11 @@ def _score_one(
 
 
 def classification(paper: Paper, sheet: Sheet) -> Triples:
-    """Return the DF-C scores over the faces of known kind; {} if there is none."""
+    """Return the DF-C scores over the faces of known kind; {} if no forgery is."""
     known, said = _numbers(paper, sheet)
     right = paper.right(sheet)[known >= 0]
     sheet, known, said = sheet.part(known >= 0), known[known >= 0], said[known >= 0]
-    if not len(known):
+    if len(right) < len(paper.answers) and len(np.unique(known)) < 2:
         return {}
     return {
         "accuracy": sheet.estimate(partial(metrics.mean, right)),

@@ -54,10 +54,11 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
     }
     found = [f"{one.region} ({one.artifact})" for one in note.findings]
     made = f"{face.category.phrase} by {face.method or 'an unknown method'}"
+    beside = (
+        "" if before is None else "the bona fide picture, the forged one, their difference, and"
+    )
     alt = (
-        f"Face {face.id}, {made}: the bona"
-        " fide picture where it is known, the forged one, their difference, and the forged one again with"
-        " its findings in colour:"
+        f"Face {face.id}, {made}: {beside} the forged one again with its findings in colour:"
         f" {listed(found, 12)}."
     )
     title = f"{face.id}: what was done, and what was found"
