@@ -101,10 +101,16 @@ class Descriptions:
     def _pooled(
         self, which: int, claimed: np.ndarray, member: np.ndarray | None = None
     ) -> Statistic:
-        """Precision, recall or F1 over the faces of ``member`` whose alterations are known."""
+        """Precision, recall or F1 over the faces of ``member`` whose alterations are known.
+
+        nan where that is none of the forged ones: bona fide faces alone say little.
+        """
         kept = self.known if member is None else self.known & member
+        none = self.sheet.forged.any() and not (kept & self.sheet.forged).any()
 
         def statistic(weights: np.ndarray) -> np.ndarray:
+            if none:
+                return np.full(len(weights), np.nan)
             return metrics.set_scores(claimed[kept], self.altered[kept], weights[:, kept])[which]
 
         return statistic

@@ -18,7 +18,7 @@ from dfa_lib.bench.exam import VERSION, Exam, labels, truth
 from dfa_lib.bench.intervals import Sheet, Statistic, Triple, Triples
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
 from dfa_lib.records import DataError, InstructRecord, Prediction
-from dfa_lib.taxonomy import CLASSES, Task
+from dfa_lib.taxonomy import CLASSES, Category, Task
 
 Given = Sequence[Prediction]
 Robust = Mapping[str, Mapping[str, Given]]
@@ -96,11 +96,11 @@ def _score_one(
 
 def classification(paper: Paper, sheet: Sheet) -> Triples:
     """Return the DF-C scores over the faces of known kind; {} if no forgery is."""
+    if not _kinds_known(sheet):
+        return {}
     known, said = _numbers(paper, sheet)
     right = paper.right(sheet)[known >= 0]
     sheet, known, said = sheet.part(known >= 0), known[known >= 0], said[known >= 0]
-    if len(right) < len(paper.answers) and len(np.unique(known)) < 2:
-        return {}
     return {
         "accuracy": sheet.estimate(partial(metrics.mean, right)),
         "balanced accuracy": sheet.estimate(partial(metrics.balanced_accuracy, known, right)),
@@ -157,7 +157,7 @@ def _headlines(
     found: dict[str, Statistic] = {}
     if paper := papers.get(Task.DF_D):
         found["DF-D AUC"] = partial(metrics.auc, sheet.forged, paper.scores)
-    if paper := papers.get(Task.DF_C):
+    if (paper := papers.get(Task.DF_C)) and _kinds_known(sheet):
         found["DF-C accuracy"] = partial(metrics.mean, paper.right(sheet))
     if paper := papers.get(Task.AD):
         found["AD region F1"] = described.region_f1(paper.texts)
@@ -182,6 +182,12 @@ def _numbers(paper: Paper, sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
     names = {label: number for number, label in enumerate(labels(Task.DF_C))}
     known = np.array([names.get(truth(face, Task.DF_C), -1) for face in sheet.faces])
     return known, np.array([names.get(answer, -1) for answer in paper.answers])
+
+
+def _kinds_known(sheet: Sheet) -> bool:
+    """Whether DF-C has an answer: not where every forgery is of unknown kind."""
+    forged = [face.category for face in sheet.faces if face.category.forged]
+    return not forged or set(forged) != {Category.FORGED}
 
 
 def _majority(sheet: Sheet, task: Task) -> float:
