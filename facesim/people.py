@@ -28,6 +28,7 @@ MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
 _BOLD = np.float32(1.2)  # mixing also makes people alike; this sets them apart again
+_HALF_LONG = np.float32(9)  # pixels: a mix of long and short hair is neither; make it short
 _SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
 _OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
 _STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
@@ -122,7 +123,7 @@ def person(name: str) -> Person:
 
 def _outline(known: Model, scores: Floats) -> Floats:
     """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin."""
-    rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE))
+    rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE)) - _HALF_LONG * _beside()
     return rough + (1 - _scalp()) * (_soft(rough, 6) - rough)
 
 
@@ -147,6 +148,15 @@ def _scalp() -> Floats:
         skin += hull(points[side], SIDE, (4, 1.1))
     low = np.clip((0.85 * SIDE - np.arange(SIDE, dtype=np.float32)) / 10, 0, 1)[:, None]
     return low * (1 - cv2.GaussianBlur(np.minimum(skin, 1), (0, 0), 2))
+
+
+@cache
+def _beside() -> Floats:
+    """Where only long hair hangs, (S, S) in 0..1: beside the neck, down to the shoulders."""
+    points, beside = model().mean_shape, np.zeros((SIDE, SIDE), np.float32)
+    rows = slice(int(points[3, 1]), int(0.93 * SIDE))
+    beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
+    return cv2.GaussianBlur(beside, (0, 0), 4)
 
 
 def _strands(flow: Floats, rng: Rng) -> Floats:
