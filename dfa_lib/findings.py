@@ -80,6 +80,8 @@ def reading(text: str) -> str | None:
 def verdict(text: str, task: Task, question: str = "") -> str | None:
     """Label that ``text`` settles on for DF-D or DF-C; None if none, several or undecided.
 
+    Other tasks have no verdict, so theirs is None.
+
     "not real" is forged, "unrealistic" is neither; a bare yes or no is read by the side that
     ``question`` takes. English is read, and nothing else: "nicht real" is no verdict. Labels
     are those of the options: "forged", "bona fide", "FS" …
@@ -88,9 +90,9 @@ def verdict(text: str, task: Task, question: str = "") -> str | None:
     if _pattern("undecided").search(text) or _is_foreign(text):
         return None
     sides = _sides(_without_questions(text)) or _yes_or_no(text, question)
-    if task is Task.DF_D:
-        return sides.pop() if len(sides) == 1 else None
-    return _category(text, sides)
+    if task is Task.DF_C:
+        return _category(text, sides)
+    return sides.pop() if task is Task.DF_D and len(sides) == 1 else None
 
 
 def _category(text: str, sides: set[str]) -> str | None:

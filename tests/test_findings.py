@@ -205,3 +205,8 @@ def test_ten_thousand_words_are_read_in_a_moment() -> None:
     for text in ("the nose shows blur and " * 2500, "not real " * 5000, "a" * 99_999, "no " * 9999):
         claims(text), verdict(text, Task.DF_D), verdict(text, Task.DF_C)
     assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("task", [Task.AD, Task.FC])
+def test_only_closed_tasks_have_a_verdict(task: Task) -> None:
+    assert verdict("This is a face swap.", task) is None

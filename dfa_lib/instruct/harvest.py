@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Image, Points, region_masks
 from dfa_lib.instruct.framing import Opened, framed, mask_of, open_video, opened
@@ -53,7 +54,8 @@ def harvest(
     """
     items, given = read(root), root
     root = root.parent if root.is_file() else root
-    pieces, tally = survey(items, n, seed)
+    pieces, tally = survey(tqdm(items, f"{read.__name__}: rows", unit="row", delay=3), n, seed)
+    print(f"{read.__name__}: {_planned(pieces, tally)}")
     mine = list(block(pieces, shard))
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,25 @@ def harvest(
         write_jsonl(shard_path(out / "annotations.jsonl", shard), notes)
     write_jsonl(shard_path(out / "faces.jsonl", shard), _faces(partial))
     partial.unlink()
+
+
+def _planned(pieces: Sequence[Piece], tally: Tally) -> str:
+    """How many rows of what there are, by split, and what is left out, in one line."""
+    rows = Counter((piece.split.value, piece.found.category.value) for piece in pieces)
+    held = ", ".join(f"{n:,} {split} {kind}" for (split, kind), n in rows.items()) or "nothing"
+    return f"to be read: {held}; left out: {_left_out(tally)}"
+
+
+def _left_out(tally: Tally) -> str:
+    """Each reason with how often and the first place."""
+    reasons = sorted(tally.items(), key=lambda entry: -entry[1]["count"])
+    return (
+        "; ".join(
+            f"{entry['count']:,} {reason}" + (f" ({entry['first']})" if entry["first"] else "")
+            for reason, entry in reasons
+        )
+        or "nothing"
+    )
 
 
 def _done(partial: Path, pieces: Sequence[Piece]) -> int:

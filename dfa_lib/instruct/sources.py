@@ -10,12 +10,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+import facesim
 from dfa_lib import __version__
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.generate import chunked, face_models, generate, make_chunk
@@ -35,6 +37,7 @@ from dfa_lib.instruct.readers.imagefolder import imagefolder
 from dfa_lib.instruct.readers.table import table
 from dfa_lib.records import DataError, write_jsonl
 from dfa_lib.shards import Shard, shard_path
+from facesim.forge import METHODS
 
 __all__ = ["FaceSet", "load_faces", "london_split", "remake"]
 
@@ -77,6 +80,10 @@ def load_faces(
         if root is None:
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
+    if source in READERS:
+        recipe["pictures"] = _state(place)
+    else:
+        recipe["methods"] = _methods()
     fresh = _claim(out, recipe)
     try:
         if not shard_path(out / "faces.jsonl", shard).exists():
@@ -128,6 +135,26 @@ def remake(
     for at, place in enumerate(sets.values()):
         write_jsonl(place / "faces.jsonl", chain(*faces[at :: len(sets)]))
     return {level: FaceSet.read(place) for level, place in sets.items()}
+
+
+def _methods() -> str:
+    """Digest of the sample world and of every registered method: other code makes other faces."""
+    digest = sha256()
+    world = Path(facesim.__file__).parent
+    for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
+        digest.update(path.read_bytes())
+    for name, method in METHODS.items():
+        digest.update(name.encode() + method.operate.__code__.co_code)
+    return digest.hexdigest()[:12]
+
+
+def _state(place: Path) -> str:
+    """Digest of the table itself, or of when the folder and those in it last changed."""
+    if place.is_file():
+        return sha256(place.read_bytes()).hexdigest()[:12]
+    folders = [place, *sorted(one for one in place.glob("*") if one.is_dir())]
+    times = [(one.name, one.stat().st_mtime_ns) for one in folders if one.exists()]
+    return sha256(repr(times).encode()).hexdigest()[:12]
 
 
 def _make(

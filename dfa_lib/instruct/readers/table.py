@@ -9,7 +9,7 @@ from dfa_lib.findings import findings
 from dfa_lib.instruct.readers.found import Found, Item, Skip
 from dfa_lib.instruct.readers.methods import method
 from dfa_lib.records import DataError, Finding
-from dfa_lib.taxonomy import Category, Split
+from dfa_lib.taxonomy import CLASSES, Category, Split
 
 COLUMNS = {
     "path": "image picture file filename file_name filepath image_path video",
@@ -103,9 +103,8 @@ def category_of(
 ) -> tuple[Category | None, str | None]:
     """Category and method by what is known; forged of unknown kind where only that is said."""
     forged = _LABELS.get(label.strip().lower())
-    words = [word for word in (kind, label) if word]
-    named = next((c for c in Category for word in words if word.lower() in (c.lower(), c.phrase)),
-                 None)  # fmt: skip
+    words = (kind.strip().lower(), label.strip().lower())
+    named = next((c for c in CLASSES for word in words if word in (c.lower(), c.phrase)), None)
     known = method(name) if name else None
     if forged is False or (forged is None and named is Category.BONA_FIDE):
         return Category.BONA_FIDE, None

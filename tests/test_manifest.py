@@ -1,0 +1,206 @@
+"""Pictures of one's own: tables and image folders, with as little known as there may be."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from trees import counts, picture, skipped
+
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.readers.found import Found
+from dfa_lib.instruct.readers.table import category_of, table
+from dfa_lib.instruct.sources import READERS, load_faces
+from dfa_lib.instruct.survey import survey
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Category, Region, Split
+from facesim.methods import METHODS, register
+
+
+def load(source: str, root: Path, out: Path, **more: object) -> FaceSet:
+    return load_faces(source, out, **{"root": root, "n": 1000, "size": 64, "workers": 1} | more)
+
+
+def write(path: Path, rows: list[dict[str, object]], delimiter: str = ",", end: str = "\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator=end)
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+def rows_of(path: Path) -> list[Found]:
+    return [item for item in table(path) if isinstance(item, Found)]
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "method", "expected"),
+    [
+        ("real", "", None, (Category.BONA_FIDE, None)),
+        ("0", "", None, (Category.BONA_FIDE, None)),
+        ("1", "", None, (Category.FORGED, None)),
+        ("fake", "FS", None, (Category.FS, None)),
+        ("forged", "face editing", "mine", (Category.FE, "mine")),
+        ("fake", "", "SimSwap", (Category.FS, "simswap")),
+        ("fake", "", "my own gan", (Category.FORGED, "my own gan")),
+        ("EFS", "", None, (Category.EFS, None)),
+        ("cat", "", None, (None, None)),
+    ],
+)
+def test_labels_by_many_names(
+    label: str, kind: str, method: str | None, expected: tuple[Category | None, str | None]
+) -> None:
+    assert category_of(label, kind, method) == expected
+
+
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\r\n")])
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str, end: str) -> None:
+    rows = [
+        {"File Name": "my faces\\Zoë 1.jpg", "Class": "real", "Subset": "train"},
+        {"File Name": "b.jpg", "Class": "fake", "Subset": "validation"},
+    ]
+    first, second = rows_of(write(tmp_path / "t.csv", rows, delimiter, end))
+    assert first.path == "my faces/Zoë 1.jpg" and first.category is Category.BONA_FIDE
+    assert first.people == (first.path,) and first.listed == (Split.TRAIN,)
+    assert second.category is Category.FORGED and second.listed == (Split.VAL,)
+
+
+def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.jpg", "label": 0, "person": ["x", "y"], "text": None},
+        {"path": "b.jpg", "label": 1, "person": [], "text": "The nose is blurred."},
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    (tmp_path / "t.jsonl").write_text(lines, encoding="utf-8")
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    found = rows_of(tmp_path / "t.jsonl")
+    assert found == rows_of(tmp_path / "t.parquet")
+    assert found[0].people == ("x", "y") and found[1].people == ("b.jpg",)
+    assert {finding.region for finding in found[1].findings} == {Region.NOSE}
+
+
+def test_a_table_without_labels_names_its_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", [{"path": "a.jpg", "age": 3}])
+    with pytest.raises(DataError, match=r"t\.csv: no column label among path, age; name"):
+        list(table(path))
+    with pytest.raises(DataError, match=r"no\.csv: no such file; give a CSV"):
+        list(table(tmp_path / "no.csv"))
+
+
+def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(8):
+        picture(root / f"{number}.jpg", number)
+    picture(tmp_path / "secret.jpg")
+    (root / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
+    (root / "empty.jpg").write_bytes(b"")
+    names = [*(f"{n}.jpg" for n in range(8)), "0.jpg", "broken.jpg", "empty.jpg", "gone.jpg"]
+    rows = [{"path": name, "label": ("real", "fake")[at % 2]} for at, name in enumerate(names)]
+    rows += [{"path": "../secret.jpg", "label": "real"}, {"path": "1.jpg", "label": "perhaps"}]
+    faces = load("table", write(root / "t.csv", rows), tmp_path / "out")
+    assert counts(faces) == {"bona fide": 4, "forged": 4, "pairs": 0}
+    assert sum(skipped(faces).values()) == 6
+    assert {face.split for face in faces} == set(Split)
+    assert all(face.altered_regions is None for face in faces if face.category.forged)
+
+
+def test_pairs_masks_and_subgroups_are_kept(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(3):
+        picture(root / f"{number}.png", number)
+        picture(root / f"{number}f.png", number + 1)
+    rows = [{"path": f"{n}.png", "label": "real", "counterpart": "", "subgroup.age": "20"}
+            for n in range(3)]  # fmt: skip
+    rows += [{"path": f"{n}f.png", "label": "FS", "counterpart": f"{n}.png", "subgroup.age": ""}
+             for n in range(3)]  # fmt: skip
+    faces = load("table", write(root / "t.csv", rows), tmp_path / "out")
+    assert counts(faces) == {"bona fide": 3, "FS": 3, "pairs": 3}
+    for face in faces:
+        if face.source:
+            assert faces[face.source].split is face.split
+            assert faces[face.source].subgroup == {"age": "20"}
+
+
+@pytest.mark.parametrize("names", [("real", "fake"), ("bona_fide", "forged"), ("original", "FE")])
+def test_an_image_folder_is_read_by_its_folders(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = tmp_path / "data"
+    for number in range(4):
+        picture(root / names[0] / f"{number}.png", number, landmarks=False)
+        picture(root / "test" / names[1] / "SimSwap" / f"{number}.png", number, landmarks=False)
+    (root / "notes.txt").write_text("no picture")
+    items = list(READERS["imagefolder"](root))
+    found = Counter(
+        (item.category, item.method, item.listed) for item in items if isinstance(item, Found)
+    )
+    kind = Category.FE if names[1] == "FE" else Category.FS
+    assert found == {
+        (Category.BONA_FIDE, None, ()): 4,
+        (kind, "simswap", (Split.TEST,)): 4,
+    }
+    assert len(items) == 9
+
+
+def test_a_folder_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "data/holidays/1.png")
+    with pytest.raises(DataError, match="no picture in real/, fake/ or a folder named after"):
+        load("imagefolder", tmp_path / "data", tmp_path / "out")
+
+
+def test_people_are_dealt_whole_and_both_classes_everywhere() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(300):
+        people = tuple({f"p{one}" for one in rng.integers(0, 400, 2)})
+        kind = Category.FORGED if number % 3 else Category.BONA_FIDE
+        rows.append(Found(path=f"{number}.png", dataset="d", category=kind, people=people,
+                          licence="", scene=f"{number}"))  # fmt: skip
+    pieces, tally = survey(rows, 1000, 0)
+    assert len(pieces) == 300 and not tally
+    where: dict[str, set[Split]] = {}
+    for piece in pieces:
+        for person in piece.found.people:
+            where.setdefault(person, set()).add(piece.split)
+    assert all(len(splits) == 1 for splits in where.values())
+    assert {(p.split, p.found.category.forged) for p in pieces} == {
+        (split, forged) for split in Split for forged in (False, True)
+    }
+
+
+def test_the_plan_is_told_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    for number in range(4):
+        picture(root / f"{number}.png", number)
+    rows = [{"path": f"{n}.png", "label": n % 2} for n in range(4)] + [{"path": "", "label": 1}]
+    load("table", write(root / "t.csv", rows), tmp_path / "out")
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("table: to be read: ") and "left out: 1 no path (row 5)" in first
+
+
+def test_kept_faces_know_the_code_and_the_table(tmp_path: Path) -> None:
+    load_faces(out=tmp_path / "drawn", n=60, size=64, workers=1)
+
+    @register(Category.FE)
+    def brand_new(rng, strength, target):
+        return target, np.zeros(target.image.shape[:2], np.float32)
+
+    try:
+        with pytest.raises(DataError, match="holds faces made with methods="):
+            load_faces(out=tmp_path / "drawn", n=60, size=64, workers=1)
+    finally:
+        del METHODS["brand_new"]
+    assert len(load_faces(out=tmp_path / "drawn", n=60, size=64, workers=1)) == 60
+    root = tmp_path / "data"
+    for number in range(4):
+        picture(root / f"{number}.png", number)
+    rows = [{"path": f"{n}.png", "label": n % 2} for n in range(4)]
+    load("table", write(root / "t.csv", rows), tmp_path / "out")
+    write(root / "t.csv", rows[:3])
+    with pytest.raises(DataError, match="holds faces made with pictures="):
+        load("table", root / "t.csv", tmp_path / "out")
