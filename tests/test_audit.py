@@ -51,21 +51,16 @@ def test_the_label_contradicts_claims_on_a_bona_fide_face(faces: FaceSet) -> Non
     assert verdicts(faces, note_on(face)) == []
 
 
-def test_without_a_counterpart_only_grids_and_detail_are_judged(faces: FaceSet) -> None:
-    """The claims of the measuring annotator pass as it measured them; a colour has no judge."""
+def test_without_a_counterpart_what_shows_in_one_picture_is_judged(faces: FaceSet) -> None:
+    """Grids, detail and asymmetry are held against bona fide faces; a colour has no judge."""
     drawn = [face for face in faces if face.category is Category.EFS]
-    noses = {
-        face.id: note_on(
-            face,
-            (Region.NOSE, Artifact.GRID_PATTERN),
-            (Region.NOSE, Artifact.OVER_SMOOTHING),
-            (Region.NOSE, Artifact.COLOUR_MISMATCH),
-        )
-        for face in drawn
-    }
-    said = [[f.supported for f in note.findings] for note in audit(faces, noses).values()]
-    assert {grid for grid, _, _ in said} == {smooth for _, smooth, _ in said} == {True, False}
-    assert {colour for _, _, colour in said} == {None}
+    regions = (Region.HAIRLINE, Region.EYES, Region.NOSE, Region.CHEEKS)
+    kinds = (Artifact.GRID_PATTERN, Artifact.OVER_SMOOTHING, Artifact.ASYMMETRY)
+    for kind in kinds:
+        notes = {face.id: note_on(face, *((region, kind) for region in regions)) for face in drawn}
+        said = [f.supported for note in audit(faces, notes).values() for f in note.findings]
+        assert set(said) == {True, False}, kind
+    assert verdicts(faces, note_on(drawn[0], (Region.NOSE, Artifact.COLOUR_MISMATCH))) == [None]
 
 
 def test_skin_passes_if_most_of_it_was_altered(faces: FaceSet) -> None:
