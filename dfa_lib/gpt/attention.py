@@ -42,7 +42,8 @@ def tree_attention(
         parts.append(
             sdpa_attention_forward(module, prefix, *seen, None, is_causal=True, **kwargs)[0]
         )
-        mask = attention_mask[:, :, first:end, start:end]
+        # CUDA's fused kernel reads masks in aligned blocks: a slice as it lies would crash it
+        mask = attention_mask[:, :, first:end, start:end].contiguous()
         parts.append(sdpa_attention_forward(module, rest, keys, values, mask, **kwargs)[0])
     return torch.cat(parts, dim=1), None
 

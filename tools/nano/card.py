@@ -12,20 +12,19 @@ outside the data named here mean nothing.
 
 | part | class | parameters |
 |---|---|---|
-| vision tower, 128 x 128 px to 64 tokens | ours, seven convolutions | {tower:.2f} M |
+| vision tower, 128 x 128 px to 64 tokens | ours, ten convolutions | {tower:.2f} M |
 | projector | LLaVA's two-layer MLP | {projector:.2f} M |
 | language model, 3 layers of 128 | Llama | {language:.2f} M |
 
 ## What it has seen
-- {drawn:,} generated faces and {photographed} photographs of the training identities of the Face
-  Research Lab London Set (DeBruine and Jones, CC BY 4.0). The test and validation identities of
-  that set stayed out.
+- Modelled people who do not exist, from the sample world{photographs}.
 - {views:,} views of them: each altered in none to five generic ways (blur, smoothing, tint,
-  light, noise, shift, distortion, grid, self-blending) inside a random mask, then taken by the
-  camera that DFA-Instruct uses.
-- Stage one, {epochs} passes: the tower says for each cell which alteration it shows and which
-  facial region it is. Stage two, {steps:,} steps: the language model answers generic questions
-  ("Does the nose look natural?").
+  light, noise, compression, shift, distortion, grid, self-blending) inside a random mask, taken
+  by the camera that DFA-Instruct uses and, every second one, under everyday conditions (dark,
+  bright, flat, tinted, grey, soft, noisy, compressed, tilted), which count as no alteration.
+- Stage one, {tower_steps:,} steps of {tower_batch}: the tower says for each cell which alteration
+  it shows and which facial region it is. Stage two, {language_steps:,} steps of {language_batch}:
+  the language model answers generic questions ("Does the nose look natural?").
 - Never a forgery operator, a forgery label, or a question whether a face is bona fide.
 
 ## What it has not seen
@@ -37,7 +36,14 @@ hundred templates. Groups are represented as unevenly as in the London Set: 69 o
 """
 
 
-def write_card(out: Path, model: LlavaForConditionalGeneration, **facts: int) -> None:
+_LONDON = """, and the photographs of the training
+  identities of the Face Research Lab London Set (DeBruine and Jones, CC BY 4.0). The test and
+  validation identities of that set stayed out"""
+
+
+def write_card(
+    out: Path, model: LlavaForConditionalGeneration, photographs: bool, **facts: object
+) -> None:
     """Write MODEL_CARD.md; ``facts`` say how much of what the base has seen."""
     parts = {
         "tower": model.model.vision_tower,
@@ -45,5 +51,5 @@ def write_card(out: Path, model: LlavaForConditionalGeneration, **facts: int) ->
         "language": model.model.language_model,
     }
     counts = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in parts.items()}
-    text = _CARD.format(parameters=sum(counts.values()), **counts, **facts)
-    (out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    facts |= {"parameters": sum(counts.values()), "photographs": _LONDON if photographs else ""}
+    (out / "MODEL_CARD.md").write_text(_CARD.format(**counts, **facts), encoding="utf-8")

@@ -1,12 +1,13 @@
 """Stage two: tokenizer, projector and language model learn to talk about what the tower sees."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import nn
-from tqdm.auto import tqdm
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import (
     CLIPImageProcessorPil,
     LlamaConfig,
@@ -16,13 +17,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from dfa_lib.gpt.faceconv import FaceConvModel
-from dfa_lib.gpt.prefix import PrefixLoss, Prompter
-from dfa_lib.gpt.trees import Node, Packed, pack
+from dfa_lib.gpt.faceconv import FaceTowerConfig
 from tools.nano.phrases import corpus, generic_qa
-from tools.nano.pool import SIZE, Sitter, pixels
-from tools.nano.tower import mini_batches
-from tools.nano.views import GRID, View
+from tools.nano.plan import Note, Plan, annealed
+from tools.nano.pool import SIZE, Pool
+from tools.nano.views import GRID
 
 VOCABULARY = 1536
 # LLaVA-1.5's chat format. It writes no end-of-sequence token; whoever builds labels appends one.
@@ -74,8 +73,8 @@ def make_processor() -> LlavaProcessor:
     )
 
 
-def make_model(processor: LlavaProcessor, tower: FaceConvModel) -> LlavaForConditionalGeneration:
-    """A stock LLaVA of 3 Llama layers around the trained tower."""
+def make_model(processor: LlavaProcessor) -> LlavaForConditionalGeneration:
+    """Return a stock LLaVA of 3 Llama layers around the tower, with random weights."""
     tokens = processor.tokenizer
     ids = {
         "pad_token_id": tokens.pad_token_id,
@@ -93,7 +92,7 @@ def make_model(processor: LlavaProcessor, tower: FaceConvModel) -> LlavaForCondi
         **ids,
     )
     config = LlavaConfig(
-        vision_config=tower.config,
+        vision_config=FaceTowerConfig(),
         text_config=text,
         image_token_index=tokens.convert_tokens_to_ids("<image>"),
         image_seq_length=GRID * GRID,
@@ -102,54 +101,97 @@ def make_model(processor: LlavaProcessor, tower: FaceConvModel) -> LlavaForCondi
         tie_word_embeddings=True,
         **ids,
     )
-    model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
-    return model
+    return LlavaForConditionalGeneration(config)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Questions with answers, one a row, padded on the right, and to which image each belongs.
+
+    ``ids`` (R, L), ``labels`` (R, L) with -100 where nothing is supervised, ``images`` (R,),
+    ``weights`` (R,), which make each answer count the same, however long it is.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    images: Tensor
+    weights: Tensor
+
+
+class Writer:
+    """Writes questions and answers by the chat template of a processor."""
+
+    def __init__(self, processor: LlavaProcessor) -> None:
+        self.tokenizer = processor.tokenizer
+        content = [{"type": "image"}, {"type": "text", "text": "QUESTION"}]
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        start, rest = text.split(processor.image_token)
+        self.before, self.after = rest.split("QUESTION")
+        self.start = self.tokenizer(start)["input_ids"]
+        self.prefix = self.start + [processor.image_token_id] * GRID * GRID
+
+    def batch(self, qa: Sequence[Sequence[tuple[str, str]]]) -> Batch:
+        """Lay out the questions and answers of each image."""
+        pairs = [pair for asked in qa for pair in asked]
+        prompts = self.tokenizer([f"{self.before}{q}{self.after}" for q, _ in pairs])["input_ids"]
+        answers = self.tokenizer([f" {answer}" for _, answer in pairs])["input_ids"]
+        eos, first = self.tokenizer.eos_token_id, len(self.prefix)
+        width = first + max(len(p) + len(a) + 1 for p, a in zip(prompts, answers, strict=True))
+        ids = np.full((len(pairs), width), self.tokenizer.pad_token_id)
+        labels = np.full_like(ids, -100)
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            written = [*self.prefix, *prompt, *answer, eos]
+            ids[row, : len(written)] = written
+            begin = first + len(prompt)
+            labels[row, begin : len(written)] = written[begin:]
+        images = np.repeat(np.arange(len(qa)), [len(asked) for asked in qa])
+        weights = 1 / (labels != -100).sum(1) / len(pairs)
+        return Batch(*map(torch.from_numpy, (ids, labels, images, weights)))
+
+
+def answer_loss(
+    model: LlavaForConditionalGeneration, features: Tensor, batch: Batch, start: int
+) -> Tensor:
+    """Return the mean over answers of their mean loss per token; ``features`` (B, N, C)."""
+    words = model.get_input_embeddings()(batch.ids)
+    seen = model.model.multi_modal_projector(features)[batch.images].to(words.dtype)
+    words = torch.cat([words[:, :start], seen, words[:, start + seen.shape[1] :]], dim=1)
+    hidden = model.model.language_model(inputs_embeds=words).last_hidden_state  # pads are last
+    rows, places = (batch.labels != -100).nonzero(as_tuple=True)
+    logits = model.lm_head(hidden[rows, places - 1]).float()
+    losses = cross_entropy(logits, batch.labels[rows, places], reduction="none")
+    return (losses * batch.weights[rows]).sum().float()
 
 
 def train_language(
     model: LlavaForConditionalGeneration,
     processor: LlavaProcessor,
-    seen: list[tuple[View, Sitter]],
-    steps: int,
+    pool: Pool,
+    plan: Plan,
     seed: int,
-    batch: int = 16,
+    note: Note,
     peak: float = 2e-3,
 ) -> None:
     """Train projector and language model in place on generic QA; the tower stays as it is."""
-    prompter, rng = Prompter(processor), np.random.default_rng(seed)
+    writer, rng = Writer(processor), np.random.default_rng(seed)
+    device = pool.images.device
     tower = model.train().model.vision_tower.requires_grad_(False).eval()
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak, steps, pct_start=0.05)
-    loss_of = PrefixLoss(model, prompter.start)
-    bar = tqdm(mini_batches(len(seen), batch, steps, seed), "language", total=steps)
-    for indices, mirror in bar:
-        pairs = [seen[i] for i in indices]
-        views = [view.mirrored() if mirror else view for view, _ in pairs]
-        trees = [
-            tree(prompter, view, sitter, rng)
-            for view, (_, sitter) in zip(views, pairs, strict=True)
-        ]
-        with torch.no_grad():
-            features = tower(pixels(views)).last_hidden_state
-        loss = loss_of(features, balanced(trees))
+    optimiser = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01, fused=True)
+    steps, minutes = plan.language_steps, plan.language_minutes
+    for step in annealed(optimiser, peak, steps, minutes, "language"):
+        indices = rng.integers(len(pool), size=plan.language_batch)
+        asked = writer.batch([generic_qa(pool.told[i], rng) for i in indices])
+        asked = Batch(*(tensor.to(device) for tensor in vars(asked).values()))
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.no_grad():
+                features = tower(pool.pixels(torch.from_numpy(indices).to(device)))
+            loss = answer_loss(model, features.last_hidden_state, asked, len(writer.start))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-
-
-def tree(prompter: Prompter, view: View, sitter: Sitter, rng: np.random.Generator) -> list[Node]:
-    """All QA of a view as branches of its image prefix."""
-    written = [prompter.answer(*pair) for pair in generic_qa(view, sitter, rng)]
-    return [Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in written)]
-
-
-def balanced(trees: list[list[Node]]) -> Packed:
-    """Packed trees in which each answer counts the same, however long it is."""
-    packed = pack(trees)
-    lengths = packed.answers.bincount()
-    return replace(packed, weights=1.0 / (lengths[packed.answers] * len(lengths)))
+        if step % 200 == 0:
+            note(step=step, loss=round(loss.item(), 4))

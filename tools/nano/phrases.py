@@ -1,6 +1,7 @@
 """What the base is asked while it learns to speak, and the true answers.
 
-Questions are about generic things only: hair, expression, which region was altered and how.
+Questions are about generic things only: which region was altered and how, how the picture was
+taken.
 None asks for, and no answer gives, a forgery label. So that it also knows the words it will
 need, as any language model would, it repeats sentences and says what a question is about:
 language, whatever the picture shows. Held-out wordings stay out.
@@ -16,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
-from tools.nano.pool import Sitter
-from tools.nano.views import ARTIFACTS, REGIONS, View
+from tools.nano.views import ARTIFACTS, CONDITIONS, REGIONS, View
 
 PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
 QUESTIONS = {
@@ -44,19 +44,18 @@ QUESTIONS = {
         "How many regions look unusual?",
         "How much of the face looks unusual?",
     ],
-    "caption": [
-        "Describe the person.",
-        "Who is in the picture?",
-        "What does the person look like?",
+    "conditions": [
+        "How was the picture taken?",
+        "What is the picture like as a whole?",
+        "Under which conditions was this taken?",
     ],
     "repeat": ["Say: {text}", "Repeat: {text}", "Please say this: {text}"],
     "about": ["What is this question about? {text}", "What does this ask for? {text}"],
-    "attribute": ["What is the {name}?", "Tell me the {name}.", "{name}?"],
 }
 
 
-def generic_qa(view: View, sitter: Sitter, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Seven questions and answers about a view, forged or bona fide never among them."""
+def generic_qa(view: View, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Return seven or so questions with answers; forged or bona fide is never among them."""
     named = dict(view.named)
     touched, untouched = list(named), [region for region in REGIONS if region not in named]
     asked = [untouched[rng.integers(len(untouched))]] if untouched else []
@@ -68,7 +67,7 @@ def generic_qa(view: View, sitter: Sitter, rng: np.random.Generator) -> list[tup
     pairs += [("region", {"region": r}, region_answer(r, named.get(r))) for r in asked]
     pairs += [("artifact", {"artifact": artifact}, where_answer(artifact, named))]
     pairs += [("many", {}, _many(len(named)))]
-    pairs += _caption_qa(sitter.caption, rng) + _reading_qa(rng)
+    pairs += [("conditions", {}, _conditions(view.conditions)), *_reading_qa(rng)]
     return [(_ask(kind, rng).format(**slots), answer) for kind, slots, answer in pairs]
 
 
@@ -76,13 +75,8 @@ def _ask(kind: str, rng: np.random.Generator) -> str:
     return QUESTIONS[kind][rng.integers(len(QUESTIONS[kind]))]
 
 
-def _caption_qa(caption: dict[str, str], rng: np.random.Generator) -> list[tuple[str, dict, str]]:
-    if not caption:
-        return []
-    name = sorted(caption)[rng.integers(len(caption))]
-    whole = "; ".join(f"{key}: {value}" for key, value in sorted(caption.items()))
-    pairs = [("attribute", {"name": name}, f"The {name} is {caption[name]}.")]
-    return pairs + ([("caption", {}, f"A person. {whole}.")] if rng.random() < 0.3 else [])
+def _conditions(words: Sequence[str]) -> str:
+    return f"The picture is {join(words)}." if words else "The picture is ordinary."
 
 
 def _reading_qa(rng: np.random.Generator) -> list[tuple[str, dict, str]]:
@@ -126,7 +120,7 @@ def _many(count: int) -> str:
     return words[min(count, 3) if count < 6 else 4] + "."
 
 
-def join(words: list[str]) -> str:
+def join(words: Sequence[str]) -> str:
     """Join words as a list is spoken: "nose, mouth and chin"."""
     *head, last = map(str, words)
     return f"{', '.join(head)} and {last}" if head else last
@@ -137,6 +131,7 @@ def corpus() -> list[str]:
     texts = [question for group in QUESTIONS.values() for question in group]
     for region in Region:
         texts += [region_answer(region, artifact) for artifact in (None, *Artifact)] * 3
+    texts += [_conditions([word]) for word in (*CONDITIONS, "tilted")] * 3
     return [*texts, *sentences(), *(question for question, _ in subjects())]
 
 

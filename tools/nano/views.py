@@ -3,11 +3,13 @@
 No forgery operator and no forgery label is used. Each view takes one or more everyday
 alterations (blur, tint, noise, a shifted copy of the face blended into itself after
 Shiohara and Yamasaki, CVPR 2022 ...) inside a random mask, then the same camera that
-DFA-Instruct uses, and remembers what was altered where.
+DFA-Instruct uses, and remembers what was altered where. One view in two is then taken under an
+everyday condition (dark, grey, tilted, soft ...), which is told of no cell: no such condition
+is a sign of alteration.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import cv2
@@ -21,6 +23,7 @@ GRID = 8
 # Dense and mostly strong: with few and faint alterations a small tower learns next to nothing.
 ALTERATIONS_PER_VIEW = (0.12, 0.18, 0.2, 0.2, 0.15, 0.15)
 WEAK, STRONG = (0.15, 0.4), (0.4, 1.0)
+TILTED, CONDITIONS_PER_VIEW = 0.08, (0.55, 0.3, 0.15)
 ARTIFACTS = (
     Artifact.BLUR,
     Artifact.OVER_SMOOTHING,
@@ -49,25 +52,26 @@ class View:
 
     ``image`` (S, S, 3) uint8; ``altered`` (GRID, GRID, len(ARTIFACTS)) float32 in 0..1, how much
     of each cell shows each artifact; ``regions`` (GRID, GRID) index into REGIONS;
-    ``named`` the altered regions with the artifact each shows.
+    ``named`` the altered regions with the artifact each shows; ``conditions`` how the whole
+    picture was taken, for instance "dark".
     """
 
     image: Image
     altered: np.ndarray
     regions: np.ndarray
     named: tuple[tuple[Region, Artifact], ...]
+    conditions: tuple[str, ...]
 
-    def mirrored(self) -> Self:
-        """The same view seen in a mirror."""
-        flip = (
-            np.ascontiguousarray(grid[:, ::-1]) for grid in (self.image, self.altered, self.regions)
-        )
-        return type(self)(*flip, self.named)
+    def without_picture(self) -> Self:
+        """Return what is known of the view in words."""
+        nothing = np.empty(0)
+        return replace(self, image=nothing, altered=nothing, regions=nothing)
 
 
-def make_view(portrait: Portrait, rng: Rng, difficulty: float = 0.5) -> View:
-    """Alter a bona fide portrait in up to three ways and shoot it through the camera."""
-    portrait = _reframe(portrait, rng)
+def make_view(portrait: Portrait, rng: Rng) -> View:
+    """Alter a bona fide portrait (S, S, 3) in up to five ways and shoot it through the camera."""
+    tilt = float(rng.uniform(10, 30) * rng.choice([-1, 1])) if rng.random() < TILTED else 0.0
+    portrait = _reframe(portrait, tilt, rng)
     size = portrait.image.shape[0]
     masks = region_masks(portrait.landmarks, size)
     image = portrait.image.astype(np.float32)
@@ -75,8 +79,12 @@ def make_view(portrait: Portrait, rng: Rng, difficulty: float = 0.5) -> View:
     for _ in range(rng.choice(6, p=ALTERATIONS_PER_VIEW)):
         image = _alter(image, portrait, masks, altered, rng)
     cells = altered.reshape(GRID, size // GRID, GRID, size // GRID, -1).mean((1, 3))
-    shot = camera.shoot(np.clip(image, 0, 255).astype(np.uint8), rng, difficulty)
-    return View(shot, np.minimum(cells, 1), _region_grid(masks), _name(altered, masks))
+    shot = camera.shoot(np.clip(image, 0, 255).astype(np.uint8), rng, rng.uniform(0.1, 0.8))
+    names = rng.choice(list(CONDITIONS), rng.choice(3, p=CONDITIONS_PER_VIEW), replace=False)
+    for name in names:
+        shot = np.clip(CONDITIONS[name](shot.astype(np.float32), rng), 0, 255).astype(np.uint8)
+    told = (*(["tilted"] if tilt else []), *map(str, names))
+    return View(shot, np.minimum(cells, 1), _region_grid(masks), _name(altered, masks), told)
 
 
 def _alter(image: Image, portrait: Portrait, masks: dict, altered: np.ndarray, rng: Rng) -> Image:
@@ -97,10 +105,10 @@ def _alter(image: Image, portrait: Portrait, masks: dict, altered: np.ndarray, r
     return result
 
 
-def _reframe(portrait: Portrait, rng: Rng) -> Portrait:
-    """Shift, turn, scale and mirror a little: detectors never crop twice the same."""
+def _reframe(portrait: Portrait, tilt: float, rng: Rng) -> Portrait:
+    """Shift, turn (``tilt`` degrees, more or less) and scale: no detector crops twice the same."""
     size = portrait.image.shape[0]
-    angle, scale = rng.normal(0, 3), rng.uniform(0.92, 1.12)
+    angle, scale = tilt + rng.normal(0, 3), rng.uniform(0.92, 1.12)
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), angle, scale)
     matrix[:, 2] += rng.normal(0, 0.025 * size, 2)
     image = cv2.warpAffine(
@@ -116,7 +124,7 @@ def _reframe(portrait: Portrait, rng: Rng) -> Portrait:
 
 def _random_mask(portrait: Portrait, masks: dict[Region, Image], rng: Rng) -> Image:
     size = portrait.image.shape[0]
-    kind = rng.choice(["regions", "hull", "ellipse", "whole"], p=[0.45, 0.3, 0.17, 0.08])
+    kind = rng.choice(["regions", "hull", "ellipse", "whole"], p=[0.45, 0.33, 0.17, 0.05])
     if kind == "whole":
         return np.ones((size, size), np.float32)
     if kind == "regions":
@@ -203,6 +211,8 @@ def _light(image: Image, strength: float, rng: Rng) -> Image:
 
 
 def _noise(image: Image, strength: float, rng: Rng) -> Image:
+    if rng.random() < 0.25:
+        return _jpeg(image, round(80 - 60 * strength))
     grain = rng.normal(0, 2 + 9 * strength, (*image.shape[:2], rng.choice([1, 3]))).astype(
         np.float32
     )
@@ -234,6 +244,12 @@ def _grid(image: Image, strength: float, rng: Rng) -> Image:
     return image * (1 + (0.01 + 0.06 * strength) * pattern)[..., None]
 
 
+def _jpeg(image: Image, quality: int) -> Image:
+    levels = np.clip(image, 0, 255).astype(np.uint8)
+    _, code = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(code, cv2.IMREAD_COLOR).astype(np.float32)
+
+
 ALTERATIONS: dict[Artifact, Callable[[Image, float, Rng], Image]] = {
     Artifact.BLUR: _blur,
     Artifact.OVER_SMOOTHING: _smooth,
@@ -246,6 +262,18 @@ ALTERATIONS: dict[Artifact, Callable[[Image, float, Rng], Image]] = {
     Artifact.STRUCTURAL_DISTORTION: _distort,
     Artifact.GRID_PATTERN: _grid,
 }
+
+CONDITIONS: dict[str, Callable[[Image, Rng], Image]] = {
+    "dark": lambda image, rng: image * np.float32(rng.uniform(0.3, 0.65)),
+    "bright": lambda image, rng: image * np.float32(rng.uniform(1.25, 1.6)),
+    "flat": lambda image, rng: 128 + np.float32(rng.uniform(0.4, 0.7)) * (image - 128),
+    "tinted": lambda image, rng: image * rng.uniform(0.75, 1.2, 3).astype(np.float32),
+    "grey": lambda image, _: np.repeat(image.mean(-1, keepdims=True), 3, axis=-1),
+    "soft": lambda image, rng: _resample(image, rng.uniform(0.45, 0.8), rng),
+    "noisy": lambda image, rng: _noise(image, rng.uniform(0.2, 0.8), rng),
+    "compressed": lambda image, rng: _jpeg(image, int(rng.integers(30, 70))),
+}
+"""What a whole picture may be like, one function (float32 in 0..255) for each word."""
 
 
 def _region_grid(masks: dict[Region, Image]) -> np.ndarray:
