@@ -73,6 +73,8 @@ class Bench:
         except Exception as error:
             traceback.print_exc()
             self.tell(name, failed=f"{type(error).__name__}: {error}"[:300])
+            if "CUDA error" in str(error):  # the context is lost, and with it all that follows
+                sys.exit(1)
         gc.collect()
         if self.cuda:
             torch.cuda.empty_cache()

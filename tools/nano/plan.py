@@ -19,7 +19,7 @@ class Plan:
     views: int = 600_000
     tower_steps: int = 60_000
     tower_minutes: float = 4.5
-    tower_batch: int = 128
+    tower_batch: int = 192
     language_steps: int = 6_000
     language_minutes: float = 2.0
     language_batch: int = 48
