@@ -18,7 +18,7 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
@@ -27,6 +27,8 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from quirks import SHAPES, refusal
+
 FAULTS = (
     "429", "429 with Retry-After", "500", "503", "reset before", "reset after", "time-out",
     "torn body", "truncated JSON", "invalid schema", "refusal", "stall",
@@ -34,6 +36,7 @@ FAULTS = (
 OF_CONTENT = {"truncated JSON", "invalid schema", "refusal"}
 OF_BATCHES = ("upload lost", "batch lost", "batch refused", "batch expired")
 Json = dict[str, Any]
+PROBE = "What colour is this picture?"
 
 
 @dataclass
@@ -78,11 +81,12 @@ class ChatServer(ThreadingHTTPServer):
         key: str | None = None,
         polls: int = 1,
         stubborn: bool = False,
+        quirks: Sequence[str] = (),
     ) -> None:
         """Take these settings and open new books."""
         self.fault, self.share, self.latency = fault, share, latency
         self.hang, self.stall, self.key, self.polls = hang, stall, key, polls
-        self.stubborn = stubborn
+        self.stubborn, self.quirks, self.refused = stubborn, tuple(quirks), 0
         self.books, self.received = Books(), []
         self.struck: set[str] = set()
         self.at_once = 0
@@ -193,10 +197,22 @@ def count(body: Json, message: Json) -> dict[str, int]:
 def fill(body: Json) -> str:
     """Write something that fits the schema of a request, always the same for the same request."""
     digest = content_key(body)
-    if "response_format" not in body:
+    text = json.dumps(body["messages"])
+    told = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    if told is None and "JSON schema: " not in text:
         return f"A text about {digest[:8]}."
-    schema = body["response_format"]["json_schema"]["schema"]
+    schema = told or schema_in(body["messages"])
     return json.dumps(_fill(schema, schema.get("$defs", {}), int(digest, 16)))
+
+
+def schema_in(messages: list[Json]) -> Json:
+    """The schema that instructions give in words."""
+    for turn in messages:
+        parts = turn["content"]
+        for part in [{"text": parts}] if isinstance(parts, str) else parts:
+            if "JSON schema: " in part.get("text", ""):
+                return json.loads(part["text"].partition("JSON schema: ")[2])
+    raise AssertionError("no schema")
 
 
 def _fill(schema: Json, defs: Json, seed: int) -> Any:
@@ -256,12 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.keep:
+        if self.server.keep and PROBE.encode() not in content:
             self.server.received.append((self.path, dict(self.headers), content))
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.server.key and given != self.server.key:
             return self._send(401, error("401", f"Incorrect API key provided: {given}"))
-        match self.path.removeprefix("/v1").strip("/"):
+        match self.path.partition("?")[0].removeprefix("/v1").strip("/"):
             case "settings":
                 self.server.settle_in(**json.loads(content))
                 self._send(200, {})
@@ -278,6 +294,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: Json) -> None:
         server, key = self.server, content_key(body)
+        if refused := refusal(self.server.quirks, body):
+            with server.lock:
+                server.refused += 1
+            return self._send(*refused)
+        if PROBE in json.dumps(body):  # not part of what a test counts
+            choice = {"index": 0, "message": {"content": "Blue."}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 900, "completion_tokens": 1}
+            return self._send(200, {"choices": [choice], "usage": usage})
         with server.lock:
             server.books.asked.append(key)
             server.at_once += 1
@@ -306,9 +330,15 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._reset()
             case "torn body":
                 return self._send(200, completion, torn=True)
-        (self._stream if body.get("stream") else partial(self._send, 200))(completion)
+        (self._stream if body.get("stream") else partial(self._shaped, key))(completion)
         with server.lock:
             server.books.delivered[key] += 1
+
+    def _shaped(self, key: str, completion: Json) -> None:
+        """Send the answer in one of the shapes of SHAPES, by the content."""
+        shapes = [name for name in self.server.quirks if name in SHAPES]
+        shape = SHAPES[shapes[int(key[-8:], 16) % len(shapes)]] if shapes else None
+        self._send(200, shape(completion) if shape else completion)
 
     def _stream(self, completion: Json) -> None:
         """Send the answer word by word as server-sent events, ``latency`` seconds apart."""

@@ -163,7 +163,7 @@ def photo(kind: str, tmp_path: Path) -> bytes:
         ("several", "note", "2 faces were found; this is about the largest one."),
         ("huge", "error", "a.png: more than 100 million pixels; save a smaller copy"),
         ("corrupt", "error", "a.png: the picture is damaged or cut off"),
-        ("svg", "error", "a.png: not a picture of a known format"),
+        ("svg", "error", "a.png: SVG; save it as JPEG"),
     ],
 )
 def test_photographs_of_people(

@@ -130,8 +130,9 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
         if row.custom_id not in held or not row.response or row.response.status_code != 200:
             continue
         bound = held[row.custom_id]
+        call = Call({}, {}, row.custom_id, bound)
         try:
-            reply = wire.read(json.dumps(row.response.body), bound, prices, batch=True)
+            reply = wire.read(json.dumps(row.response.body), call, prices, batch=True)
         except ValidationError:  # charged, and of no use
             store.write_off(row.custom_id)
         else:

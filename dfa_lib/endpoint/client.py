@@ -1,8 +1,9 @@
 """Ask many questions of one model at once, and pay for each answer once."""
 
 import asyncio
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -15,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib import runtime
 from dfa_lib.endpoint import batch, wire
+from dfa_lib.endpoint.address import Address
 from dfa_lib.endpoint.contract import (
     PRICES,
     Answer,
@@ -28,8 +30,8 @@ from dfa_lib.endpoint.contract import (
 from dfa_lib.endpoint.live import (
     MISSING,
     NO_KEY,
-    Desk,
-    Purse,
+    Dispatcher,
+    SpendGuard,
     as_completed,
     loop_in_a_thread,
     sentence,
@@ -42,7 +44,9 @@ from dfa_lib.records import DataError
 class Endpoint:
     """One model behind an OpenAI-compatible server, with its cache and its ceiling.
 
-    ``base_url`` None is the vendor (or $OPENAI_BASE_URL). The key is read from the environment
+    ``base_url`` None is the vendor (or $OPENAI_BASE_URL); see ``address`` for what is mended.
+    What the server refuses is learned once, kept in the cache, and told in each answer's settings.
+    The key is read from the environment
     variable ``key``, from Colab's secrets of that name or, for the vendor, from a hidden prompt.
     ``options`` are further fields of the request body, such as ``{"temperature": 0}``.
     ``timeout`` is in seconds, for one attempt; ``retries`` come after half a second, doubled up to
@@ -69,7 +73,10 @@ class Endpoint:
         self.ceiling = ceiling or Ceiling()
         if self.ceiling.money is not None and known is None:
             raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
-        self.model, self.base_url, self.cache = model, base_url, Path(cache)
+        self._address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL"))
+        self.model, self.cache = model, Path(cache)
+        self.base_url = self._address.url if base_url else None
+        self._name = f"{model} at {self._address.url}"
         self.prices, self._priced = known or Prices(), known is not None
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.options, self.key = dict(options or {}), key
@@ -136,23 +143,36 @@ class Endpoint:
         Raises CeilingReached instead of sending, and DataError in one line for what fails.
         """
         body = wire.after(self._body(request, None), turns)
-        call = Call.of(body, self.prices)
         with Store(self.cache) as store:
+            call = Call.of(body, self.prices, store.dialect(self._name))
             if known := store.get(call.key):
                 yield known.text or known.refusal or ""
                 return
+            with self._client() as client:
+                reply = yield from self._streamed(client, store, call)
+            store.settle(call.key, reply, call.bound)
+
+    def _streamed(
+        self, client: openai.OpenAI, store: Store, call: Call
+    ) -> Generator[str, None, wire.Reply]:
+        """Yield the words and return the reply; what is refused is asked in another way."""
+        usage = {"stream_options": {"include_usage": True}} if not self.base_url else {}
+        while True:
             if not store.reserve(call.bound, self.ceiling.limits):
                 raise CeilingReached(store.spent, self.ceiling.limits)
-            reply = wire.Streamed(call.bound, self.prices)
-            usage = {"stream_options": {"include_usage": True}} if not self.base_url else {}
-            with self._client() as client:
-                try:
-                    for chunk in client.chat.completions.create(**body, **usage, stream=True):
-                        yield reply.add(chunk)
-                except openai.APIStatusError:  # the server took nothing for it
-                    store.release(call.bound)
+            reply, dialect = wire.Streamed(call.bound, self.prices), store.dialect(self._name)
+            try:
+                core = {"model": self.model, "messages": call.body["messages"], "stream": True}
+                for chunk in client.chat.completions.create(**core, extra_body=call.body | usage):
+                    yield reply.add(chunk)
+                return reply.whole.model_copy(update={"settings": dialect.settings})
+            except openai.APIStatusError as error:  # the server took nothing for it
+                store.release(call.bound)
+                better = dialect.after(call.body, error.status_code, error.response.text)
+                if better is None:
                     raise
-            store.settle(call.key, reply.whole, call.bound)
+                store.learn(self._name, better)
+                call = Call.of(call.asked, self.prices, better)
 
     def submit(self, requests: Iterable[Request], schema: Schema | None = None) -> int:
         """Send what the cache does not answer through the vendor's Batch API; say how many.
@@ -175,7 +195,8 @@ class Endpoint:
             return batch.collect(client, store, self.prices, poll)
 
     def _next(self, store: Store, request: Request, schema: Schema | None) -> Call | None:
-        return wire.progress(self._body(request, schema), schema, self.prices, store.get)[1]
+        body, dialect = self._body(request, schema), store.dialect(self._name)
+        return wire.progress(body, schema, self.prices, store.get, dialect)[1]
 
     def _body(self, request: Request, schema: Schema | None) -> Body:
         """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
@@ -192,12 +213,12 @@ class Endpoint:
             yield from as_completed(start, requests, 2 * self.concurrency)
 
     @contextmanager
-    def _desk(self) -> Iterator[tuple[Desk, asyncio.AbstractEventLoop]]:
+    def _desk(self) -> Iterator[tuple[Dispatcher, asyncio.AbstractEventLoop]]:
         with Store(self.cache) as store, loop_in_a_thread() as loop:
-            purse = Purse(store, self.ceiling.limits)
-            http = openai.DefaultAsyncHttpxClient(event_hooks=purse.hooks)
+            guard = SpendGuard(store, self.ceiling.limits)
+            http = openai.DefaultAsyncHttpxClient(event_hooks=guard.hooks, **self._transport)
             client = openai.AsyncOpenAI(**self._settings, http_client=http)
-            desk = Desk(client, purse, store, self.prices, self.concurrency)
+            desk = Dispatcher(client, guard, store, self.prices, self.concurrency, self._name)
             try:
                 yield desk, loop
             finally:
@@ -209,7 +230,8 @@ class Endpoint:
         """The blocking client, for batches and chats; its errors come out in one line."""
         if self._secret.get_secret_value() == MISSING:
             raise DataError(NO_KEY)
-        with openai.OpenAI(**self._settings) as client:
+        http = openai.DefaultHttpxClient(**self._transport)
+        with openai.OpenAI(**self._settings, http_client=http) as client:
             try:
                 yield client
             except openai.OpenAIError as error:
@@ -219,9 +241,15 @@ class Endpoint:
     def _settings(self) -> dict[str, Any]:
         key = self._secret.get_secret_value()
         return {
-            "base_url": self.base_url, "api_key": key,
+            "base_url": self._address.url, "api_key": key,
             "timeout": self.timeout, "max_retries": self.retries,
+            "default_query": self._address.query,
         }  # fmt: skip
+
+    @property
+    def _transport(self) -> dict[str, Any]:
+        auth = self._address.auth(self._secret.get_secret_value())
+        return {"trust_env": not self._address.loopback, "auth": auth}
 
     @cached_property
     def _secret(self) -> SecretStr:

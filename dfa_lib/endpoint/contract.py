@@ -62,6 +62,7 @@ class Answer(Record):
     invalid has ``text`` and ``error``; a failed request has ``error`` alone. ``first`` holds
     log-probabilities of the first token, if the endpoint's ``options`` ask for them.
     ``cost`` is in dollars and includes a second attempt; ``cached``: paid for earlier.
+    ``settings`` are what the server did not take as asked, such as "seed: not sent".
     """
 
     id: str
@@ -74,6 +75,7 @@ class Answer(Record):
     tokens_out: int = 0
     cost: float = 0.0
     cached: bool = False
+    settings: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from dfa_lib.endpoint.contract import Spend
+from dfa_lib.endpoint.dialect import Dialect
 from dfa_lib.endpoint.wire import Reply
 from dfa_lib.records import DataError
 
@@ -18,6 +19,7 @@ _TABLES = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, reply TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS dialects (name TEXT PRIMARY KEY, dialect TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS spent (requests INTEGER, tokens INTEGER, money REAL);
 CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, vendor TEXT);
 CREATE TABLE IF NOT EXISTS waiting (
@@ -50,6 +52,17 @@ class Store:
         """Return the stored reply to the call of this key."""
         row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
         return Reply.model_validate_json(row[0]) if row else None
+
+    def dialect(self, name: str) -> Dialect:
+        """What was learned about a model behind a server; the default at first."""
+        row = self._db.execute("SELECT dialect FROM dialects WHERE name = ?", (name,)).fetchone()
+        return Dialect.model_validate_json(row[0]) if row else Dialect()
+
+    def learn(self, name: str, dialect: Dialect) -> None:
+        """Keep what was learned, for later runs."""
+        with self._db:
+            row = (name, dialect.model_dump_json())
+            self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", row)
 
     @property
     def spent(self) -> Spend:

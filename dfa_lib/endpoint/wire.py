@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,12 +11,13 @@ from typing import Any
 import openai
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionChunk
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, field_validator
 
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
+from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
+from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, problem, spoken, valid
 from dfa_lib.records import Record
 
-Body = dict[str, Any]
 Schema = type[BaseModel]
 
 
@@ -28,30 +30,35 @@ class Reply(Record):
     tokens_in: int
     tokens_out: int
     cost: float
+    cut: bool = False
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request body, its content address, and what it costs at most."""
+    """What is asked, the body that is sent for it, its content address and its highest cost."""
 
+    asked: Body
     body: Body
     key: str
     bound: Spend
 
     @classmethod
-    def of(cls, body: Body, prices: Prices) -> "Call":
-        """Hash and bound a body. A token is at least one byte, so bytes bound the tokens.
+    def of(cls, asked: Body, prices: Prices, dialect: Dialect) -> "Call":
+        """Hash what is asked and bound what is sent. A token is at least one byte.
 
-        The key covers all that is sent and nothing else: a server that comes back under
-        another address finds its answers; another model under the same name needs another cache.
+        The key covers all that is asked and nothing else: what is learned about a server later
+        finds its answers, and so does a server that comes back under another address; another
+        model under the same name needs another cache.
         """
-        text = json.dumps(body, sort_keys=True)
+        key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        body = dialect.write(asked)
+        text = json.dumps(body)
         pictures = [part["image_url"]["url"] for part in _parts(body) if "image_url" in part]
         tokens_in = len(text) - sum(map(len, pictures)) + prices.image_tokens * len(pictures)
         tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
         money = prices.of(tokens_in, tokens_out)
-        key = sha256(text.encode()).hexdigest()
-        return cls(body, key, Spend(1, tokens_in + tokens_out, money))
+        return cls(asked, body, key, Spend(1, tokens_in + tokens_out, money))
 
 
 def _parts(body: Body) -> list[dict[str, Any]]:
@@ -64,7 +71,7 @@ def write(
 ) -> Body:
     """Write a request as a body; ``fields`` are further ones of it, the limit of tokens too."""
     system = [{"role": "system", "content": request.system}] if request.system else []
-    content = [*map(_picture, request.images), {"type": "text", "text": request.text}]
+    content = [*map(picture, request.images), {"type": "text", "text": request.text}]
     body: Body = {"model": model, "messages": [*system, {"role": "user", "content": content}]}
     if request.seed is not None:
         body["seed"] = request.seed
@@ -73,7 +80,8 @@ def write(
     return body | dict(fields)
 
 
-def _picture(png: bytes) -> dict[str, Any]:
+def picture(png: bytes) -> dict[str, Any]:
+    """Return a PNG as the part of a message."""
     data = base64.b64encode(png).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
@@ -96,15 +104,23 @@ def after(body: Body, turns: Sequence[tuple[str, str]]) -> Body:
     return body | {"messages": [*head, *pairs, users[-1]]}
 
 
-def again(body: Body, text: str, problem: str) -> Body:
-    """The second attempt: the conversation goes on with what was wrong."""
+def again(body: Body, reply: Reply, problem: str) -> Body:
+    """The second attempt: the conversation goes on with what was wrong, with room if it was cut."""
     complaint = f"That answer is not valid: {problem}. Answer again, with valid JSON only."
-    turns = [{"role": "assistant", "content": text}, {"role": "user", "content": complaint}]
-    return body | {"messages": [*body["messages"], *turns]}
+    turns = [{"role": "assistant", "content": reply.text or ""}]
+    turns += [{"role": "user", "content": complaint}]
+    if reply.cut and spoken(reply.text) is None:  # it never came to an answer
+        turns = []
+    limit = {k: v * 4 for k, v in body.items() if k in LIMITS and reply.cut}
+    return body | {"messages": [*body["messages"], *turns]} | limit
 
 
 def progress(
-    body: Body, schema: Schema | None, prices: Prices, get: Callable[[str], Reply | None]
+    body: Body,
+    schema: Schema | None,
+    prices: Prices,
+    get: Callable[[str], Reply | None],
+    dialect: Dialect,
 ) -> tuple[list[Reply], Call | None]:
     """The replies that ``get`` knows by their key, and the call to make next, if any.
 
@@ -112,47 +128,43 @@ def progress(
     """
     replies: list[Reply] = []
     for _ in range(2):
-        call = Call.of(body, prices)
+        call = Call.of(body, prices, dialect)
         reply = get(call.key)
         if reply is None:
             return replies, call
         replies.append(reply)
-        fault = None if reply.refusal else problem(reply.text, schema)
+        fault = None if reply.refusal else _fault(reply, schema)
         if fault is None:
             break
-        body = again(body, reply.text or "", fault)
+        body = again(body, reply, fault)
     return replies, None
 
 
-def problem(text: str | None, schema: Schema | None) -> str | None:
-    """What the schema has against a text; None when it is valid."""
-    if text is None:
-        return "there is no text"
-    try:
-        if schema:
-            schema.model_validate_json(text)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
-        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in found)
-    return None
+def _fault(reply: Reply, schema: Schema | None) -> str | None:
+    fault = problem(reply.text, schema)
+    return f"cut off at the limit of tokens ({fault})" if fault and reply.cut else fault
 
 
 def answer(request: Request, replies: list[Reply], schema: Schema | None, cached: bool) -> Answer:
     """Make one answer of the last reply and the cost of all."""
     last = replies[-1]
-    fault = None if last.refusal else problem(last.text, schema)
-    good = schema and last.text and not fault and not last.refusal
+    fault = None if last.refusal else _fault(last, schema)
+    text, refusal = spoken(last.text), last.refusal
+    if request.images and not refusal and text and NO_PICTURE.search(text):
+        text, fault, refusal = None, None, UNABLE
+    good = None if fault or refusal or not schema else valid(last.text, schema)
     return Answer(
         id=request.id,
-        text=last.text,
-        parsed=schema.model_validate_json(last.text).model_dump(mode="json") if good else None,
-        refusal=last.refusal,
+        text=last.text if fault and text is None else text,
+        parsed=good.model_dump(mode="json") if good else None,
+        refusal=refusal,
         error=f"invalid: {fault}" if fault else None,
         first=last.first,
         tokens_in=sum(reply.tokens_in for reply in replies),
         tokens_out=sum(reply.tokens_out for reply in replies),
         cost=sum(reply.cost for reply in replies),
         cached=cached,
+        settings=last.settings,
     )
 
 
@@ -160,14 +172,25 @@ class _Message(BaseModel):
     content: str | None = None
     refusal: str | None = None
 
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, content: Any) -> Any:
+        """Some servers send the text as a list of parts."""
+        if not isinstance(content, list):
+            return content
+        parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+        texts = [p.get("text") for p in parts if p.get("type") not in {"thinking", "reasoning"}]
+        texts = [t.get("value") if isinstance(t, dict) else t for t in texts]
+        return "".join(text for text in texts if isinstance(text, str))
+
 
 class _Option(BaseModel):
     token: str
     logprob: float
 
 
-class _Token(BaseModel):
-    top_logprobs: list[_Option] = []
+class _Token(_Option):
+    top_logprobs: list[_Option] | None = None
 
 
 class _Logprobs(BaseModel):
@@ -181,8 +204,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class _Completion(BaseModel):
@@ -190,24 +213,38 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
-def read(completion: str | bytes, bound: Spend, prices: Prices, batch: bool = False) -> Reply:
+def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = False) -> Reply:
     """Read a chat completion; raise ValidationError if it is none.
 
     A server that does not count tokens is taken to have used as many as it was allowed.
     """
     got = _Completion.model_validate_json(completion)
-    choice, usage = got.choices[0], got.usage
+    choice, usage = got.choices[0], got.usage or _Usage()
     refusal = choice.message.refusal
     if choice.finish_reason == "content_filter":
         refusal = refusal or "withheld by the content filter"
     tokens = choice.logprobs.content if choice.logprobs else None
-    first = {o.token: o.logprob for o in tokens[0].top_logprobs} if tokens else None
-    used = usage or _Usage(prompt_tokens=int(bound.tokens))
-    cost = prices.of(used.prompt_tokens, used.completion_tokens, batch) if usage else bound.money
+    first = {o.token: o.logprob for o in tokens[0].top_logprobs or tokens[:1]} if tokens else None
+    counted = usage.prompt_tokens is not None
+    used = (usage.prompt_tokens, usage.completion_tokens or 0)
+    used = used if counted else (int(call.bound.tokens), 0)
     return Reply(
         text=choice.message.content, refusal=refusal, first=first,
-        tokens_in=used.prompt_tokens, tokens_out=used.completion_tokens, cost=cost,
+        tokens_in=used[0], tokens_out=used[1],
+        cost=prices.of(*used, batch) if counted else call.bound.money,
+        cut=choice.finish_reason in {"length", "max_tokens", "MAX_TOKENS"},
     )  # fmt: skip
+
+
+def status_in(content: str) -> int | None:
+    """The status that an error object inside HTTP 200 speaks of, 400 if none; None if torn."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return 404 if content.lstrip()[:1] == "<" else None
+    error = found.get("error") if isinstance(found, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return int(code) if re.fullmatch(r"[45]\d\d", str(code)) else 400
 
 
 class Streamed:

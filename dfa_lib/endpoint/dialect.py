@@ -1,0 +1,171 @@
+"""What one model behind one server takes: learned from its refusals, once, and kept."""
+
+import json
+import re
+from typing import Any
+
+from dfa_lib.records import Record
+
+Body = dict[str, Any]
+
+HOPELESS = {401, 403, 407, 408, 409, 410, 429, 502, 503, 504, 529}
+"""Statuses that are about something else than the way of asking."""
+LIMITS = ("max_tokens", "max_completion_tokens")
+_CORE = {"model", "messages", "stream", "stream_options", *LIMITS}
+_SYSTEM = r"system|developer (role|message|instruct)|roles? must alternate|unexpected role"
+_FORMAT = r"response.?format|json.?(schema|object|mode)|structured.?output|grammar|guided|strict"
+_LIMIT = r"max.?(\w+.?)?tokens"
+_PARTS = r"content.{0,40}(must|should|expected).{0,20}str|(valid|expected).{0,20}string"
+_PICTURE = (
+    r"image_url|(image|picture|vision|multi.?modal).{0,40}(support|unable|cannot|not |fail|disab)"
+    r"|(support|accept|understand|process|handle|read|take).{0,30}(image|picture|vision|multi.?modal)"
+)
+_PARAMETER = (
+    r"param|argument|field|keys?\b|option|support|unknown|unrecogni|unexpect|extra|permit|implement"
+    r"|invalid (request|input|value)|bad request|validation|unprocessable"
+)
+_ELSEWHERE = r"context (length|window|size)|too (long|large|big)|policy|quota|billing|balance"
+_INSTEAD = (
+    r"\b(allowed|permitted|accepted|valid|supported|known) (\w+ )?(are|is|one of|keys|param)"
+    r"|\binstead\b|\b(allowed|accepted|valid|supported|expected):"
+)
+_ASKED = (
+    "Answer with one JSON object and nothing else: no Markdown, no comment."
+    " It must be valid against this JSON schema: "
+)
+
+
+class Dialect(Record):
+    """How a request is written for one model. The defaults are the protocol as documented.
+
+    ``dropped`` are optional fields that are not sent, ``swapped`` tells that the limit of
+    tokens goes by its other name, ``folded`` that instructions stand in the user's message,
+    ``flat`` that texts are strings instead of lists of parts. ``format`` is the step of
+    structured output: 0 json_schema, 1 json_object, 2 instructions alone.
+    """
+
+    dropped: tuple[str, ...] = ()
+    swapped: bool = False
+    folded: bool = False
+    flat: bool = False
+    format: int = 0
+    sees: bool | None = None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The departures from the request as asked, in words for records and cards."""
+        steps = ("", "structured output: json_object", "structured output: by instructions")
+        told = [f"{name}: not sent" for name in self.dropped]
+        told += [steps[self.format]] if self.format else []
+        told += ["system message: in the user's"] if self.folded else []
+        told += ["limit of tokens: by its other name"] if self.swapped else []
+        told += ["texts: as strings"] if self.flat else []
+        return tuple(told)
+
+    def write(self, body: Body) -> Body:
+        """Return ``body`` as this model takes it; a null is never sent."""
+        body = {k: v for k, v in body.items() if k not in self.dropped and v is not None}
+        for old, new in zip(LIMITS, reversed(LIMITS), strict=True):
+            if self.swapped and old in body:
+                body[new] = body.pop(old)
+                break
+        messages = [dict(turn) for turn in body["messages"]]
+        if self.format and "response_format" in body:
+            _instruct(messages, body["response_format"]["json_schema"]["schema"])
+            body["response_format"] = {"type": "json_object"}
+            if self.format == 2:
+                del body["response_format"]
+        if self.folded and messages[0]["role"] == "system":
+            _prefix(messages[1], messages.pop(0)["content"])
+        for turn in messages if self.flat else ():
+            if isinstance(turn["content"], list) and all("text" in p for p in turn["content"]):
+                turn["content"] = "\n".join(part["text"] for part in turn["content"])
+        return body | {"messages": messages}
+
+    def after(self, body: Body, status: int, said: str) -> "Dialect | None":
+        """Return what to try after ``body``, as it was sent, was refused; None if nothing is left.
+
+        What the refusal names is changed. One that speaks of parameters but names none has
+        the optional fields dropped one after the other.
+        """
+        if status in HOPELESS:
+            return None
+        names, words = _told(said)
+        optional = [name for name in body if name not in _CORE and name != "response_format"]
+        if found := [name for name in optional if name in names]:
+            return self._without(found)
+        if re.search(_LIMIT, words) and not self.swapped and not re.search(_ELSEWHERE, words):
+            return self.model_copy(update={"swapped": True})
+        if "response_format" in body and re.search(_FORMAT, words):
+            return self.model_copy(update={"format": self.format + 1})
+        if body["messages"][0]["role"] == "system" and re.search(_SYSTEM, words):
+            return self.model_copy(update={"folded": True})
+        if not self.flat and re.search(_PARTS, words):
+            return self.model_copy(update={"flat": True})
+        vague = re.search(_PARAMETER, words) and not re.search(_ELSEWHERE, words)
+        if status not in {400, 422} or not (vague or len(words) < 5):
+            return None
+        if optional:
+            return self._without(optional[-1:])
+        if "response_format" in body:
+            return self.model_copy(update={"format": self.format + 1})
+        if body["messages"][0]["role"] == "system":
+            return self.model_copy(update={"folded": True})
+        return None
+
+    def _without(self, names: list[str]) -> "Dialect":
+        pair = ["top_logprobs"] if "logprobs" in names else []  # it is refused alone
+        return self.model_copy(update={"dropped": tuple({*self.dropped, *names, *pair})})
+
+
+PROBE = "What colour is this picture? Answer with one word: red, green, blue or yellow."
+_WIDER = " Choose the one word that fits best and write nothing else but that word, please."
+
+
+def probe(model: str, picture: str | None) -> Body:
+    """The question about a picture whose colour is known, blue, or the same, longer, without."""
+    parts = [{"type": "image_url", "image_url": {"url": picture}}] if picture else []
+    parts.append({"type": "text", "text": PROBE if picture else PROBE + _WIDER})
+    messages = [{"role": "user", "content": parts}]
+    return {"model": model, "messages": messages, "max_tokens": 300 if picture else 1}
+
+
+def no_pictures(said: str) -> bool:
+    """True for a refusal that is about pictures."""
+    return bool(re.search(_PICTURE, said.lower()))
+
+
+def _told(said: str) -> tuple[set[str], str]:
+    """The names in a refusal, and its words, both without what it offers instead."""
+    try:
+        error = json.loads(said)
+    except ValueError:
+        error = said
+    error = error.get("error", error) if isinstance(error, dict) else error
+    fields = error if isinstance(error, dict) else {"message": str(error)}
+    details = fields.get("detail") if isinstance(fields.get("detail"), list) else []
+    names = {str(d["loc"][-1]) for d in details if isinstance(d, dict) and d.get("loc")}
+    if isinstance(fields.get("param"), str):
+        names.add(re.split(r"[.\[]", fields["param"])[0])
+    words = " ".join(str(v) for v in (fields.get("message"), fields.get("msg")) if v)
+    words = words or " ".join(str(d.get("msg", "")) for d in details if isinstance(d, dict))
+    words = (words or json.dumps(fields)).lower()
+    before = re.split(_INSTEAD, words)[0]
+    names |= set(re.findall(r"\w+", before if len(before) > 20 else words))
+    return names, " ".join([*(n for n in sorted(names) if n not in words), words])
+
+
+def _instruct(messages: list[Body], schema: Body) -> None:
+    """Write the schema below the last message of the user."""
+    last = messages[-1]
+    text = _ASKED + json.dumps(schema)
+    last["content"] = [*last["content"], {"type": "text", "text": text}] if isinstance(
+        last["content"], list
+    ) else f"{last['content']}\n{text}"  # fmt: skip
+
+
+def _prefix(turn: Body, text: str) -> None:
+    parts = turn["content"]
+    turn["content"] = (
+        f"{text}\n\n{parts}" if isinstance(parts, str) else [{"type": "text", "text": text}, *parts]
+    )

@@ -1,0 +1,87 @@
+"""What a model or a server meant by the text it sent."""
+
+import json
+import re
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ValidationError
+
+UNABLE = "unable: the model says that it sees no picture"
+_IMAGE = r"(\w+ )?(images?|pictures?|photos?|photographs?|attachments?)\b"
+NO_PICTURE = re.compile(
+    r"\b(can(no|')t|can not|could(n't| not)|(un|not )able to|do(es)?(n't| not)|did(n't| not))"
+    r" (actually |currently |directly )?"
+    r"(see|view|receive|access|display|have|find|process|open|read)"
+    rf"( (or|and) \w+)?( access to| to)?( an?| any| the| this| that| your)? {_IMAGE}"
+    rf"|\bno {_IMAGE} (was |is |were |has been |have been |seems |appears )?(to be )?"
+    r"(attached|provided|uploaded|included|received|shared|visible|available|given)"
+    rf"|\b{_IMAGE} (was|is|were|has|have)( not|n't)( been)?"
+    r" (attached|provided|uploaded|included|received|shared|visible|available|loaded)"
+    r"|\btext-(based|only) (ai|model|assistant|language)",
+    re.IGNORECASE,
+)
+_THOUGHTS = re.compile(
+    r"<(think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad)>.*?(</\1>|$)",
+    re.DOTALL | re.IGNORECASE,
+)
+_END = re.compile(r".*</(think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def spoken(text: str | None) -> str | None:
+    """Return the text without the reasoning before it; None if nothing else is there."""
+    if text is None:
+        return None
+    rest = _END.sub("", _THOUGHTS.sub("", text)).replace("\u2019", "'")
+    return (rest if rest == text else rest.strip()) if rest.strip() or not text.strip() else None
+
+
+def valid(text: str | None, schema: type[BaseModel]) -> BaseModel | None:
+    """Return the last object of a text that fits the schema, if any: fenced, or after prose."""
+    found = None
+    for part in _objects(spoken(text) or ""):
+        try:
+            found = schema.model_validate_json(part)
+        except ValidationError:
+            continue
+    return found
+
+
+def problem(text: str | None, schema: type[BaseModel] | None) -> str | None:
+    """What the schema has against a text; None when it is valid."""
+    said = spoken(text)
+    if said is None:
+        return "there is no text"
+    if not schema or valid(said, schema):
+        return None
+    *_, last = [said, *_objects(said)]
+    try:
+        schema.model_validate_json(last)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in found)
+    return None
+
+
+def _objects(text: str) -> Iterator[str]:
+    """Every JSON object in a text that is in no other."""
+    at, decoder = text.find("{"), json.JSONDecoder()
+    while at >= 0:
+        try:
+            end = decoder.raw_decode(text, at)[1]
+            yield text[at:end]
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+
+
+def sentence_in(content: str) -> str:
+    """What a server says in something that is no completion: an error object, or a page."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return " ".join(_TAG.sub(" ", content).split())[:200] or "nothing"
+    for name in ("error", "detail", "message", "msg"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    return str(found)[:200]

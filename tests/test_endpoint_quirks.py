@@ -1,0 +1,259 @@
+"""Servers that take less than the protocol, or answer in shapes of their own, are adapted to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import ChatServer
+from quirks import REFUSALS, SHAPES
+from test_endpoint import Verdict, at, requests
+
+from dfa_lib.endpoint import Endpoint
+from dfa_lib.endpoint.address import Address
+from dfa_lib.endpoint.dialect import Dialect
+from dfa_lib.endpoint.reading import NO_PICTURE, spoken
+from dfa_lib.endpoint.store import Store
+from dfa_lib.records import DataError
+
+OPTIONS = {"temperature": 0, "logprobs": True, "top_logprobs": 5, "presence_penalty": 0, "top_k": 1}
+
+
+def some(n: int = 4, **changes: Any) -> list:
+    """Requests with instructions and a seed, which servers may refuse."""
+    changes = {"system": "You are an examiner.", "seed": 7} | changes
+    asked = (request.model_copy(update=changes) for request in requests(n))
+    return [one.model_copy(update={"text": f"{one.text} No. {one.id}"}) for one in asked]
+
+
+@pytest.mark.parametrize("quirk", REFUSALS)
+def test_what_is_refused_is_learned_once_and_told(tmp_path: Path, quirk: str) -> None:
+    pictures = {"images": ()} if quirk == "strings only" else {}
+    asked = some(**pictures)
+    limit = {"max_tokens": None, "max_completion_tokens": 99} if "completion" in quirk else {}
+    options = OPTIONS | limit | ({"top_p": None} if quirk == "null" else {})
+    quirks = [quirk, "json_schema"] if quirk == "json_object" else [quirk]
+    with ChatServer(quirks=quirks) as server:
+        endpoint = at(server, tmp_path, options=options, retries=0)
+        answers = list(endpoint.ask(asked, Verdict))
+        assert [answer.error for answer in answers] == [None] * 4
+        assert all(answer.parsed for answer in answers)
+        assert server.refused <= (0 if quirk == "null" else 6 if "unnamed" in quirk else 2)
+        assert len(server.books.asked) == 4 and set(server.books.delivered.values()) == {1}
+        before = server.refused
+        again = list(
+            at(server, tmp_path, options=options).ask([*asked, *some(6, **pictures)[4:]], Verdict)
+        )
+        assert server.refused == before, "kept for the next run"
+        assert sum(answer.cached for answer in again) == 4
+    name = quirk.split(",")[0]
+    if name == "seed" or name in OPTIONS:
+        assert f"{name}: not sent" in answers[0].settings
+    else:
+        assert len(answers[0].settings) == (0 if quirk == "null" else 1)
+
+
+def test_many_quirks_at_once(tmp_path: Path) -> None:
+    quirks = ["max_tokens", "temperature", "seed, keys allowed", "logprobs", "system", "top_k",
+              "json_schema", "json_object", *SHAPES]  # fmt: skip
+    with ChatServer(quirks=quirks) as server:
+        answers = list(at(server, tmp_path, options=OPTIONS).ask(some(40), Verdict))
+        assert all(answer.parsed for answer in answers) and len(server.books.asked) == 40
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("schema", [Verdict, None])
+def test_an_answer_of_any_shape_is_read_and_paid_once(
+    tmp_path: Path, shape: str, schema: type | None
+) -> None:
+    with ChatServer(quirks=[shape]) as server:
+        (answer,) = at(server, tmp_path).ask(requests(1), schema)
+        assert len(server.books.asked) == 1 and not answer.error
+    assert answer.parsed if schema else "A text about" in answer.text
+    assert "think" not in (answer.text or "")
+
+
+def test_an_answer_that_was_cut_is_asked_for_with_more_room(tmp_path: Path) -> None:
+    with ChatServer(fault="truncated JSON", keep=True) as server:
+        (answer,) = at(server, tmp_path).ask(requests(1), Verdict)
+        limits = [json.loads(content)["max_tokens"] for _, _, content in server.received]
+    assert answer.parsed and limits == [99, 4 * 99]
+    with ChatServer(fault="truncated JSON", stubborn=True) as server:
+        (answer,) = at(server, tmp_path / "b").ask(requests(1), Verdict)
+        assert len(server.books.asked) == 2
+    assert answer.error.startswith("invalid: cut off at the limit of tokens")
+
+
+class Canned(ChatServer):
+    """Sends the same status and body to whatever it is asked."""
+
+    def __init__(self, status: int, content: str) -> None:
+        super().__init__()
+        self.asked = 0
+        RequestHandler = self.RequestHandlerClass
+
+        class Handler(RequestHandler):
+            def _chat(self, body: Any) -> None:
+                self.server.asked += 1
+                self._raw(status, content.encode(), "application/json")
+
+        self.RequestHandlerClass = Handler
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"error": {"message": "model not loaded"}}', "model not loaded"),
+        ('{"error": "model not loaded"}', "model not loaded"),
+        ('{"detail": "model not loaded"}', "model not loaded"),
+        ('{"object": "error", "message": "model not loaded"}', "model not loaded"),
+        ("<html><head><title>Sign in</title></head><p>to the proxy</p></html>", "Sign in to the"),
+        ('{"choices": []}', "choices"),
+        ('{"choices": null}', "choices"),
+        ("upstream connect error", "upstream connect error"),
+        ("", "nothing"),
+    ],
+)
+def test_the_servers_own_sentence_is_shown(tmp_path: Path, content: str, told: str) -> None:
+    with Canned(200, content) as server:
+        (answer,) = at(server, tmp_path).ask(
+            requests(
+                1,
+            )
+            and some(1, images=())
+        )
+        assert answer.failed and told in answer.error and server.asked <= 2
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_that_is_final_is_not_repeated(tmp_path: Path, status: int) -> None:
+    content = '{"error": {"message": "This model\'s maximum context length is 9 tokens."}}'
+    with Canned(status, content) as server:
+        (answer,) = at(server, tmp_path).ask(some(1, images=()))
+        assert answer.failed and "maximum context length" in answer.error and server.asked == 1
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I'm sorry, but I cannot see any image.",
+        "I can't view images directly.",
+        "There is no image attached to your message.",
+        "As a text-based AI, I don't have eyes.",
+        "No picture was provided, so I cannot say whether it is forged.",
+        "The image was not uploaded.",
+        "I don\u2019t see an image in our conversation.",
+    ],
+)
+def test_a_model_that_says_it_sees_nothing_is_unable(tmp_path: Path, words: str) -> None:
+    assert NO_PICTURE.search(spoken(words).replace("\u2019", "'"))
+    with ChatServer(reply=lambda body: words) as server:
+        (answer,) = at(server, tmp_path).ask(requests(1))
+    assert answer.text is None and answer.refusal.startswith("unable: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["I see no artifact in this picture.", "I do not see any blur in this image.",
+     "I cannot find a blending boundary in the picture.", "No picture is free of noise.",
+     "The picture does not show blur.",
+     "Nothing in the image was altered.", "The eyes do not look natural in this image."],
+)  # fmt: skip
+def test_descriptions_are_not_taken_for_blindness(words: str) -> None:
+    assert not NO_PICTURE.search(words)
+
+
+def test_a_server_that_drops_pictures_is_found_before_money_is_spent(tmp_path: Path) -> None:
+    def count(body: Any) -> str:
+        said = sum(len(part.get("text", "")) for part in body["messages"][0]["content"])
+        return json.dumps({
+            "choices": [{"message": {"content": "Red."}}],
+            "usage": {"prompt_tokens": said // 4, "completion_tokens": 1},
+        })  # fmt: skip
+
+    with Canned(200, "") as server:
+        handler = server.RequestHandlerClass
+        handler._chat = lambda self, body: self._raw(200, count(body).encode(), "application/json")
+        with pytest.raises(DataError, match=r"unable to see pictures: .*'Red.'; take a model"):
+            list(at(server, tmp_path).ask(requests(5)))
+        assert len(list(at(server, tmp_path).ask(some(2, images=(), system="")))) == 2
+    with Store(tmp_path) as store:
+        assert store.spent.requests == 4
+
+
+def test_a_server_that_refuses_pictures_is_unable(tmp_path: Path) -> None:
+    content = '{"error": {"message": "No endpoints found that support image input", "code": 404}}'
+    with Canned(404, content) as server, pytest.raises(DataError, match="unable to see pictures"):
+        list(at(server, tmp_path).ask(requests(1)))
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://localhost:8000", "http://localhost:8000/v1"),
+        ("localhost:8000", "http://localhost:8000/v1"),
+        ("127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1"),
+        ("http://a.b/v1/chat/completions", "http://a.b/v1"),
+        ("http://a.b/v1/models", "http://a.b/v1"),
+        ("models.example.org", "https://models.example.org/v1"),
+        ("https://a.b/v1beta/openai/", "https://a.b/v1beta/openai"),
+        ("https://a.b/api/v1//chat/completions/", "https://a.b/api/v1"),
+        ("https://me.openai.azure.com", "https://me.openai.azure.com/openai/v1"),
+        (
+            "https://me.openai.azure.com/openai/deployments/x/chat/completions?api-version=2024-10-21",
+            "https://me.openai.azure.com/openai/deployments/x",
+        ),
+    ],
+)
+def test_an_address_is_mended(given: str, url: str) -> None:
+    assert Address.of(given).url == url
+
+
+def test_azure_gets_its_header_and_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-azure")
+    with ChatServer(keep=True) as server:
+        url = f"{server.url}/chat/completions?api-version=2024-10-21"
+        list(Endpoint("gpt", url, cache=tmp_path, retries=0).ask(some(1)))
+        ((path, headers, _),) = server.received
+    assert path.endswith("/chat/completions?api-version=2024-10-21")
+    assert headers["api-key"] == "sk-azure" and "Authorization" not in headers
+
+
+def test_no_address_is_told() -> None:
+    with pytest.raises(DataError, match="base_url='http://': no address; write it like"):
+        Address.of("http://")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with ChatServer() as server:
+        endpoint = at(server, tmp_path, retries=0)
+        assert next(endpoint.ask(requests(1), Verdict)).parsed
+        assert list(endpoint.stream(requests(1)[0]))
+
+
+def test_a_dialect_ends() -> None:
+    body = {"model": "m", "max_tokens": 9, "seed": 1, "temperature": 0, "response_format": {
+        "type": "json_schema", "json_schema": {"schema": {}}},
+        "messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}],
+    }  # fmt: skip
+    dialect: Dialect | None = Dialect()
+    for _ in range(9):
+        dialect = dialect and dialect.after(dialect.write(body), 400, "invalid request")
+    assert dialect is None
+
+
+def test_a_stream_adapts_too(tmp_path: Path) -> None:
+    with ChatServer(quirks=["max_tokens", "temperature", "system"]) as server:
+        endpoint = at(server, tmp_path, options=OPTIONS, retries=0)
+        assert "A text about" in "".join(endpoint.stream(some(1)[0]))
+        assert server.refused == 3 and len(server.books.asked) == 1
