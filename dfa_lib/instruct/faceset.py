@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from dfa_lib.photo import open_photo
-from dfa_lib.records import ById, DataError, Face, inside, read_jsonl
+from dfa_lib.records import ById, DataError, Face, Stored, inside, read_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Split
+
+_LARGE = 64 * 2**20
+"""Bytes of faces.jsonl, about 40,000 faces, beyond which these are not held in memory."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,14 @@ class FaceSet:
 
     @classmethod
     def read(cls, root: Path, shard: Shard | None = None) -> "FaceSet":
-        """Open the folder that ``load_faces`` wrote, or one shard of it."""
-        return cls(root, tuple(read_jsonl(shard_path(root / "faces.jsonl", shard), Face)))
+        """Open the folder that ``load_faces`` wrote, or one shard of it.
+
+        Faces of a large file stay on disk until they are asked for (``Stored``).
+        """
+        path = shard_path(root / "faces.jsonl", shard)
+        if path.is_file() and path.stat().st_size > _LARGE:
+            return cls(root, Stored(path, Face))
+        return cls(root, tuple(read_jsonl(path, Face)))
 
     @property
     def source(self) -> str:

@@ -1,0 +1,154 @@
+"""Lessons 01 to 04 on every source: what is not known is said, and nothing fails."""
+
+import csv
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from lessons import COURSE
+from trees import frames, picture, split_lists, video, write_json
+
+from tools.run_notebooks import main
+
+DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40"
+LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
+needs_ddvqa = pytest.mark.skipif(not DDVQA.is_dir(), reason=f"no DD-VQA in {DDVQA}")
+needs_london = pytest.mark.skipif(not LONDON.is_dir(), reason=f"no London Set in {LONDON}")
+PEOPLE = ("071", "054", "001", "002", "003", "004")
+PAIRS = ("071_054", "054_071", "001_002", "002_001", "003_004", "004_003")
+
+
+def run(source: str, root: Path, work: Path) -> None:
+    """Run lessons 01 to 04 strictly; one that has no ROOT reads what 01 wrote."""
+    for lesson in COURSE[1:]:
+        given = {"SOURCE": source, "FAST": "True", "WORK": str(work)}
+        if lesson.stem[:2] in ("01", "03"):
+            given["ROOT"] = str(root)
+        pairs = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+        assert main([*pairs, str(lesson)]) == 0, f"{lesson.name} on {source}"
+
+
+def some_of_ddvqa(folder: Path, count: int = 24) -> list[tuple[Path, bool]]:
+    """Copy some pictures, as many bona fide as forged; return each with whether it is forged."""
+    folder.mkdir(parents=True)
+    every = sorted((DDVQA / "pictures").glob("*.jpg"))
+    kinds = ((one for one in every if one.name.startswith("5_") is real) for real in (True, False))
+    chosen = [path for kind in kinds for path in islice(kind, count // 2)]
+    return [(Path(shutil.copy(path, folder)), path.name[0] != "5") for path in chosen]
+
+
+@pytest.mark.notebook
+@needs_ddvqa
+def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
+    pictures = some_of_ddvqa(tmp_path / "data")
+    with (tmp_path / "data/faces.csv").open("w", newline="") as file:
+        rows = [(path.name, "fake" if forged else "real") for path, forged in pictures]
+        csv.writer(file).writerows([("path", "label"), *rows])
+    run("table", tmp_path / "data/faces.csv", tmp_path / "work")
+
+
+@pytest.mark.notebook
+@needs_ddvqa
+def test_an_image_folder(tmp_path: Path) -> None:
+    for path, forged in some_of_ddvqa(tmp_path / "data/all"):
+        place = tmp_path / "data" / ("fake" if forged else "real")
+        place.mkdir(exist_ok=True)
+        path.rename(place / path.name)
+    run("imagefolder", tmp_path / "data", tmp_path / "work")
+
+
+@pytest.mark.notebook
+@needs_ddvqa
+def test_ddvqa(tmp_path: Path) -> None:
+    some_of_ddvqa(tmp_path / "data/pictures")
+    shutil.copytree(DDVQA / "DQ_FF++", tmp_path / "data/DQ_FF++")
+    run("ddvqa", tmp_path / "data", tmp_path / "work")
+
+
+@pytest.mark.full
+@pytest.mark.notebook
+@needs_london
+def test_london(tmp_path: Path) -> None:
+    run("london", LONDON, tmp_path / "work")
+
+
+def faceforensics_tree(root: Path, films: bool) -> None:
+    split_lists(root / "FaceForensics++")
+    base = root / "FaceForensics++"
+    folders = {"original_sequences/youtube": PEOPLE, "manipulated_sequences/Deepfakes": PAIRS,
+               "manipulated_sequences/Face2Face": PAIRS}  # fmt: skip
+    for folder, names in folders.items():
+        for at, name in enumerate(names):
+            if films:
+                video(base / folder / f"c23/videos/{name}.mp4", 4, mark="_" in name)
+            else:
+                frames(base / folder / "c23/frames" / name, (0, 9), seed=at)
+
+
+def celebdf_tree(root: Path, films: bool) -> None:
+    names = {"Celeb-real": ["id0_0000", "id1_0000", "id2_0000", "id3_0000"],
+             "Celeb-synthesis": ["id0_id3_0000", "id1_id2_0000", "id2_id1_0000"],
+             "YouTube-real": ["00170", "00171"]}  # fmt: skip
+    for folder, clips in names.items():
+        for at, name in enumerate(clips):
+            if films:
+                video(root / folder / f"{name}.mp4", 4, mark="synth" in folder)
+            else:
+                frames(root / folder / "frames" / name, (0, 9), seed=at)
+    tested = ["1 Celeb-real/id0_0000.mp4", "1 YouTube-real/00170.mp4"]
+    listed = [*tested, "0 Celeb-synthesis/id0_id3_0000.mp4"]
+    (root / "List_of_testing_videos.txt").write_text("\n".join(listed) + "\n")
+
+
+def df40_tree(root: Path) -> None:
+    faceforensics_tree(root, films=False)
+    for at, name in enumerate(PAIRS):
+        tree = "DF40_train" if at < 2 else "DF40"
+        frames(root / tree / "simswap/frames" / name, (0,), seed=at)
+        picture(root / tree / "e4e/ff/inversions" / f"{name[:3]}_9.jpg", at)
+
+
+def deepfakebench_tree(root: Path) -> None:
+    faceforensics_tree(root, films=False)
+    where = {"FF-real": ("original_sequences/youtube", PEOPLE),
+             "FF-DF": ("manipulated_sequences/Deepfakes", PAIRS)}  # fmt: skip
+    splits = {"train": slice(0, 2), "test": slice(2, 4), "val": slice(4, 6)}
+    content = {
+        label: {
+            split: {
+                "c23": {
+                    name: {
+                        "label": label,
+                        "frames": [f"FaceForensics++/{folder}/c23/frames/{name}/{k}.png"
+                                   for k in ("000", "009")],
+                    }
+                    for name in names[part]
+                }
+            }
+            for split, part in splits.items()
+        }
+        for label, (folder, names) in where.items()
+    }  # fmt: skip
+    write_json(root / "dataset_json/FaceForensics++.json", {"FaceForensics++": content})
+
+
+@pytest.mark.full
+@pytest.mark.notebook
+@pytest.mark.parametrize(
+    "kind",
+    ["df40", "deepfakebench", "faceforensics", "faceforensics films", "celebdf", "celebdf films"],
+)
+def test_research_trees(tmp_path: Path, kind: str) -> None:
+    source, _, films = kind.partition(" ")
+    root = tmp_path / "data"
+    match source:
+        case "df40":
+            df40_tree(root)
+        case "deepfakebench":
+            deepfakebench_tree(root)
+        case "faceforensics":
+            faceforensics_tree(root, films=bool(films))
+        case "celebdf":
+            celebdf_tree(root, films=bool(films))
+    run(source, root, tmp_path / "work")
