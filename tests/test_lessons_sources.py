@@ -2,14 +2,14 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from lessons import COURSE
+from lessons import COURSE, ROOT
 from trees import frames, picture, split_lists, video, write_json
-
-from tools.run_notebooks import main
 
 DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40"
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
@@ -26,7 +26,9 @@ def run(source: str, root: Path, work: Path) -> None:
         if lesson.stem[:2] in ("01", "03"):
             given["ROOT"] = str(root)
         pairs = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-        assert main([*pairs, str(lesson)]) == 0, f"{lesson.name} on {source}"
+        command = [sys.executable, "-m", "tools.run_notebooks", *pairs, str(lesson)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{lesson.name} on {source}: {done.stderr[-1500:]}"
 
 
 def some_of_ddvqa(folder: Path, count: int = 24) -> list[tuple[Path, bool]]:
