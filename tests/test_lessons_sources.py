@@ -11,6 +11,7 @@ import pytest
 from lessons import COURSE, ROOT
 from trees import frames, picture, split_lists, video, write_json
 
+pytestmark = pytest.mark.timeout(1800)
 DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40"
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 needs_ddvqa = pytest.mark.skipif(not DDVQA.is_dir(), reason=f"no DD-VQA in {DDVQA}")
