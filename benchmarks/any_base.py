@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.forward import SharedLoss, shares
+from dfa_lib.gpt.forward import PrefixLoss, shares
 from dfa_lib.gpt.trees import Node, grove, pack
 
 if __package__:
@@ -129,7 +129,7 @@ def compare(config: PreTrainedConfig) -> dict[str, float | bool]:
     packed = pack([grove(trees)])
     packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
     model.set_attn_implementation({"": "sdpa", "text_config": TREES})
-    ours = SharedLoss(model)(pictures, packed)
+    ours = PrefixLoss(model)(pictures, packed)
     mine = gradients(model, ours)
     shared = shares(model, trees[0], {key: v.chunk(2)[0] for key, v in pictures.items()})
     model.set_attn_implementation("sdpa")

@@ -25,9 +25,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.forward import SharedLoss, core, projector_names
+from dfa_lib.gpt.forward import PrefixLoss, core, projector_names
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
-from dfa_lib.gpt.prefix import vision_features
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
 if __package__:
@@ -277,7 +276,7 @@ def memory(name: str) -> Callable[[Bench], None]:
         model = tunable(bench, name, four_bit)
         core(model).gradient_checkpointing_enable({"use_reentrant": False})
         inputs = row_of(bench, model, base.side, 1)
-        tuner, optimizer = SharedLoss(model), optimizer_of(model)
+        tuner, optimizer = PrefixLoss(model), optimizer_of(model)
         step = step_of(bench, lambda: tuner(*inputs), optimizer)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         paged = 2.1 * trained / GIB if type(optimizer).__name__ == "PagedAdamW8bit" else 0.0
@@ -304,7 +303,7 @@ def speed(bench: Bench) -> None:
     """LLaVA-1.5-7B in bfloat16: share of the matrix peak, and the field's way beside ours."""
     side = BASES["llava-1.5-7b"].side
     model, reached = tunable(bench, "llava-1.5-7b", False), peak(bench)
-    tuner, optimizer = SharedLoss(model), optimizer_of(model)
+    tuner, optimizer = PrefixLoss(model), optimizer_of(model)
     bench.tell("matrix peak", tflops=reached / 1e12)
     for images in IMAGES[:2] if bench.smoke else IMAGES:
         inputs = row_of(bench, model, side, images)
@@ -378,8 +377,6 @@ def trl(bench: Bench, model: nn.Module, side: int, ours: float) -> None:
 class FixedPrompt:
     """Stands in for a Prompter: random weights have no words, only a number of them."""
 
-    start = 1
-
     def __init__(self, image: int, tokens: int) -> None:
         self.prefix = [1, *[image] * tokens]
 
@@ -390,12 +387,11 @@ def asking(bench: Bench) -> None:
     base = BASES["llava-1.5-7b"]
     model = build(base.config(bench.smoke), bench.device, torch.bfloat16)
     prompt = FixedPrompt(model.config.image_token_id, image_tokens(model.config, base.side))
-    look = picture(model.config, base.side, 1, bench.device)["pixel_values"]
+    look = picture(model.config, base.side, 1, bench.device)
     ids = torch.randint(4, 3000, (84,)).tolist()
 
     def first() -> Thread:
-        prefix = encode_prefix(model, prompt, vision_features(model, look))
-        thread = Thread([], prefix, len(prompt.prefix))
+        thread = Thread([], encode_prefix(model, prompt, look))
         next(thread.steps(model, ids[:40], -1, 1))
         return thread
 
@@ -414,18 +410,18 @@ def asking(bench: Bench) -> None:
         "first token", first_ms=opening * 1e3, follow_up_ms=later * 1e3, ratio=later / opening
     )
     images, asked, limit = (2, 3, 4) if bench.smoke else (8, 7, 32)
-    looks = picture(model.config, base.side, images, bench.device)["pixel_values"]
+    looks = picture(model.config, base.side, images, bench.device)
     questions = [ids[: 30 + place] for place in range(asked)]
 
     def side_by_side() -> None:
-        prefix = encode_prefix(model, prompt, vision_features(model, looks))
+        prefix = encode_prefix(model, prompt, looks)
         owners = [image for image in range(images) for _ in questions]
         decode(model, prefix, owners, questions * images, -1, limit)
 
     def alone() -> None:
         row = torch.tensor([[*prompt.prefix, *questions[0]]], device=bench.device)
         model.generate(
-            input_ids=row, attention_mask=torch.ones_like(row), pixel_values=look,
+            input_ids=row, attention_mask=torch.ones_like(row), **look,
             min_new_tokens=limit, max_new_tokens=limit, do_sample=False,
         )  # fmt: skip
 

@@ -25,7 +25,6 @@ import dfa_lib
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst, Question
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
-from dfa_lib.gpt.prefix import pixels, vision_features
 from dfa_lib.instruct.faceset import FaceSet
 
 if __package__:
@@ -53,8 +52,7 @@ def side_by_side(
 ) -> list[list[int]]:
     """Token ids of all answers, image by image."""
     prompter = analyst.prompter
-    patches = vision_features(analyst.model, pixels(prompter.processor, images))
-    prefix = encode_prefix(analyst.model, prompter, patches)
+    prefix = encode_prefix(analyst.model, prompter, prompter.pictures(images))
     owners = [place for place in range(len(images)) for _ in asked]
     prompts = [prompter.question(question.text) for question in asked] * len(images)
     limit = analyst.preset.max_new_tokens
@@ -99,7 +97,7 @@ def throughput() -> tuple[float, bool]:
 class FixedPrompt:
     """Stands in for a Prompter: the random model has no words, only their number."""
 
-    prefix, start = (1, *[IMAGE] * 576), 1
+    prefix = (1, *[IMAGE] * 576)
 
 
 @torch.inference_mode()
@@ -110,8 +108,7 @@ def first_tokens() -> tuple[float, float]:
     ids = torch.randint(4, VOCABULARY, (FIRST + ANSWER + FOLLOW,)).tolist()
 
     def first() -> Thread:
-        prefix = encode_prefix(model, FixedPrompt(), vision_features(model, picture))
-        thread = Thread([], prefix, len(FixedPrompt.prefix))
+        thread = Thread([], encode_prefix(model, FixedPrompt(), {"pixel_values": picture}))
         next(thread.steps(model, ids[:FIRST], -1, 1))
         return thread
 

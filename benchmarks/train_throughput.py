@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 import dfa_lib
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora, load_base
-from dfa_lib.gpt.prefix import PrefixLoss, Prompter, core, pixels, vision_features
+from dfa_lib.gpt.forward import PrefixLoss, core
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.samples import encode
 from dfa_lib.gpt.train import make_optimizer
@@ -46,11 +47,10 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (I, 3, S, S) with a tree of QA each; ``start``: where image tokens begin."""
+    """Images (I, 3, S, S) with a tree of QA each."""
 
     pictures: Tensor
     trees: Sequence[Sequence[Node]]
-    start: int
 
     @property
     def questions(self) -> int:
@@ -103,7 +103,7 @@ def shared(model: PeftModel, batch: Batch) -> Tensor:
     core(model).set_attn_implementation({"text_config": TREES})
     packed = pack([grove(batch.trees)])
     packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
-    return PrefixLoss(model, batch.start)(vision_features(model, batch.pictures), packed)
+    return PrefixLoss(model)({"pixel_values": batch.pictures}, packed)
 
 
 WAYS = {"(a) one sequence per QA": separate, "(b) turns": turns, "(c) ours": shared}
@@ -184,8 +184,8 @@ def nano_batch(images: int = 4) -> tuple[PeftModel, Batch]:
     prompter, faces = Prompter(processor), FaceSet.read(RESCUE)
     records = list(load_records(RESCUE / "instruct.jsonl"))[:images]
     trees = [encode(prompter, record).tree for record in records]
-    pictures = pixels(processor, [faces.image(record.face) for record in records])
-    return add_lora(model, NANO), Batch(pictures, trees, prompter.start)
+    pictures = prompter.pictures([faces.image(record.face) for record in records])["pixel_values"]
+    return add_lora(model, NANO), Batch(pictures, trees)
 
 
 def llava_batch() -> tuple[PeftModel, Batch]:
@@ -196,7 +196,7 @@ def llava_batch() -> tuple[PeftModel, Batch]:
     for length in LENGTHS:
         ids = torch.randint(4, VOCABULARY, (length,), generator=generator).tolist()
         tree.append(Node(ids, 0, length // 2))
-    return model, Batch(torch.randn(1, 3, 336, 336, generator=generator), [tree], 1)
+    return model, Batch(torch.randn(1, 3, 336, 336, generator=generator), [tree])
 
 
 def compare(name: str, model: PeftModel, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:

@@ -16,7 +16,8 @@ from torch.distributed.fsdp import fully_shard
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora
-from dfa_lib.gpt.prefix import PrefixLoss, Prompter, core
+from dfa_lib.gpt.forward import PrefixLoss, core
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import make_optimizer
 from dfa_lib.gpt.trees import Node, Packed, pack
@@ -26,11 +27,11 @@ FILE = Path(sys.argv[1]) / "checkpoint.safetensors"
 
 
 def tuner(sharded: bool) -> PrefixLoss:
-    model, processor = tiny_llava()
+    model, _ = tiny_llava()
     model = add_lora(model.requires_grad_(False), PRESET)
     llava = core(model)
     llava.set_attn_implementation({"text_config": TREES})
-    loss = PrefixLoss(model, Prompter(processor).start)
+    loss = PrefixLoss(model)
     if sharded:
         whole = {*llava.model.vision_tower.parameters()}
         whole |= {*llava.get_input_embeddings().parameters()}
@@ -40,13 +41,14 @@ def tuner(sharded: bool) -> PrefixLoss:
     return loss
 
 
-def samples() -> list[tuple[torch.Tensor, Packed]]:
+def samples() -> list[tuple[dict[str, torch.Tensor], Packed]]:
     prompter, generator = Prompter(tiny_llava()[1]), torch.Generator().manual_seed(0)
     found = []
     for answer in ("Yes.", "The nose is blurred, and the eyes."):
         branches = [prompter.answer(*qa) for qa in (("Why?", answer), ("Sure?", "Yes."))]
         tree = [Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in branches)]
-        found.append((torch.randn(1, 16, 24, generator=generator), pack([tree])))
+        picture = torch.randn(1, 3, 32, 32, generator=generator)
+        found.append(({"pixel_values": picture}, pack([tree])))
     return found
 
 

@@ -134,6 +134,11 @@ def spoil_projector(folder):
     save_file({n: w for n, w in load_file(file).items() if "projector" not in n}, file)
 
 
+def spoil_lora(folder):
+    file = folder / "adapter_model.safetensors"
+    save_file({n: w for n, w in load_file(file).items() if "q_proj" not in n}, file)
+
+
 def spoil_weights(folder):
     file = folder / "adapter_model.safetensors"
     weights = load_file(file)
@@ -163,7 +168,8 @@ def spoil_base(folder):
     ("spoil", "message"),
     [
         (spoil_pickle, "pickle optimizer.pt"),
-        (spoil_projector, "lacks the projector"),
+        (spoil_projector, "lacks weights, .*multi_modal_projector"),
+        (spoil_lora, "lacks weights, .*q_proj"),
         (spoil_weights, "NaN or infinite"),
         (spoil_torn, "torn or not a safetensors"),
         (spoil_base, "another base"),

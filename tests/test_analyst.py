@@ -11,7 +11,7 @@ import dfa_lib
 from dfa_lib.gpt.analyst import LocalAnalyst, Question
 from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.infer import decode, encode_prefix
-from dfa_lib.gpt.prefix import Prompter, pixels, vision_features
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.taxonomy import Task
@@ -87,7 +87,7 @@ def test_the_embedded_base_writes_the_tokens_of_generate():
     prompter, faces = Prompter(processor), FaceSet.read(RESCUE)
     pictures = [faces.image(face) for face in faces.faces[:3]]
     texts = ["Has this face been forged?", "Describe the quality of the picture.", "And the nose?"]
-    prefix = encode_prefix(model, prompter, vision_features(model, pixels(processor, pictures)))
+    prefix = encode_prefix(model, prompter, prompter.pictures(pictures))
     owners = [image for image in range(3) for _ in texts]
     asked = [prompter.question(text) for text in texts] * 3
     ours = decode(model, prefix, owners, asked, prompter.eos, 40)

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from dfa_lib.gpt.adapter import merge
-from dfa_lib.gpt.base import LORA_LAYERS, _nf4, add_lora, load_base
+from dfa_lib.gpt.base import _nf4, add_lora, load_base
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
 from dfa_lib.gpt.train import train
 from dfa_lib.records import DataError
@@ -134,9 +134,10 @@ def test_four_bits_are_for_the_layers_with_lora_alone(family):
     """Where a pattern misses, the projector is quantised too, and nothing can train it."""
     model, _ = tiny_llava(family)
     linears = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    spared = _nf4(torch.float32).llm_int8_skip_modules
+    spared = _nf4(model.config, torch.float32).llm_int8_skip_modules
     quantised = {name for name in linears if should_convert_module(name, spared)}
-    assert quantised == {name for name in linears if re.fullmatch(LORA_LAYERS, name)}
+    layers = add_lora(model, replace(NANO, rank=2)).peft_config["default"].target_modules
+    assert quantised == {name for name in linears if re.fullmatch(layers, name)}
     assert len(quantised) == 14
 
 

@@ -12,8 +12,9 @@ from torch.profiler import ProfilerActivity, profile
 from dfa_lib.gpt import memory
 from dfa_lib.gpt.__main__ import main
 from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.forward import PrefixLoss
 from dfa_lib.gpt.memory import need, preflight
-from dfa_lib.gpt.prefix import PrefixLoss, Prompter
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import LLAVA_05B, LLAVA_7B, LLAVA_13B, NANO
 from dfa_lib.gpt.shapes import config_of, image_tokens, skeleton
 from dfa_lib.gpt.train import make_optimizer
@@ -34,13 +35,13 @@ def test_the_geometry_of_the_hub_is_known(preset, tokens, billions):
     assert counted == pytest.approx(billions, abs=0.01)
 
 
-def peak_of_a_step(loss: PrefixLoss, preset, features, packed: Packed) -> int:
+def peak_of_a_step(loss: PrefixLoss, preset, pictures, packed: Packed) -> int:
     """Bytes at the worst moment of a second step, as PyTorch's allocator reports them."""
     optimizer = make_optimizer(loss.model, preset)
     held = {p.data_ptr(): p.nbytes for p in (*loss.parameters(), *loss.buffers())}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         for _ in range(2):
-            loss(features, packed).backward()
+            loss(pictures, packed).backward()
             optimizer.step()
             optimizer.zero_grad()
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -60,8 +61,8 @@ def test_the_rehearsal_predicts_the_peak(checkpointing, images, tmp_path):
     prompter = Prompter(processor)
     branches = [Node([5] * 90, 0, 30)] * 4
     packed = pack([grove([[Node(prompter.prefix), *branches]] * images)])
-    features = torch.zeros(images, 16, 24)
-    measured = peak_of_a_step(PrefixLoss(model, prompter.start), preset, features, packed)
+    pictures = {"pixel_values": torch.zeros(images, 3, 32, 32)}
+    measured = peak_of_a_step(PrefixLoss(model), preset, pictures, packed)
     assert need(preset, torch.float32, packed).total * 2**30 == pytest.approx(measured, rel=0.1)
 
 

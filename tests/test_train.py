@@ -198,9 +198,3 @@ def test_each_epoch_takes_each_sample_once(preset):
     assert sorted(order[:3].ravel()) == sorted(order[3:].ravel()) == list(range(12))
     assert (order[:3] != order[3:]).any()
     assert (order == plan(12, replace(preset, epochs=2), seed=0)).all()
-
-
-def test_features_kept_or_not_give_the_same_run(preset, tuned, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfa_lib.gpt.features.FEATURE_BYTES", 0)
-    _, log = run(preset, tmp_path)
-    assert [s.loss for s in log] == pytest.approx([s.loss for s in tuned[2]], abs=1e-5)

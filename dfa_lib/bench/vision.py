@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from dfa_lib.bench.baselines import Asked, Control, Images, choose
 from dfa_lib.bench.exam import labels
 from dfa_lib.gpt.analyst import LocalAnalyst, Reply
-from dfa_lib.gpt.prefix import core, pixels
+from dfa_lib.gpt.forward import core
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import CLASSES, Category, Task
@@ -28,9 +28,10 @@ class Encoder(nn.Module):
     def __init__(self, analyst: LocalAnalyst) -> None:
         super().__init__()
         llava = core(analyst.model)
-        self.tower = deepcopy(llava.model.vision_tower).float().requires_grad_(True)
-        self.layer = llava.config.vision_feature_layer
-        self.first = int(llava.config.vision_feature_select_strategy == "default")  # class token
+        self.tower = deepcopy(llava.model.get_encoder("image")).float().requires_grad_(True)
+        self.layer = getattr(llava.config, "vision_feature_layer", -1)
+        strategy = getattr(llava.config, "vision_feature_select_strategy", "full")
+        self.first = int(strategy == "default")  # class token
         if analyst.preset.checkpointing:
             self.tower.gradient_checkpointing_enable({"use_reentrant": False})
         self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(CLASSES))
@@ -104,7 +105,8 @@ class FineTuned(Control):
             yield torch.where(mirror, pictures.flip(3), pictures), known.to(pictures.device)
 
     def _seen(self, images: Sequence[np.ndarray]) -> Tensor:
-        return pixels(self.analyst.prompter.processor, images).to(self.analyst.model.device)
+        pictures = self.analyst.prompter.pictures(images)["pixel_values"]
+        return pictures.to(self.analyst.model.device)
 
 
 def _possible(category: Category) -> list[bool]:

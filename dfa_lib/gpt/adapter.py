@@ -11,14 +11,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from dfa_lib.gpt.base import PROJECTOR, load_base
-from dfa_lib.gpt.prefix import core
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.forward import core
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
 
@@ -28,7 +28,7 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 def save_tuned(
     model: PeftModel,
-    processor: LlavaProcessor,
+    processor: ProcessorMixin,
     preset: Preset,
     folder: Path,
     facts: Mapping,
@@ -52,11 +52,11 @@ def save_tuned(
     return partial.rename(folder)
 
 
-def load_tuned(folder: Path, device: str | None = None) -> tuple[PeftModel, LlavaProcessor, Preset]:
+def load_tuned(folder: Path, device: str | None = None) -> tuple[PeftModel, ProcessorMixin, Preset]:
     """The tuned model, its processor and preset, from the folder tuning wrote.
 
     ``folder`` holds the adapter itself or a folder ``adapter`` with it. Raises DataError in
-    one line for pickled files, a foreign base, a missing projector or broken weights.
+    one line for pickled files, a foreign base, missing or broken weights.
     """
     folder = _inner(folder)
     preset, own = _about(folder)
@@ -97,8 +97,6 @@ def check_adapter(folder: Path) -> None:
         weights = load_file(file)
     except SafetensorError:
         raise DataError(f"{file}: is torn or not a safetensors file; save it again") from None
-    if not any(PROJECTOR in name for name in weights):
-        raise DataError(f"{file}: lacks the projector; save it with modules_to_save={[PROJECTOR]}")
     broken = next((n for n, weight in weights.items() if not weight.isfinite().all()), None)
     if broken:
         raise DataError(f"{file}: {broken} has NaN or infinite weights; tune again")
@@ -114,7 +112,7 @@ def fingerprint(model: nn.Module) -> str:
     """A digest of what tuning changes, by which predictions of another model are told."""
     digest = hashlib.sha256(probe(model).numpy().tobytes())
     for name, parameter in model.named_parameters():
-        if "lora_" in name or PROJECTOR in name:
+        if "lora_" in name or "modules_to_save" in name:
             digest.update(parameter.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
@@ -127,15 +125,22 @@ def _inner(folder: Path) -> Path:
 
 
 def _attached(
-    folder: Path, base: LlavaForConditionalGeneration, preset: Preset, own: Tensor
-) -> tuple[PeftModel, LlavaProcessor]:
+    folder: Path, base: PreTrainedModel, preset: Preset, own: Tensor
+) -> tuple[PeftModel, ProcessorMixin]:
     """The adapter on its base; ``own`` is the probe of the base it was tuned on."""
     if not torch.allclose(probe(base), own, rtol=0.02, atol=1e-3):
         raise DataError(
             f"{folder}: was tuned on another base than {preset.source}; point `base` in "
             "preset.json at the one it was tuned on, or tune again"
         )
-    model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
+    file = folder / "adapter_model.safetensors"
+    try:
+        model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
+        lost = get_peft_model_state_dict(model).keys() - load_file(file).keys()
+    except KeyError as error:  # where a whole module is missing
+        lost = {str(error)}
+    if lost:  # of LoRA's, peft would warn, and go on with what it drew at random
+        raise DataError(f"{file}: lacks weights, {min(lost)} among them; save it again")
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
 
@@ -166,7 +171,9 @@ def _card(model: PeftModel, preset: Preset, facts: Mapping) -> str:
     rows = {
         "base": preset.base,
         "licence of the base": preset.licence,
-        "trained": f"{trainable:,} of {total:,} parameters (LoRA rank {preset.rank} + projector)",
+        "trained": f"{trainable:,} of {total:,} parameters (LoRA rank {preset.rank})",
+        "tuned": f"language {preset.language}, projector {preset.projector}, "
+        f"vision encoder {preset.vision}",
         **facts,
     }
     return "\n".join(

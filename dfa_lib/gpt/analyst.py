@@ -1,4 +1,4 @@
-"""Analysts answer questions on face images; the local one is a tuned LLaVA."""
+"""Analysts answer questions on face images; the local one is a tuned image-text model."""
 
 import hashlib
 import time
@@ -10,18 +10,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import LlavaProcessor
+from torch import nn
+from transformers import ProcessorMixin
 
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
-from dfa_lib.gpt.infer import KeysValues, Thread, decode, encode_prefix, options, score
-from dfa_lib.gpt.prefix import (
-    Prompter,
-    Turn,
-    check_image_tokens,
-    pixels,
-    vision_features,
-)
+from dfa_lib.gpt.forward import check_image_tokens, vision_features
+from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
+from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
 from dfa_lib.gpt.trees import grove
 from dfa_lib.taxonomy import Task
@@ -63,14 +58,14 @@ class Analyst(Protocol):
 
 
 class LocalAnalyst:
-    """A LLaVA on this machine, tuned or not; all questions on an image share its prefix.
+    """An image-text model on this machine, tuned or not; all questions share the image prefix.
 
     ``source`` is the folder tuning wrote, or a model in memory with its processor.
     """
 
     def __init__(
         self,
-        source: Path | tuple[nn.Module, LlavaProcessor],
+        source: Path | tuple[nn.Module, ProcessorMixin],
         preset: Preset = NANO,
         name: str = "dfa-gpt",
         batch: int = 32,
@@ -87,6 +82,7 @@ class LocalAnalyst:
         self.preset = preset
         self.batch = batch
         self.prompter = Prompter(processor)
+        check_image_tokens(self.model, self.prompter)
         self._options = cache(lambda text, answers: options(self.prompter, text, answers))
         self._question = cache(self.prompter.question)
         self._thread: tuple[str, Thread] | None = None
@@ -125,7 +121,8 @@ class LocalAnalyst:
         """
         rows = []
         for start in range(0, len(images), self.batch):
-            patches = self._patches(images[start : start + self.batch]).float()
+            pictures = self.prompter.pictures(images[start : start + self.batch])
+            patches = vision_features(self.model, pictures).float()
             rows.append(torch.cat([patches.mean(1), patches.amax(1)], dim=1).cpu())
         return torch.cat(rows).numpy()
 
@@ -133,7 +130,7 @@ class LocalAnalyst:
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
     ) -> list[list[Reply]]:
         begin = time.perf_counter()
-        prefix = encode_prefix(self.model, self.prompter, self._patches(images))
+        prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures(images))
         asked = [(i, question) for i, asked in enumerate(questions) for question in asked]
         closed = [(i, q) for i, q in asked if q.options]
         free = [(i, q) for i, q in asked if not q.options]
@@ -145,7 +142,7 @@ class LocalAnalyst:
             for row in questions
         ]
 
-    def _choose(self, prefix: KeysValues, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
+    def _choose(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
         """The likeliest option of each (image, question); one row per image."""
         rows: dict[int, list[Question]] = {}
         for image, question in asked:
@@ -156,7 +153,7 @@ class LocalAnalyst:
         scores = score(self.model, prefix, list(rows), [grove(row) for row in trees])
         return self._read(scores, [q for row in rows.values() for q in row])
 
-    def _write(self, prefix: KeysValues, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
+    def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
         """The greedy answer to each (image, question)."""
         if not asked:
             return []
@@ -179,15 +176,10 @@ class LocalAnalyst:
     def _text(self, ids: Sequence[int]) -> str:
         return self.prompter.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
 
-    def _patches(self, images: Sequence[np.ndarray]) -> Tensor:
-        patches = vision_features(self.model, pixels(self.prompter.processor, images))
-        check_image_tokens(self.prompter, patches)
-        return patches
-
     def _thread_of(self, image: np.ndarray) -> Thread:
         """The chat on this image, begun anew when the image changes."""
         key = hashlib.sha256(image.tobytes()).hexdigest()
         if self._thread is None or self._thread[0] != key:
-            prefix = encode_prefix(self.model, self.prompter, self._patches([image]))
-            self._thread = key, Thread([], prefix, len(self.prompter.prefix))
+            prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures([image]))
+            self._thread = key, Thread([], prefix)
         return self._thread[1]

@@ -1,40 +1,40 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
+import re
 import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForImageTextToText,
     AutoProcessor,
     BitsAndBytesConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
 )
 
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano vision tower
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
+from dfa_lib.gpt.forward import core, projector_names
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
 
 # names on their way out, whose successors the transformers of Colab does not have yet
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
-# The full path, because the last names alone also match the vision tower's projections.
-LORA_LAYERS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj"
-PROJECTOR = "multi_modal_projector"
-
 
 def load_base(
     preset: Preset, device: str | None = None, dtype: torch.dtype | None = None
-) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """The base model, every weight frozen, and its processor.
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Return the base model, every weight frozen, and its processor.
 
     ``dtype`` is chosen by what the device can do if it is not given. Raises DataError in one
-    line if the base cannot be had or is not a LLaVA. Four bits on a CPU are slow: they must be
+    line if the base cannot be had or reads no images. Four bits on a CPU are slow: they must be
     asked for by naming the ``device``.
     """
     here = runtime.device()
@@ -44,72 +44,110 @@ def load_base(
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
     try:
-        _config(preset.source)
-        model, info = LlavaForConditionalGeneration.from_pretrained(
+        config = _config(preset.source)
+        model, info = AutoModelForImageTextToText.from_pretrained(
             preset.source,
             dtype=dtype,
             use_safetensors=True,
             device_map={"": device},
             attn_implementation={"": "sdpa", "text_config": TREES},
-            quantization_config=_nf4(dtype) if preset.four_bit else None,
+            quantization_config=_nf4(config, dtype) if preset.four_bit else None,
             output_loading_info=True,
         )
-        processor = AutoProcessor.from_pretrained(preset.source)
+        processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
+        if not isinstance(processor, ProcessorMixin):
+            raise ValueError("it has no processor for pictures and text")
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise DataError(_why_not(preset, error)) from None
     if info["missing_keys"]:
         raise DataError(
             f"preset {preset.name}: {preset.source} lacks {len(info['missing_keys'])} weights of a "
-            "LLaVA; point `base` at a whole LlavaForConditionalGeneration checkpoint"
+            f"{type(model).__name__}; point `base` at a whole checkpoint"
         )
     _complete(processor, model.config)
     return model.requires_grad_(False).eval(), processor
 
 
-def read_config(preset: Preset) -> LlavaConfig:
-    """The base's config alone; refused as ``load_base`` refuses it."""
+def read_config(preset: Preset) -> PreTrainedConfig:
+    """Return the base's config alone; refused as ``load_base`` refuses it."""
     try:
         return _config(preset.source)
     except (OSError, ValueError) as error:
         raise DataError(_why_not(preset, error)) from None
 
 
-def add_lora(model: LlavaForConditionalGeneration, preset: Preset, seed: int = 0) -> PeftModel:
-    """Put LoRA on every linear layer of the language model and free the projector.
+def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel:
+    """Make the parts that the preset names tunable: by LoRA, or whole.
 
-    Trainable weights are kept in float32 whatever the base computes in.
+    Trainable weights are kept in float32 whatever the base computes in. Raises DataError if
+    the preset's parts hold no linear layer.
     """
+    layers, wholes = _targets(model, preset)
+    if not layers and not wholes:
+        raise DataError(f"preset {preset.name}: tunes nothing; set language, projector or vision")
     config = LoraConfig(
         r=preset.rank,
-        lora_alpha=preset.alpha,
+        lora_alpha=preset.alpha or 2 * preset.rank,
         lora_dropout=preset.dropout,
-        target_modules=LORA_LAYERS,
-        modules_to_save=[PROJECTOR],
+        target_modules=layers or "$^",
+        modules_to_save=wholes,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        tunable = get_peft_model(model, config)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            tunable = get_peft_model(model, config)
+    except ValueError as error:
+        raise DataError(f"preset {preset.name}: {error!s:.160}") from None
     for parameter in tunable.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return tunable
 
 
-def _config(source: str) -> LlavaConfig:
-    if not isinstance(config := AutoConfig.from_pretrained(source), LlavaConfig):
-        raise ValueError(f"its model type is {config.model_type!r}")
+def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
+    """Return a pattern of the layers that get LoRA, and the names of what is tuned whole."""
+    inner = core(model).model
+    names = {id(module): name for name, module in core(model).named_modules()}
+    parts = {
+        names[id(inner.get_decoder())]: preset.language,
+        **dict.fromkeys(projector_names(model), preset.projector),
+        names[id(inner.get_encoder("image"))]: preset.vision,
+    }
+    # the full path, because the last names alone match other parts as well
+    patterns = [_linears(model, part) for part, how in parts.items() if how == "lora"]
+    wholes = [part for part, how in parts.items() if how == "full"]
+    nested = {w for w in wholes for other in wholes if w.startswith(f"{other}.")}
+    return "|".join(filter(None, patterns)), [w for w in wholes if w not in nested]
+
+
+def _linears(model: PreTrainedModel, part: str) -> str:
+    """Return a pattern of the full names of the linear layers in ``part``; "" without any."""
+    inside = core(model).get_submodule(part).named_modules()
+    last = {name.rpartition(".")[2] for name, layer in inside if isinstance(layer, nn.Linear)}
+    return rf".*{re.escape(part)}\.(.*\.)?({'|'.join(sorted(last))})" if last else ""
+
+
+def _config(source: str) -> PreTrainedConfig:
+    config = AutoConfig.from_pretrained(source)
+    if not hasattr(config, "vision_config"):
+        raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
     return config
 
 
-def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
+def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return the recipe for four bits in the language model alone."""
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    names = {id(module): name for name, module in model.named_modules()}
+    encoder, head = model.model.get_encoder("image"), model.get_output_embeddings()
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        # by the full path, as for LoRA: a bare "vision_tower" matches nothing, and silently
-        llm_int8_skip_modules=["model.vision_tower", f"model.{PROJECTOR}", "lm_head"],
+        # by the full path: a bare "vision_tower" matches nothing, and silently
+        llm_int8_skip_modules=[names[id(encoder)], *projector_names(model), names[id(head)]],
     )
 
 
@@ -125,8 +163,8 @@ def _why_not(preset: Preset, error: Exception) -> str:
     if "bitsandbytes" in reason:
         reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"
     elif Path(source).is_dir():
-        reason = f"the folder holds no whole LLaVA: {reason:.120}"
-        mend = "point `base` at the folder of a LlavaForConditionalGeneration"
+        reason = f"the folder holds no whole image-text model: {reason:.120}"
+        mend = "point `base` at the folder of one, with its processor"
     elif "GatedRepoError" in causes:
         reason, mend = "its owner asks for consent", f"accept on {page}, then `hf auth login`"
     elif "RepositoryNotFoundError" in causes or "HFValidationError" in causes:
@@ -139,8 +177,10 @@ def _why_not(preset: Preset, error: Exception) -> str:
     return f"preset {preset.name}: base {source} cannot be loaded: {reason}; {mend}"
 
 
-def _complete(processor: LlavaProcessor, config: LlavaConfig) -> None:
-    """Give a processor what older hub copies lack, from the model's own config."""
+def _complete(processor: ProcessorMixin, config: PreTrainedConfig) -> None:
+    """Give a processor what older hub copies of LLaVA lack, from the model's own config."""
+    if not hasattr(processor, "num_additional_image_tokens"):
+        return
     strategy = config.vision_feature_select_strategy
     processor.patch_size = processor.patch_size or config.vision_config.patch_size
     processor.vision_feature_select_strategy = processor.vision_feature_select_strategy or strategy

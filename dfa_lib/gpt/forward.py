@@ -8,10 +8,13 @@ come from the model's own ``get_rope_index``.
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.trees import Node, Packed, pack
+from dfa_lib.records import DataError
 
 Pictures = Mapping[str, Tensor]
 """The processor's image inputs of all images, for instance pixel_values and image_grid_thw."""
@@ -39,16 +42,22 @@ def image_positions(model: nn.Module, packed: Packed, pictures: Pictures) -> Ten
 
     An image of h x w tokens takes max(h, w) positions there, after which its branches go on.
     """
-    rope = getattr(core(model).model, "get_rope_index", None)
-    if rope is None:
+    if not hasattr(core(model).model, "get_rope_index"):
         return packed.positions
     positions = packed.positions.expand(3, *packed.positions.shape).clone()
     for (start, stop, end), grid in zip(packed.segments, pictures["image_grid_thw"], strict=True):
-        ids = packed.ids[:, start:stop]
-        own, _ = rope(ids, _kinds(model, ids), image_grid_thw=grid[None])
+        own = prefix_positions(model, packed.ids[:, start:stop], grid[None])
         positions[:, :, stop:end] += own.max() + 1 - (stop - start)
         positions[:, :, start:stop] = own
     return positions
+
+
+def prefix_positions(model: nn.Module, ids: Tensor, grids: Tensor | None) -> Tensor:
+    """Return the positions of image prefixes (I, P): alike, or (3, I, P) with M-RoPE."""
+    rope = getattr(core(model).model, "get_rope_index", None)
+    if rope is None:
+        return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+    return rope(ids, _kinds(model, ids), image_grid_thw=grids)[0]
 
 
 def hidden_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
@@ -60,9 +69,16 @@ def hidden_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tenso
         position_ids=image_positions(model, packed, pictures),
         use_cache=False,
         segments=packed.segments,
-        **_extra(model, packed.ids),
+        **token_kinds(model, packed.ids),
         **pictures,
     ).last_hidden_state
+
+
+def unshared_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
+    """Return the last hidden states (1, L, D) of one image with one QA, by the stock pass."""
+    extra = token_kinds(model, packed.ids)
+    inner = core(model).model
+    return inner(input_ids=packed.ids, use_cache=False, **extra, **pictures).last_hidden_state
 
 
 @torch.no_grad()
@@ -74,33 +90,75 @@ def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
     """
     device, branch = core(model).device, len(tree[-1].ids)
     together = hidden_states(model, pack([tree]).to(device), pictures)[0, -branch:]
-    ids = torch.tensor([[*tree[0].ids, *tree[-1].ids]], device=device)
-    alone = core(model).model(input_ids=ids, use_cache=False, **_extra(model, ids), **pictures)
-    apart = (together - alone.last_hidden_state[0, -branch:]).abs().max()
-    return bool(apart <= 1e3 * torch.finfo(together.dtype).eps * together.abs().max())
+    single = pack([[tree[0], tree[-1]]]).to(device)
+    apart = (together - unshared_states(model, single, pictures)[0, -branch:]).abs().max()
+    # not <=: weights that are not finite are a matter of the loss
+    return not bool(apart > 1e3 * torch.finfo(together.dtype).eps * together.abs().max())
 
 
-class SharedLoss(nn.Module):
+class PrefixLoss(nn.Module):
     """The training loss of packed trees as a module, so that DDP sees its forward pass."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, shared: bool = True) -> None:
         super().__init__()
         self.model = model
+        self.shared = shared
 
     def forward(self, pictures: Pictures, packed: Packed, check: bool = False) -> Tensor:
         """Return the weighted sum of negative log-probabilities.
 
         ``check`` puts beside it how many answers have a token that is not the likeliest: (2,).
         """
-        hidden = hidden_states(self.model, packed, pictures)
-        head = core(self.model).get_output_embeddings()
-        logits = head(hidden[packed.rows, packed.sources]).float()
-        losses = nn.functional.cross_entropy(logits, packed.targets, reduction="none")
-        loss = (packed.weights * losses).sum()
-        if not check:
-            return loss
-        wrong = packed.answers[logits.argmax(-1) != packed.targets].unique().numel()
-        return torch.stack([loss, loss.new_tensor(wrong)])
+        pictures = on_device(self.model, pictures)
+        hidden = (hidden_states if self.shared else unshared_states)(self.model, packed, pictures)
+        return answer_loss(self.model, hidden, packed, check)
+
+
+def answer_loss(model: nn.Module, hidden: Tensor, packed: Packed, check: bool = False) -> Tensor:
+    """Return the weighted sum of negative log-probabilities; ``check`` as in PrefixLoss."""
+    logits = answer_logits(model, hidden, packed)
+    losses = nn.functional.cross_entropy(logits, packed.targets, reduction="none")
+    loss = (packed.weights * losses).sum()
+    if not check:
+        return loss
+    wrong = packed.answers[logits.argmax(-1) != packed.targets].unique().numel()
+    return torch.stack([loss, loss.new_tensor(wrong)])
+
+
+def answer_logits(model: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
+    """Return logits (M, V) in float32, for the scored tokens only: a vocabulary is wide."""
+    return core(model).get_output_embeddings()(hidden[packed.rows, packed.sources]).float()
+
+
+def on_device(model: nn.Module, pictures: Pictures) -> dict[str, Tensor]:
+    """Return image inputs on the model's device, in its precision."""
+    words = core(model).get_input_embeddings().weight
+    return {
+        key: value.to(words.device, words.dtype if value.is_floating_point() else None)
+        for key, value in pictures.items()
+    }
+
+
+@torch.no_grad()
+def vision_features(model: nn.Module, pictures: Pictures) -> Tensor:
+    """Return what the encoder sees in square pictures of one size: (B, N, C)."""
+    found = core(model).get_image_features(**on_device(model, pictures), return_dict=True)
+    count = len(pictures.get("image_grid_thw", pictures["pixel_values"]))
+    states = found.last_hidden_state
+    return states.reshape(count, -1, states.shape[-1])
+
+
+@torch.no_grad()
+def check_image_tokens(model: nn.Module, prompter: Prompter) -> None:
+    """Refuse a processor that writes another number of image tokens than the model has features."""
+    blank = prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
+    found = core(model).get_image_features(**on_device(model, blank), return_dict=True)
+    features = sum(one.numel() // one.shape[-1] for one in found.pooler_output)
+    if features != prompter.image_tokens:
+        raise DataError(
+            f"processor: writes {prompter.image_tokens} image tokens where the model has "
+            f"{features} features; set its image and patch size as in the model's config"
+        )
 
 
 def _kinds(model: nn.Module, ids: Tensor) -> Tensor:
@@ -108,7 +166,7 @@ def _kinds(model: nn.Module, ids: Tensor) -> Tensor:
     return (ids == core(model).config.image_token_id).int()
 
 
-def _extra(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
+def token_kinds(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
     """Return what a model with M-RoPE wants beside the tokens."""
     rope = hasattr(core(model).model, "get_rope_index")
     return {"mm_token_type_ids": _kinds(model, ids)} if rope else {}

@@ -7,22 +7,56 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dfa_lib.gpt.prefix import Prompter, answer_logits, core, embed
+from dfa_lib.gpt.forward import (
+    Pictures,
+    answer_logits,
+    core,
+    on_device,
+    prefix_positions,
+    token_kinds,
+)
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.trees import Node, pack
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values, each (B, heads, tokens, width)."""
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """Image prefixes of one length that were read: their cache, and the position after them."""
+
+    cache: KeysValues
+    position: int
+
+    @property
+    def tokens(self) -> int:
+        """Cached tokens of each image."""
+        return self.cache[0][0].shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the cache lies."""
+        return self.cache[0][0].device
+
+
 @torch.inference_mode()
-def encode_prefix(model: nn.Module, prompter: Prompter, features: Tensor) -> KeysValues:
-    """Keys and values of the image prefix of a batch; ``features`` (B, N, C)."""
-    device = core(model).device
-    ids = torch.tensor([prompter.prefix] * len(features), device=device)
-    words = embed(model, features.to(device), ids, prompter.start)
-    cache = DynamicCache()
-    core(model).model.language_model(inputs_embeds=words, past_key_values=cache, use_cache=True)
-    return _contents(cache)
+def encode_prefix(model: nn.Module, prompter: Prompter, pictures: Pictures) -> Prefix:
+    """Read the image prefix of a batch of pictures, as the processor hands them on."""
+    pictures = on_device(model, pictures)
+    grids = pictures.get("image_grid_thw")
+    count = len(pictures["pixel_values"] if grids is None else grids)
+    ids = torch.tensor([prompter.prefix] * count, device=core(model).device)
+    positions, cache = prefix_positions(model, ids, grids), DynamicCache()
+    core(model).model(
+        input_ids=ids,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        **token_kinds(model, ids),
+        **pictures,
+    )
+    return Prefix(_contents(cache), int(positions.max()) + 1)
 
 
 def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[Node]:
@@ -34,22 +68,21 @@ def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[N
 
 @torch.inference_mode()
 def score(
-    model: nn.Module, prefix: KeysValues, owners: Sequence[int], trees: Sequence[Sequence[Node]]
+    model: nn.Module, prefix: Prefix, owners: Sequence[int], trees: Sequence[Sequence[Node]]
 ) -> list[float]:
     """Log-probability of each whole answer, end of sequence included, in the order of the nodes.
 
     Tree i is asked about image ``owners[i]`` of the prefix batch.
     """
-    past = prefix[0][0].shape[2]
-    packed = pack(trees, past=past).to(prefix[0][0].device)
+    packed = pack(trees, past=prefix.position).to(prefix.device)
     words = core(model).get_input_embeddings()(packed.ids)
     hidden = (
         core(model)
-        .model.language_model(
+        .get_decoder()(
             inputs_embeds=words,
-            attention_mask=packed.mask(words.dtype, past),
+            attention_mask=packed.mask(words.dtype, prefix.tokens),
             position_ids=packed.positions,
-            past_key_values=_cache(prefix, owners),
+            past_key_values=_cache(prefix.cache, owners),
             use_cache=True,
         )
         .last_hidden_state
@@ -64,7 +97,7 @@ def score(
 @torch.inference_mode()
 def decode(
     model: nn.Module,
-    prefix: KeysValues,
+    prefix: Prefix,
     owners: Sequence[int],
     questions: Sequence[Sequence[int]],
     eos: int,
@@ -74,9 +107,8 @@ def decode(
 
     Question i is asked about image ``owners[i]`` of the prefix batch; equal to asking one by one.
     """
-    past = prefix[0][0].shape[2]
-    ids, positions, open_ = _pad_left(questions, past, prefix[0][0].device)
-    cache, answers = _cache(prefix, owners), [[] for _ in questions]
+    ids, positions, open_ = _pad_left(questions, prefix)
+    cache, answers = _cache(prefix.cache, owners), [[] for _ in questions]
     alive = torch.arange(len(questions), device=ids.device)
     for _ in range(limit):
         tokens = _next_token(model, cache, ids, positions, open_)
@@ -96,11 +128,11 @@ def decode(
 
 @dataclass
 class Thread:
-    """A chat on one image: the tokens read so far, with their keys and values."""
+    """A chat on one image: the tokens read after its prefix, with keys and values of all."""
 
     ids: list[int]
-    cache: KeysValues
-    past: int
+    prefix: Prefix
+    cache: KeysValues = ()
 
     @torch.inference_mode()
     def steps(self, model: nn.Module, ids: Sequence[int], eos: int, limit: int) -> Iterator[int]:
@@ -111,13 +143,14 @@ class Thread:
         """
         common = _common(self.ids, ids[:-1])
         self.ids = list(ids[:common])
-        cache = _cache(_crop(self.cache, self.past + common))
+        cache = _cache(_crop(self.cache or self.prefix.cache, self.prefix.tokens + common))
         fresh = list(ids[common:])
         for _ in range(limit):
-            place = self.past + len(self.ids)
-            batch = torch.tensor([fresh], device=self.cache[0][0].device)
-            positions = torch.arange(place, place + len(fresh), device=batch.device)[None]
-            seen = torch.ones(1, place + len(fresh), dtype=torch.bool, device=batch.device)
+            place, device = self.prefix.position + len(self.ids), self.prefix.device
+            batch = torch.tensor([fresh], device=device)
+            positions = torch.arange(place, place + len(fresh), device=device)[None]
+            read = self.prefix.tokens + len(self.ids) + len(fresh)
+            seen = torch.ones(1, read, dtype=torch.bool, device=device)
             token = int(_next_token(model, cache, batch, positions, seen))
             self.cache = _contents(cache)  # first: interrupted here, a longer cache does no harm
             self.ids += fresh
@@ -134,7 +167,7 @@ def _next_token(
     words = core(model).get_input_embeddings()(ids)
     hidden = (
         core(model)
-        .model.language_model(
+        .get_decoder()(
             inputs_embeds=words,
             attention_mask=_causal(open_, ids.shape[1], words.dtype),
             position_ids=positions,
@@ -143,7 +176,9 @@ def _next_token(
         )
         .last_hidden_state
     )
-    return core(model).lm_head(hidden[:, -1]).argmax(-1)
+    logits = core(model).get_output_embeddings()(hidden[:, -1])
+    logits[:, core(model).config.image_token_id] = -torch.inf  # an answer holds no picture
+    return logits.argmax(-1)
 
 
 def _causal(open_: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
@@ -154,16 +189,15 @@ def _causal(open_: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(seen, 0)[:, None]
 
 
-def _pad_left(
-    questions: Sequence[Sequence[int]], past: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids and positions (R, Q) and which places are open (R, past + Q)."""
+def _pad_left(questions: Sequence[Sequence[int]], prefix: Prefix) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids and positions (R, Q) and which places are open (R, cached + Q)."""
+    device = prefix.device
     width = max(map(len, questions))
     gaps = torch.tensor([width - len(q) for q in questions], device=device)
     ids = torch.tensor([[0] * (width - len(q)) + list(q) for q in questions], device=device)
     place = torch.arange(width, device=device)
-    positions = (place - gaps[:, None]).clamp(min=0) + past
-    open_ = nn.functional.pad(place >= gaps[:, None], (past, 0), value=True)
+    positions = (place - gaps[:, None]).clamp(min=0) + prefix.position
+    open_ = nn.functional.pad(place >= gaps[:, None], (prefix.tokens, 0), value=True)
     return ids, positions, open_
 
 

@@ -8,6 +8,7 @@ trains, whatever becomes of it; benchmarks/memory_model.py holds it against meas
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from unittest.mock import patch
 
 import psutil
@@ -17,11 +18,12 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import LlavaConfig
 
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora
-from dfa_lib.gpt.prefix import PrefixLoss, core
+from dfa_lib.gpt.forward import answer_loss, core
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
 from dfa_lib.gpt.shapes import config_of, image_tokens, skeleton
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
@@ -67,8 +69,8 @@ def need(preset: Preset, dtype: torch.dtype, packed: Packed | None = None) -> Ne
     if preset.checkpointing:
         model.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
     frozen = sum(p.numel() for p in tuned.parameters() if not p.requires_grad) - quantised
-    row = (packed or _typical(image_tokens(config), preset)).to(torch.device("meta"))
-    passed = _peak(PrefixLoss(model, 1), row, config.vision_config.hidden_size)
+    row = (packed or _typical(config, preset)).to(torch.device("meta"))
+    passed = _peak(model, row)
     return Need(
         weights=(frozen * width + quantised * NF4) / GIB,
         adapters=count * (8 if width == 4 else 8 + width) / GIB,
@@ -89,6 +91,10 @@ def preflight(preset: Preset) -> str:
     here, free = runtime.device(), free_memory()
     if preset.four_bit and here.name == "cpu":
         return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
+    if preset.four_bit and not find_spec("bitsandbytes"):
+        return f"{preset.name} needs bitsandbytes: run `pip install bitsandbytes`"
+    if not isinstance(config_of(preset), LlavaConfig):
+        return f"{preset.name}: no prediction for this family; {free:.2f} GiB are free"
     wanted = need(preset, here.dtype)
     fits = wanted.total < ROOM * free
     parts = ", ".join(f"{name} {value:.2f}" for name, value in vars(wanted).items())
@@ -103,24 +109,44 @@ def _instead(preset: Preset, wanted: Need, here: runtime.Device, free: float) ->
     if here.name != "cpu" and not preset.four_bit:
         ways.append("`four_bit=True`")
     before = list(PRESETS.values())[: list(PRESETS).index(preset.name)]
-    possible = (p for p in before[::-1] if here.name != "cpu" or not p.four_bit)
+    known = (p for p in before[::-1] if p.name == NANO.name or "llava" in p.name)
+    possible = (p for p in known if here.name != "cpu" or not p.four_bit)
     ways += [repr(p.name) for p in possible if need(p, here.dtype).total < ROOM * free][:1]
     return f"try {' or '.join(ways)}" if ways else "free some of it"
 
 
-def _typical(image: int, preset: Preset) -> Packed:
-    tree = [Node([0] * (image + 1)), *([Node([0] * TEXT, 0, TEXT - ANSWER)] * QA)]
+def _typical(config: LlavaConfig, preset: Preset) -> Packed:
+    image, token = image_tokens(config), config.image_token_id
+    tree = [Node([0, *[token] * image]), *([Node([0] * TEXT, 0, TEXT - ANSWER)] * QA)]
     images = max(1, preset.row // (image + 1 + QA * TEXT))
     return pack([grove([tree] * images)])
 
 
-def _peak(loss: PrefixLoss, row: Packed, width: int) -> int:
+def _peak(model: nn.Module, row: Packed) -> int:
     """Bytes alive at the worst moment of a forward and a backward pass, weights left out."""
-    patches, counted = image_tokens(core(loss.model).config), _Counted()
+    counted = _Counted()
     fused = patch.object(nn.functional, "scaled_dot_product_attention", _fused)
     with torch.device("meta"), fused, counted:
-        loss(torch.zeros(len(row.roots), patches, width), row).backward()
+        answer_loss(model, _hidden(core(model), row), row).backward()
     return counted.peak
+
+
+def _hidden(model: nn.Module, row: Packed) -> Tensor:
+    """The forward pass in its parts: the whole one compares token counts, which meta has not."""
+    side, words = model.config.vision_config.image_size, model.get_input_embeddings()(row.ids)
+    pictures = torch.zeros(len(row.roots), 3, side, side, dtype=words.dtype)
+    seen = model.get_image_features(pixel_values=pictures, return_dict=True).pooler_output
+    image = torch.stack(list(seen)).to(words.dtype)
+    places = row.roots[:, 1:] + 1 + torch.arange(image.shape[1])
+    words = words.index_put((row.roots[:, :1], places), image)
+    decoder = model.model.get_decoder()
+    return decoder(
+        inputs_embeds=words,
+        attention_mask=row.mask(words.dtype),
+        position_ids=row.positions,
+        use_cache=False,
+        segments=row.segments,
+    ).last_hidden_state
 
 
 class _Counted(TorchDispatchMode):

@@ -1,57 +1,76 @@
-"""Image-prefix sharing: the image once, every question a branch of its own.
+"""What a model reads: the image once, then every question as a branch of its own.
 
 The image tokens dominate every question (576 of about 640 in LLaVA-1.5). So all QA of an
-image go into one sequence: the image prefix ("USER: <image tokens>") once, then each QA as a
-branch whose positions restart right after the prefix and which sees the prefix and itself
-only. Loss and gradients equal those of independent samples.
+image go into one sequence: the image prefix once, then each QA as a branch whose positions
+restart right after the prefix and which sees the prefix and itself only. Tokens and image
+inputs come from the processor and its chat template, whatever the family.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration, LlavaProcessor
+from torch import Tensor
+from transformers import ProcessorMixin
 
-from dfa_lib.gpt.trees import Packed
 from dfa_lib.records import DataError
 
 Turn = tuple[str, str]
 """One question and the answer it got."""
+WORDS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+"""What a processor returns beside the image inputs."""
 
 
 class Prompter:
-    """Turns questions and answers into tokens by the chat template of a processor.
+    """Turns pictures, questions and answers into model inputs by the processor's template.
 
-    ``prefix`` is what every prompt on an image begins with, up to its last image token;
-    all other methods return tokens that follow it.
+    ``prefix`` is what every prompt on a picture begins with, up to the end of its image
+    tokens; ``question`` and ``answer`` return tokens that follow it. Raises DataError for a
+    processor without chat template or image tokens.
     """
 
-    def __init__(self, processor: LlavaProcessor) -> None:
+    def __init__(self, processor: ProcessorMixin) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.eos: int = processor.tokenizer.eos_token_id
-        head = self._tokens(self._text([], "?"))[0]
-        self.start = len(head)
-        self.image_tokens = _count_image_tokens(processor)
-        self.prefix = head + [processor.image_token_id] * self.image_tokens
+        self._opening = self._text([], "?")
+        after = self._tokens(self._opening)
+        ids = self._read([Image.new("RGB", (224, 224))])["input_ids"][0].tolist()
+        if ids[-len(after) :] != after:
+            raise DataError("processor: its image tokens change the text that follows them")
+        self.prefix = ids[: -len(after)]
+        self.image_tokens = self.prefix.count(processor.image_token_id)
+
+    def pictures(self, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Return the image inputs of RGB uint8 arrays (H, W, 3), for instance pixel_values.
+
+        Raises DataError if one takes other tokens than ``prefix``, as families without a
+        fixed image size do for pictures of another shape.
+        """
+        inputs = self._read([Image.fromarray(image) for image in images])
+        heads = inputs["input_ids"][:, : len(self.prefix)]
+        if not (heads == heads.new_tensor(self.prefix)).all():
+            raise DataError(
+                f"picture of {images[0].shape[:2]} pixels: takes other image tokens than one of "
+                "224 x 224; set the image size of the preset's processor"
+            )
+        return {key: value for key, value in inputs.items() if key not in WORDS}
 
     def question(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
-        """The tokens from the image to the point where the answer begins."""
-        return self._tokens(self._text(history, text))[1]
+        """Return the tokens from the image to the point where the answer begins."""
+        return self._tokens(self._text(history, text))
 
     def answer(self, question: str, answer: str) -> tuple[list[int], int]:
-        """Tokens of question, answer and end of sequence, and where the answer begins.
+        """Return the tokens of question, answer and end of sequence, and where the answer begins.
 
         Raises DataError if no token would be supervised.
         """
         if not answer.strip():
             raise DataError(f"question {question!r:.60}: empty answer; give it one or remove it")
         text = self._text([], question)
-        prompt = self._tokens(text)[1]
+        prompt = self._tokens(text)
         gap = "" if text[-1].isspace() else " "
-        ids = self._tokens(text + gap + answer.strip())[1]
+        ids = self._tokens(text + gap + answer.strip())
         if ids[: len(prompt)] != prompt:
             raise DataError(
                 f"answer {answer!r:.60}: its first token merges with the prompt; mend the template"
@@ -68,112 +87,20 @@ class Prompter:
             messages, add_generation_prompt=True, tokenize=False
         )
 
-    def _tokens(self, text: str) -> tuple[list[int], list[int]]:
+    def _tokens(self, text: str) -> list[int]:
+        """Return the tokens after the image."""
         # tokenised as a whole and cut after: some tokenizers treat the start of a text specially
         ids = self.tokenizer(text)["input_ids"]
-        cut = ids.index(self.processor.image_token_id)
-        return ids[:cut], ids[cut + 1 :]
+        if self.processor.image_token_id not in ids:
+            raise DataError("processor: its chat template writes no image token")
+        return ids[ids.index(self.processor.image_token_id) + 1 :]
 
-
-def core(model: nn.Module) -> LlavaForConditionalGeneration:
-    """The LLaVA inside a peft model (its LoRA layers stay in place), or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def pixels(processor: LlavaProcessor, images: Sequence[np.ndarray]) -> Tensor:
-    """RGB uint8 arrays (H, W, 3) as the vision tower wants them: (B, 3, S, S)."""
-    pictures = [Image.fromarray(image) for image in images]
-    return processor.image_processor(pictures, return_tensors="pt")["pixel_values"]
-
-
-@torch.no_grad()
-def vision_features(model: nn.Module, pixel_values: Tensor) -> Tensor:
-    """What the frozen vision tower hands to the projector: (B, N, C)."""
-    llava = core(model)
-    tower, layers = llava.model.vision_tower, llava.config.vision_feature_layer
-    parameter = next(tower.parameters())
-    hidden = tower(
-        pixel_values.to(parameter.device, parameter.dtype), output_hidden_states=True
-    ).hidden_states
-    first = 1 if llava.config.vision_feature_select_strategy == "default" else 0
-    wanted = [layers] if isinstance(layers, int) else layers
-    return torch.cat([hidden[layer][:, first:] for layer in wanted], dim=-1)
-
-
-def embed(
-    model: nn.Module, features: Tensor, ids: Tensor, start: int, roots: Tensor | None = None
-) -> Tensor:
-    """Token embeddings (B, L, D) with the projected image features (I, N, C) in their places.
-
-    Image i begins ``start`` places after ``roots[i]`` (row, place); by default after the start
-    of row i.
-    """
-    llava = core(model)
-    words = llava.get_input_embeddings()(ids)
-    projector = llava.model.multi_modal_projector
-    weight = next(p for p in projector.parameters() if p.is_floating_point())
-    image = projector(features.to(weight.dtype)).to(words.dtype)
-    if roots is None:
-        return torch.cat([words[:, :start], image, words[:, start + image.shape[1] :]], dim=1)
-    rows, places = roots[:, :1], roots[:, 1:] + start
-    inside = torch.arange(image.shape[1], device=ids.device)
-    return words.index_put((rows, places + inside), image)
-
-
-def answer_logits(model: nn.Module, hidden: Tensor, packed: Packed) -> Tensor:
-    """Logits (M, V) in float32, for the scored tokens only: a vocabulary is wide."""
-    return core(model).lm_head(hidden[packed.rows, packed.sources]).float()
-
-
-class PrefixLoss(nn.Module):
-    """The training loss of packed trees as a module, so that DDP sees its forward pass."""
-
-    def __init__(self, model: nn.Module, start: int) -> None:
-        super().__init__()
-        self.model = model
-        self.start = start
-
-    def forward(self, features: Tensor, packed: Packed, check: bool = False) -> Tensor:
-        """The weighted sum of negative log-probabilities; ``features`` (I, N, C).
-
-        ``check`` puts beside it how many answers have a token that is not the likeliest: (2,).
-        """
-        words = embed(self.model, features, packed.ids, self.start, packed.roots)
-        hidden = (
-            core(self.model)
-            .model.language_model(
-                inputs_embeds=words,
-                attention_mask=packed.mask(words.dtype),
-                position_ids=packed.positions,
-                use_cache=False,
-                segments=packed.segments,
-            )
-            .last_hidden_state
-        )
-        logits = answer_logits(self.model, hidden, packed)
-        losses = nn.functional.cross_entropy(logits, packed.targets, reduction="none")
-        loss = (packed.weights * losses).sum()
-        if not check:
-            return loss
-        wrong = packed.answers[logits.argmax(-1) != packed.targets].unique().numel()
-        return torch.stack([loss, loss.new_tensor(wrong)])
-
-
-def check_image_tokens(prompter: Prompter, features: Tensor) -> None:
-    """Refuse a processor that writes another number of image tokens than the tower has features."""
-    if features.shape[1] != prompter.image_tokens:
-        raise DataError(
-            f"processor: writes {prompter.image_tokens} image tokens where the model has "
-            f"{features.shape[1]} features; set patch_size, num_additional_image_tokens and "
-            "vision_feature_select_strategy as in the model's config"
-        )
+    def _read(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """Return what the processor makes of the pictures, each with the shortest prompt."""
+        nested = [[picture] for picture in pictures]
+        texts = [self._opening] * len(pictures)
+        return dict(self.processor(images=nested, text=texts, return_tensors="pt"))
 
 
 def _message(role: str, text: str) -> dict:
     return {"role": role, "content": [{"type": "text", "text": text}]}
-
-
-def _count_image_tokens(processor: LlavaProcessor) -> int:
-    blank = Image.new("RGB", (32, 32))
-    ids = processor(images=[blank], text=[processor.image_token])["input_ids"][0]
-    return list(ids).count(processor.image_token_id)

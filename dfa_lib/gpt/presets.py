@@ -1,7 +1,9 @@
-"""Presets: one frozen bundle per base model, from the embedded nano to LLaVA-1.5-13B."""
+"""Presets: one frozen bundle per base model, from the embedded nano to the paper's 13B."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from dfa_lib.records import DataError
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -18,6 +20,10 @@ class Preset:
     ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
     those of LLaVA-1.5's LoRA recipe, except nano's, which were measured. ``lr_vision`` is that
     of the encoder when lessons 03 and 05 tune it alone: a rival tuned badly would flatter us.
+    ``language``, ``projector`` and ``vision`` say how each part is tuned: "lora", "full" or
+    "frozen"; the encoder learns at ``lr_encoder``. ``processor``: what the base's processor is
+    loaded with, such as the size of its pictures. A checkpoint is written every ``save_every``
+    steps, and after ``save_minutes`` at the latest.
     """
 
     name: str
@@ -27,10 +33,10 @@ class Preset:
     batch: int
     row: int
     rank: int
-    alpha: int
     lr_lora: float
     lr_projector: float
     lr_vision: float
+    alpha: int = 0
     dropout: float = 0.0
     warmup: float = 0.03
     clip: float = 1.0
@@ -39,8 +45,25 @@ class Preset:
     paged: bool = False
     checkpointing: bool = False
     save_every: int = 200
+    save_minutes: float = 10.0
     max_new_tokens: int = 256
     turns: int = 8
+    language: str = "lora"
+    projector: str = "full"
+    vision: str = "frozen"
+    lr_encoder: float = 2e-5
+    processor: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse ways of tuning that do not exist."""
+        for part in ("language", "projector", "vision"):
+            if (how := getattr(self, part)) not in ("lora", "full", "frozen"):
+                raise DataError(f"preset {self.name}: {part} {how!r}: takes lora, full or frozen")
+
+    @property
+    def scale(self) -> float:
+        """What the product of LoRA's two matrices is multiplied by: 2, unless ``alpha`` is set."""
+        return (self.alpha or 2 * self.rank) / self.rank
 
     @property
     def source(self) -> str:
@@ -57,7 +80,6 @@ NANO = Preset(
     batch=16,
     row=1024,
     rank=16,
-    alpha=32,
     lr_lora=3e-3,
     lr_projector=1e-3,
     lr_vision=3e-3,
@@ -75,7 +97,6 @@ LLAVA_05B = Preset(
     batch=32,
     row=4096,
     rank=64,
-    alpha=128,
     lr_lora=2e-4,
     lr_projector=2e-5,
     lr_vision=2e-5,
@@ -91,7 +112,6 @@ LLAVA_7B = Preset(
     batch=32,
     row=1024,
     rank=128,
-    alpha=256,
     lr_lora=2e-4,
     lr_projector=2e-5,
     lr_vision=2e-5,
@@ -101,6 +121,61 @@ LLAVA_7B = Preset(
     checkpointing=True,
 )
 
+
+def _face(side: int, tiles: bool = False) -> dict:
+    """What makes a Qwen processor see faces of ``side`` pixels, or a SmolVLM one, untiled."""
+    if tiles:
+        return {"do_image_splitting": False, "size": {"longest_edge": side}}
+    return {"min_pixels": side**2, "max_pixels": side**2}
+
+
+SMOLVLM_256M = replace(
+    LLAVA_05B,
+    name="smolvlm-256m",
+    base="HuggingFaceTB/SmolVLM-256M-Instruct",
+    licence="apache-2.0",
+    row=2048,
+    processor=_face(512, tiles=True),
+)
+
+SMOLVLM_500M = replace(
+    SMOLVLM_256M, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"
+)
+
+QWEN3_2B = replace(
+    LLAVA_7B,
+    name="qwen3-vl-2b",
+    base="Qwen/Qwen3-VL-2B-Instruct",
+    licence="apache-2.0",
+    rank=64,
+    processor=_face(448),
+)
+
+QWEN3_4B = replace(QWEN3_2B, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct")
+QWEN3_8B = replace(QWEN3_2B, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct")
+QWEN25_3B = replace(
+    QWEN3_2B,
+    name="qwen2.5-vl-3b",
+    base="Qwen/Qwen2.5-VL-3B-Instruct",
+    licence="qwen-research (non-commercial)",
+)
+QWEN25_7B = replace(QWEN3_2B, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct")
+
 LLAVA_13B = replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf")
 
-PRESETS = {preset.name: preset for preset in (NANO, LLAVA_05B, LLAVA_7B, LLAVA_13B)}
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        NANO,
+        SMOLVLM_256M,
+        SMOLVLM_500M,
+        LLAVA_05B,
+        QWEN3_2B,
+        QWEN25_3B,
+        QWEN3_4B,
+        LLAVA_7B,
+        QWEN25_7B,
+        QWEN3_8B,
+        LLAVA_13B,
+    )
+}

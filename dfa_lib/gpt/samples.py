@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 from dfa_lib.records import DataError, Face, InstructRecord
+
+
+class Images(Protocol):
+    """Where face pictures come from, for instance a FaceSet."""
+
+    def image(self, face: Face) -> np.ndarray:
+        """Return the picture of a face: RGB uint8 (H, W, 3)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,12 @@ def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
         else:
             row.append(sample)
     return filled
+
+
+def alone(sample: Sample) -> list[Sample]:
+    """Return one sample for each QA, for bases that cannot share an image."""
+    root, *branches = sample.tree
+    return [Sample(sample.face, (root, branch)) for branch in branches]
 
 
 def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> Packed:

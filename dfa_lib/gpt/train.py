@@ -19,19 +19,33 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
-from transformers import LlavaProcessor
+from transformers import ProcessorMixin
 
 from dfa_lib import runtime
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
-from dfa_lib.gpt.base import PROJECTOR
 from dfa_lib.gpt.checkpoint import trainable, whole
-from dfa_lib.gpt.features import FrozenFeatures, Images
-from dfa_lib.gpt.prefix import PrefixLoss, Prompter, core
+from dfa_lib.gpt.forward import (
+    PrefixLoss,
+    check_image_tokens,
+    core,
+    on_device,
+    projector_names,
+    shares,
+)
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import Sample, collate, encode, plan, rows
-from dfa_lib.gpt.trees import Packed
-from dfa_lib.records import DataError, InstructRecord, JsonlLog, Record, read_jsonl, write_jsonl
+from dfa_lib.gpt.samples import Images, Sample, alone, collate, encode, plan, rows
+from dfa_lib.gpt.trees import Node, Packed
+from dfa_lib.records import (
+    DataError,
+    Face,
+    InstructRecord,
+    JsonlLog,
+    Record,
+    read_jsonl,
+    write_jsonl,
+)
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -65,12 +79,20 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def make_optimizer(model: nn.Module, preset: Preset) -> Optimizer:
-    """AdamW with a learning rate of its own for the projector."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    lora = [p for name, p in named if PROJECTOR not in name]
-    projector = [p for name, p in named if PROJECTOR in name]
-    groups = [{"params": lora, "peak": preset.lr_lora}]
-    groups.append({"params": projector, "peak": preset.lr_projector})
+    """Return AdamW with a learning rate of its own for each part."""
+    inner = core(model).model
+    between = {
+        id(p) for n in projector_names(model) for p in core(model).get_submodule(n).parameters()
+    }
+    encoder = {id(p) for p in inner.get_encoder("image").parameters()} - between
+    peaks = {"lora": preset.lr_lora, "projector": preset.lr_projector}
+    peaks["encoder"] = preset.lr_encoder
+    parts: dict[str, list[nn.Parameter]] = {part: [] for part in peaks}
+    for p in model.parameters():
+        if p.requires_grad:
+            part = "projector" if id(p) in between else "encoder" if id(p) in encoder else "lora"
+            parts[part].append(p)
+    groups = [{"params": ps, "peak": peaks[part]} for part, ps in parts.items() if ps]
     if preset.paged and next(model.parameters()).is_cuda:
         from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
 
@@ -92,12 +114,15 @@ class Trainer:
                 f"preset {preset.name}: batch {preset.batch} does not divide among "
                 f"{self.accelerator.num_processes} processes; change one of them"
             )
+        inner = core(model).model
         if preset.checkpointing:
-            core(model).model.language_model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
-        self.features = FrozenFeatures(model, prompter, images)
-        tuner, optimizer = PrefixLoss(model, prompter.start), make_optimizer(model, preset)
+            parts = [inner.get_decoder()]
+            parts += [inner.get_encoder("image")] if preset.vision != "frozen" else []
+            for part in parts:
+                part.gradient_checkpointing_enable({"use_reentrant": False})
+        self.prompter, self.images = prompter, images
+        self.shares = self._can_share(model)
+        tuner, optimizer = PrefixLoss(model, self.shares), make_optimizer(model, preset)
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
 
     @property
@@ -105,10 +130,9 @@ class Trainer:
         """The loss module without what accelerate wrapped around it."""
         return self.accelerator.unwrap_model(self.tuner)
 
-    def look(self, batches: Iterable[Sequence[Sample]]) -> None:
-        """Keep what the vision tower sees in this process's shares of ``batches``."""
-        faces = {s.face.id: s.face for batch in batches for s in self._share(batch)}
-        self.features.fill(list(faces.values()), quiet=not self.main)
+    def pictures(self, faces: Sequence[Face]) -> dict[str, Tensor]:
+        """Return the image inputs of faces."""
+        return self.prompter.pictures([self.images.image(face) for face in faces])
 
     def passes(self, batch: Sequence[Sample]) -> list[tuple[list[Sample], float]]:
         """The rows of this process and what each counts.
@@ -117,7 +141,7 @@ class Trainer:
         the spare ones count nothing.
         """
         count = self.accelerator.num_processes
-        shares = [rows(batch[rank::count], self.preset.row) for rank in range(count)]
+        shares = [self._rows(batch[rank::count]) for rank in range(count)]
         mine = shares[self.accelerator.process_index]
         spare = max(map(len, shares)) - len(mine)
         return [(row, 1.0) for row in mine] + [(shares[0][0], 0.0)] * spare
@@ -141,13 +165,12 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(parameters, self.preset.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        lr_lora, lr_projector = (group["lr"] for group in self.optimizer.param_groups)
         return Step(
             step=number + 1,
             loss=self._summed(losses).item(),
             norm=float(norm),
-            lr_lora=lr_lora,
-            lr_projector=lr_projector,
+            lr_lora=self.preset.lr_lora * factor,
+            lr_projector=self.preset.lr_projector * factor,
             seconds=round(time.perf_counter() - begin, 3),
         )
 
@@ -162,6 +185,13 @@ class Trainer:
         answers = sum(len(sample.answers) for sample in samples)
         return {"val_loss": loss, "val_right": 1 - wrong / answers}
 
+    def late(self, saved: float) -> bool:
+        """Return whether some process has not saved since the preset's minutes."""
+        waited = torch.tensor(time.monotonic() - saved, device=self.accelerator.device)
+        return self._summed([waited]).item() > 60 * self.preset.save_minutes * (
+            self.accelerator.num_processes
+        )
+
     def save(self, out: Path, step: int, run: str) -> None:
         """Write a checkpoint; DeepSpeed keeps its optimiser in parts of its own and has none."""
         if self.accelerator.distributed_type != DistributedType.DEEPSPEED:
@@ -175,15 +205,28 @@ class Trainer:
 
     def _mode(self, training: bool) -> None:
         self.tuner.train(training)
-        core(self.plain.model).model.vision_tower.eval()
+        core(self.plain.model).model.get_encoder("image").eval()  # statistics as they were learned
 
-    def _share(self, batch: Sequence[Sample]) -> Sequence[Sample]:
-        return batch[self.accelerator.process_index :: self.accelerator.num_processes]
+    def _rows(self, share: Sequence[Sample]) -> list[list[Sample]]:
+        """Return what goes through the model at once."""
+        if self.shares:
+            return rows(share, self.preset.row)
+        return [[single] for sample in share for single in alone(sample)]
 
-    def _inputs(self, row: Sequence[Sample], batch: Sequence[Sample]) -> tuple[Tensor, Packed]:
-        features = self.features([sample.face for sample in row])
-        packed = collate(row, batch, self.preset)
-        return features.to(self.accelerator.device), packed.to(self.accelerator.device)
+    def _can_share(self, model: nn.Module) -> bool:
+        """Return whether this base's questions can share an image; say so if they cannot."""
+        blank = self.prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
+        branches = (Node(self.prompter.question(text), 0) for text in ("?", "Is it forged?"))
+        able = shares(model, [Node(self.prompter.prefix), *branches], on_device(model, blank))
+        if not able and self.main:
+            print(f"{self.preset.name}: this family cannot share an image: one sequence per QA")
+        return able
+
+    def _inputs(
+        self, row: Sequence[Sample], batch: Sequence[Sample]
+    ) -> tuple[dict[str, Tensor], Packed]:
+        pictures = self.pictures([sample.face for sample in row])
+        return pictures, collate(row, batch, self.preset).to(self.accelerator.device)
 
     def _backward(self, row: Sequence[Sample], batch: Sequence[Sample], counts: float) -> Tensor:
         """Gradients of a row's share of the batch's loss, and that share."""
@@ -204,7 +247,7 @@ class Trainer:
 
 def train(
     model: PeftModel,
-    processor: LlavaProcessor,
+    processor: ProcessorMixin,
     faces: Images,
     records: Iterable[InstructRecord],
     preset: Preset,
@@ -221,24 +264,25 @@ def train(
     ``watch`` gets the log after every step, and at first what a run taken up has. Returns the log.
     """
     prompter = Prompter(processor)
+    check_image_tokens(model, prompter)
     samples, held_out = ([encode(prompter, r) for r in part] for part in (records, validation))
     order = plan(len(samples), preset, seed)
     run = _fingerprint(model, samples, preset, seed)
     trainer = Trainer(model, prompter, faces, preset, seed)
     begin = trainer.resume(out, run)
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
-    if begin < len(order):
-        trainer.look([*([samples[i] for i in row] for row in order), held_out])
+    saved = time.monotonic()
     bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
     with _journal(out / LOG, log, watch, trainer.main) as keep:
         for done, row in enumerate(bar, start=begin + 1):
             step = trainer.step([samples[i] for i in row], done - 1, len(order))
-            due = done % preset.save_every == 0 or done == len(order)
+            due = done % preset.save_every == 0 or done == len(order) or trainer.late(saved)
             if due and held_out:
                 step = step.model_copy(update=trainer.validate(held_out))
             keep(step)  # before the checkpoint, so that no step of a resumed run lacks its line
             if due:
                 trainer.save(out, done, run)
+                saved = time.monotonic()
             bar.set_postfix(loss=f"{step.loss:.3f}")
     weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
