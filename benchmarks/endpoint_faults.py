@@ -7,6 +7,8 @@ server (tests/chat_server.py) is a process of its own on loopback and keeps a ve
 2. All faults mixed, and the client's process killed (SIGKILL) at KILLS random moments and started
    again; its records are compared byte by byte with those of a run that was left alone.
 3. All faults mixed under money ceilings, killed once and resumed; the server's books count.
+4. Servers that refuse a random half of what tests/quirks.py knows and answer in all its shapes,
+   all faults mixed in; ``python -m benchmarks.endpoint_faults quirks`` is this part alone.
 
 What "paid twice" can mean: an answer that was sent and never arrived (connection reset, time-out,
 process killed while it was under way) may have been charged, and no client can know. It has to be
@@ -36,6 +38,7 @@ from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request, encode
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from chat_server import FAULTS, Remote, remote
+from quirks import REFUSALS, SHAPES
 
 IMAGES, SHARE, KILLS = 1_000, 0.125, 20  # the share of all contents; of these, 102
 CEILINGS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of what all answers cost
@@ -150,6 +153,38 @@ def spend(server: Remote, n: int, ceiling: float) -> tuple[float, int]:
         return PRICES.of(books.tokens_in, books.tokens_out), len(cached(Path(folder)))
 
 
+def quirky(server: Remote, asked: list[Request], dice: random.Random) -> Counter:
+    """Part 4: one server of random quirks; count what came of the images."""
+    odd = {"strings only", "null", "max_completion_tokens", "max_completion_tokens, prose"}
+    names = [name for name in REFUSALS if name not in odd and dice.random() < 0.5]
+    options = {"temperature": 0, "logprobs": True, "top_logprobs": 5, "presence_penalty": 0}
+    server.settle_in(**SLOW | {"latency": 0.0, "quirks": [*names, *SHAPES]})
+    many = (one.model_copy(update={"system": "Examine.", "seed": 7}) for one in asked)
+    with tempfile.TemporaryDirectory() as folder:
+        endpoint = Endpoint(
+            "any", server.url, cache=Path(folder), prices=PRICES, timeout=3.0,
+            options=options | {"top_k": 1},
+        )  # fmt: skip
+        answers = list(endpoint.ask(many, Verdict))
+    books = server.books
+    return Counter(
+        lost=len(asked) - sum(bool(answer.parsed or answer.refusal) for answer in answers),
+        paid_twice=sum(n > 1 for n in books.delivered.values()),
+        undelivered=sum(books.charged.values()) - sum(books.delivered.values()),
+        refusals=len(names),
+    )
+
+
+def quirks(server: Remote, asked: list[Request], servers: int = 5) -> Counter:
+    """Part 4: print a line for each server; return the sums."""
+    dice, total = random.Random(0), Counter()
+    for _ in range(servers):
+        found = quirky(server, asked, dice)
+        total.update(found)
+        print("quirks:", json.dumps(found), flush=True)
+    return total
+
+
 def main() -> None:
     """Print three tables and the JSON line."""
     asked, total = requests(IMAGES), Counter()
@@ -175,13 +210,17 @@ def main() -> None:
             charged, answers = spend(server, IMAGES, ceiling)
             total["over_budget"] += charged > ceiling
             print(f"{ceiling:>10.4f}{charged:>10.4f}{answers:>10,}", flush=True)
+        total.update(quirks(server, asked))
     known = {name: total[name] for name in ("lost", "duplicated", "paid_twice")}
     rest = {"byte_equal": not total["unequal"], "over_budget": total["over_budget"]}
     print(json.dumps({"images": IMAGES, "faults": len(FAULTS)} | known | {"kills": KILLS} | rest))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["quirks"]:
+        with remote() as alone:
+            quirks(alone, requests(IMAGES))
+    elif len(sys.argv) > 1:
         address, cache, out, n, money = sys.argv[1:]
         work(address, Path(cache), Path(out), int(n), float(money))
     else:
