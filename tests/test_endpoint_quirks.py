@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 from quirks import REFUSALS, SHAPES
-from test_endpoint import Verdict, at, requests
+from test_endpoint import PRICES, Verdict, at, requests
 
-from dfa_lib.endpoint import Endpoint
+from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.endpoint.address import Address
+from dfa_lib.endpoint.contract import CeilingReached
 from dfa_lib.endpoint.dialect import Dialect
 from dfa_lib.endpoint.reading import NO_PICTURE, spoken
 from dfa_lib.endpoint.store import Store
@@ -257,3 +258,16 @@ def test_a_stream_adapts_too(tmp_path: Path) -> None:
         endpoint = at(server, tmp_path, options=OPTIONS, retries=0)
         assert "A text about" in "".join(endpoint.stream(some(1)[0]))
         assert server.refused == 3 and len(server.books.asked) == 1
+
+
+@pytest.mark.parametrize("fault", ["truncated JSON", "reset after"])
+def test_the_money_ceiling_holds_while_it_adapts(tmp_path: Path, fault: str) -> None:
+    quirks, ceiling = ["max_tokens", "seed", "system", "json_schema", "json_object", *SHAPES], 0.1
+    with ChatServer(quirks=quirks, fault=fault, share=0.3) as server:
+        endpoint = at(server, tmp_path, options=OPTIONS, ceiling=Ceiling(money=ceiling))
+        with pytest.raises(CeilingReached):
+            list(endpoint.ask(some(60), Verdict))
+        spent = PRICES.of(server.books.tokens_in, server.books.tokens_out)
+    assert 0.2 * ceiling < spent <= ceiling
+    with Store(tmp_path) as store:
+        assert spent <= store.spent.money <= ceiling
