@@ -32,10 +32,9 @@ from dfa_lib.endpoint.live import (
     NO_KEY,
     Dispatcher,
     SpendGuard,
-    as_completed,
-    loop_in_a_thread,
     sentence,
 )
+from dfa_lib.endpoint.loop import as_completed, loop_in_a_thread
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.records import DataError
