@@ -1,13 +1,14 @@
 """The nano base: what it may see, what it must not, and that the committed weights load."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dfa_lib.gpt.faceconv import FaceConvModel
+from dfa_lib.gpt.faceconv import FaceTowerModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.london import London
@@ -15,7 +16,8 @@ from dfa_lib.taxonomy import CLASSES, Artifact, Region, Split
 from facesim.people import portrait as modelled
 from tools.nano import phrases
 from tools.nano.__main__ import build
-from tools.nano.pool import Sitter, london, make_views
+from tools.nano.plan import SMALL
+from tools.nano.pool import CHUNK, Recipe
 from tools.nano.views import ARTIFACTS, GRID, make_view
 
 RECIPE = Path(phrases.__file__).parent
@@ -57,14 +59,6 @@ def test_a_view_knows_what_was_altered(views):
         assert 0 <= view.altered.min() <= view.altered.max() <= 1
 
 
-def test_a_mirrored_view_keeps_truth_and_picture_together(views):
-    view = next(view for view in views if view.named)
-    mirror = view.mirrored()
-    assert np.array_equal(mirror.image[:, 0], view.image[:, -1])
-    assert np.array_equal(mirror.altered[:, 0], view.altered[:, -1])
-    assert np.array_equal(mirror.mirrored().regions, view.regions)
-
-
 def test_the_report_names_each_region_with_what_it_shows():
     named = {
         Region.NOSE: Artifact.BLUR,
@@ -75,29 +69,33 @@ def test_the_report_names_each_region_with_what_it_shows():
     assert phrases.report({}).startswith("No artifact stands out")
 
 
-def test_questions_about_regions_are_answered_truly(views, portrait):
+def test_questions_about_regions_are_answered_truly(views):
     rng = np.random.default_rng(1)
     for view in views[:20]:
         named = dict(view.named)
-        for question, answer in phrases.generic_qa(view, Sitter(portrait, {}), rng):
+        for question, answer in phrases.generic_qa(view.without_picture(), rng):
             for region in Region:
                 if f"The {region} look" in answer and "natural" in answer:
                     assert region not in named, question
 
 
-def test_views_do_not_depend_on_when_they_are_made(portrait):
-    sitters = [Sitter(portrait, {})]
-    first, again = (make_views(sitters, [], 70, seed=3) for _ in range(2))
-    pairs = zip(first, again, strict=True)
-    assert all(np.array_equal(one.image, other.image) for (one, _), (other, _) in pairs)
+def test_views_do_not_depend_on_when_they_are_made():
+    recipe = Recipe(None, seed=3)
+    first, other, again = recipe.chunk(5), recipe.chunk(6), recipe.chunk(5)
+    assert len(first) == CHUNK
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].image, other[0].image)
 
 
 @pytest.mark.skipif(not LONDON.is_dir(), reason="needs the London Set beside the repository")
-def test_only_training_identities_of_the_london_set_are_seen():
+def test_only_training_identities_of_the_london_set_are_seen(monkeypatch):
+    seen = set()
+    portrait = London.portrait
+    monkeypatch.setattr(London, "portrait", lambda *a: seen.add(a[1]) or portrait(*a))
+    for number in range(3):
+        Recipe(LONDON, seed=number).chunk(number)
     population = London(LONDON, 128)
-    assert len(london(LONDON)) == 2 * len(population.people(Split.TRAIN, 102))
-    held_out = {*population.people(Split.TEST, 102), *population.people(Split.VAL, 102)}
-    assert held_out and not held_out & set(population.people(Split.TRAIN, 102))
+    assert seen and seen <= set(population.people(Split.TRAIN, 102))
 
 
 def test_the_committed_weights_are_small_safetensors_and_load_by_the_stock_auto_classes():
@@ -107,7 +105,7 @@ def test_the_committed_weights_are_small_safetensors_and_load_by_the_stock_auto_
     model = AutoModelForImageTextToText.from_pretrained(WEIGHTS / "nano")
     processor = AutoProcessor.from_pretrained(WEIGHTS / "nano")
     assert type(model).__module__.startswith("transformers.")
-    assert isinstance(model.model.vision_tower, FaceConvModel)
+    assert isinstance(model.model.vision_tower, FaceTowerModel)
     assert not model.model.vision_tower.training
     assert len(processor.tokenizer) == model.config.text_config.vocab_size
 
@@ -115,7 +113,8 @@ def test_the_committed_weights_are_small_safetensors_and_load_by_the_stock_auto_
 @pytest.mark.full
 @pytest.mark.slow
 def test_the_one_command_builds_a_whole_base(tmp_path):
-    build(tmp_path / "base", None, faces=8, views=96, epochs=1, steps=2)
+    plan = replace(SMALL, views=192, tower_steps=3, language_steps=2, probe_faces=60)
+    build(tmp_path / "base", None, plan, workers=1, device="cpu")
     AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
     assert "not a deepfake detector" in (tmp_path / "base/MODEL_CARD.md").read_text("utf-8")
 

@@ -87,6 +87,8 @@ NANO = Preset(
     save_every=100,
     max_new_tokens=160,
     turns=0,
+    vision="full",
+    lr_encoder=1e-3,
 )
 
 LLAVA_05B = Preset(

@@ -173,14 +173,14 @@ def train_language(
     seed: int,
     note: Note,
     peak: float = 2e-3,
-) -> None:
-    """Train projector and language model in place on generic QA; the tower stays as it is."""
+) -> int:
+    """Train projector and language model in place on generic QA; return the steps taken."""
     writer, rng = Writer(processor), np.random.default_rng(seed)
     device = pool.images.device
     tower = model.train().model.vision_tower.requires_grad_(False).eval()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01, fused=True)
-    steps, minutes = plan.language_steps, plan.language_minutes
+    steps, minutes, step = plan.language_steps, plan.language_minutes, 0
     for step in annealed(optimiser, peak, steps, minutes, "language"):
         indices = rng.integers(len(pool), size=plan.language_batch)
         asked = writer.batch([generic_qa(pool.told[i], rng) for i in indices])
@@ -195,3 +195,4 @@ def train_language(
         optimiser.step()
         if step % 200 == 0:
             note(step=step, loss=round(loss.item(), 4))
+    return step + 1

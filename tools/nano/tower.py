@@ -45,12 +45,13 @@ def _exposed(pictures: Tensor) -> Tensor:
 
 def train_tower(
     tower: FaceTowerModel, pool: Pool, plan: Plan, seed: int, note: Note, peak: float = 2e-3
-) -> None:
-    """Train a tower in place on the views of a pool, which may still be filling."""
+) -> int:
+    """Train a tower in place on a pool, which may still be filling; return the steps taken."""
     device, dice = pool.images.device, torch.Generator().manual_seed(seed)
     model = Pretext(tower.train()).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.02, fused=True)
     minutes = plan.tower_minutes
+    step = 0
     for step in annealed(optimiser, peak, plan.tower_steps, minutes, "tower"):
         pool.take(least=8 * plan.tower_batch)
         indices = torch.randint(len(pool), (plan.tower_batch,), generator=dice).to(device)
@@ -62,3 +63,4 @@ def train_tower(
         if step % 1000 == 0:
             note(step=step, loss=round(loss.item(), 4), views=len(pool))
     tower.eval()
+    return step + 1
