@@ -98,7 +98,7 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
             torch.manual_seed(seed)
             tunable = get_peft_model(model, config)
     except ValueError as error:
-        raise DataError(f"preset {preset.name}: {error!s:.160}") from None
+        raise DataError(f"preset {preset.name}: {' '.join(str(error).split()):.160}") from None
     for parameter in tunable.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -123,9 +123,14 @@ def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
 
 def _linears(model: PreTrainedModel, part: str) -> str:
     """Return a pattern of the full names of the linear layers in ``part``; "" without any."""
-    inside = core(model).get_submodule(part).named_modules()
-    last = {name.rpartition(".")[2] for name, layer in inside if isinstance(layer, nn.Linear)}
-    return rf".*{re.escape(part)}\.(.*\.)?({'|'.join(sorted(last))})" if last else ""
+    between = tuple(f"{name}." for name in projector_names(model) if name != part)
+    found = {
+        re.sub(r"\d+", r"\\d+", re.escape(name))
+        for name, layer in core(model).named_modules()
+        if isinstance(layer, nn.Linear) and f"{name}.".startswith(f"{part}.")
+        if not f"{name}.".startswith(between)
+    }
+    return f".*({'|'.join(sorted(found))})" if found else ""
 
 
 def _config(source: str) -> PreTrainedConfig:
