@@ -170,7 +170,7 @@ def _quantise(model: nn.Module) -> None:
     model.is_loaded_in_4bit = True
 
 
-def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+def optimiser_of(model: nn.Module) -> torch.optim.Optimizer:
     """Return 8-bit AdamW that may leave the GPU where bitsandbytes is installed, else AdamW."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if trained[0].is_cuda and importlib.util.find_spec("bitsandbytes"):
@@ -229,7 +229,7 @@ def padded_batch(bench: Bench, model: nn.Module, side: int, images: int) -> dict
 
 
 def step_of(
-    bench: Bench, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer
+    bench: Bench, loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer
 ) -> Callable[[], None]:
     """Return one optimiser step as a call."""
 
@@ -237,8 +237,8 @@ def step_of(
         with autocast(bench):
             value = loss()
         value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        optimiser.step()
+        optimiser.zero_grad()
 
     return step
 
@@ -276,17 +276,17 @@ def memory(name: str) -> Callable[[Bench], None]:
         model = tunable(bench, name, four_bit)
         core(model).gradient_checkpointing_enable({"use_reentrant": False})
         inputs = row_of(bench, model, base.side, 1)
-        tuner, optimizer = PrefixLoss(model), optimizer_of(model)
-        step = step_of(bench, lambda: tuner(*inputs), optimizer)
+        tuner, optimiser = PrefixLoss(model), optimiser_of(model)
+        step = step_of(bench, lambda: tuner(*inputs), optimiser)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        paged = 2.1 * trained / GIB if type(optimizer).__name__ == "PagedAdamW8bit" else 0.0
+        paged = 2.1 * trained / GIB if type(optimiser).__name__ == "PagedAdamW8bit" else 0.0
         values: dict[str, object] = {"fits": True, "four_bit": four_bit}
         try:
             with bench.capped(CAP - paged):
                 values["seconds_per_step"] = bench.seconds(step)
         except torch.OutOfMemoryError:
             values["fits"] = False
-            optimizer.zero_grad()
+            optimiser.zero_grad()
             with bench.capped(10 * CAP):
                 values["seconds_per_step"] = bench.seconds(step)
         values["tokens"], values["trained_millions"] = inputs[1].ids.shape[1], trained / 1e6
@@ -303,12 +303,12 @@ def speed(bench: Bench) -> None:
     """LLaVA-1.5-7B in bfloat16: share of the matrix peak, and the field's way beside ours."""
     side = BASES["llava-1.5-7b"].side
     model, reached = tunable(bench, "llava-1.5-7b", False), peak(bench)
-    tuner, optimizer = PrefixLoss(model), optimizer_of(model)
+    tuner, optimiser = PrefixLoss(model), optimiser_of(model)
     bench.tell("matrix peak", tflops=reached / 1e12)
     for images in IMAGES[:2] if bench.smoke else IMAGES:
         inputs = row_of(bench, model, side, images)
         core(model).set_attn_implementation({"text_config": TREES})
-        ours = bench.seconds(step_of(bench, lambda: tuner(*inputs), optimizer))  # noqa: B023
+        ours = bench.seconds(step_of(bench, lambda: tuner(*inputs), optimiser))  # noqa: B023
         work = model_flops(model, inputs[1], side)
         bench.tell(
             f"speed {images} images", seconds=ours, tflop=work / 1e12,
@@ -316,18 +316,18 @@ def speed(bench: Bench) -> None:
         )  # fmt: skip
     core(model).set_attn_implementation({"text_config": "sdpa"})
     for images in IMAGES[:2]:
-        bench.section(f"padded {images} images", padded(model, side, images, optimizer))
+        bench.section(f"padded {images} images", padded(model, side, images, optimiser))
     single = bench.results["speed 1 images"]["seconds"]
     bench.section("trl", lambda bench: trl(bench, model, side, single))
 
 
 def padded(
-    model: nn.Module, side: int, images: int, optimizer: torch.optim.Optimizer
+    model: nn.Module, side: int, images: int, optimiser: torch.optim.Optimizer
 ) -> Callable[[Bench], None]:
     """Return the section that measures the field's way on a row's images."""
 
     def run(bench: Bench) -> None:
-        theirs = bench.seconds(step_of(bench, padded_loss(bench, model, side, images), optimizer))
+        theirs = bench.seconds(step_of(bench, padded_loss(bench, model, side, images), optimiser))
         ours = bench.results[f"speed {images} images"]["seconds"]
         asked = images * len(LENGTHS) / theirs
         bench.tell(f"padded {images} images", qa_per_second=asked, ratio=theirs / ours)

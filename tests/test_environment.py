@@ -25,15 +25,8 @@ PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff"
 PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
 PROGRAMS |= {"gguf"}  # or imported by transformers
 PROGRAMS |= {"myst-nb", "sphinx-book-theme"}  # or named in the settings of the site
-NOT_FROM_PYPI = {
-    "dfa_lib",
-    "facesim",
-    "tools",
-    "tests",
-    "benchmarks",
-    "google",
-    "",
-}  # google.colab: Colab only
+OURS = {"dfa_lib", "facesim", "tools", "tests", "benchmarks", ""}
+NOT_FROM_PYPI = OURS | {"google", "trl"}  # Colab only; compared with where it is installed
 
 
 def named(requirements: list[str]) -> dict[str, Requirement]:
