@@ -71,7 +71,7 @@ _REQUIRED = {
     Category.FE: ("target",),
     Category.EFS: ("model",),
 }
-_STRENGTH = (0, 0.3, 1), (1.0, 0.8, 0.3)  # of the traces, by difficulty
+_STRENGTH = (0, 0.3, 1), (1.0, 0.95, 0.3)  # of the traces, by difficulty
 
 
 def altered_regions(before: Image, after: Image, landmarks: Points) -> tuple[Region, ...]:

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     faces.set_defaults(step=_faces)
     faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
     faces.add_argument("--root", type=Path, help="where the data set of the source lies")
-    faces.add_argument("--n", type=int, default=5100, help="how many; default: %(default)s")
+    faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
     faces.add_argument("--seed", type=int, default=0)
 

@@ -53,7 +53,7 @@ def load_faces(
     source: str = "procedural",
     out: Path = Path("work/01_instruct"),
     *,
-    n: int = 5100,
+    n: int = 2700,
     seed: int = 0,
     difficulty: float = 0.3,
     size: int = 128,

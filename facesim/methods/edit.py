@@ -41,7 +41,7 @@ def makeup(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha
     size, marks = len(target.image), target.landmarks
     lips = fill(grown(marks[LIP_OUTER], rng.uniform(1.0, 1.0 + 0.12 * strength)), size)
     lips &= ~fill(marks[LIP_INNER], size)
-    return _tinted(target, px.feather(lips, size / 200), rng.choice(_LIPSTICKS), strength)
+    return _tinted(rng, target, px.feather(lips, size / 200), rng.choice(_LIPSTICKS), strength)
 
 
 @register(Category.FE)
@@ -58,7 +58,7 @@ def eyeshadow(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Al
             upper = (rim - np.float32([0, lift * wide]))[::-1]
             alpha += px.feather(fill(np.concatenate([rim, upper]), size), size / 80) / 4
         alpha[fill(marks[eye], size)] = 0
-    return _tinted(target, alpha, rng.choice(_SHADOWS), strength)
+    return _tinted(rng, target, alpha, rng.choice(_SHADOWS), strength)
 
 
 @register(Category.FE)
@@ -91,7 +91,7 @@ def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     lab[..., 1] += 1.5 * strength * spots
     skin = px.over(target, Region.FOREHEAD, Region.CHEEKS, Region.CHIN, sigma=size / 35)
     skin *= 1 - px.over(target, Region.NOSE, *_FEATURES, sigma=size / 60)
-    return px.laid(target, px.from_lab(lab), skin)
+    return _decoded(rng, target, px.from_lab(lab), skin, strength, rim=0)
 
 
 @register(Category.FE)
@@ -115,7 +115,7 @@ def redraw_brows(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait,
     hairs = px.soft(rng.standard_normal((size // 2, size)), size / 250)
     hairs = cv2.resize(hairs / hairs.std(), (size, size), interpolation=cv2.INTER_CUBIC)
     alpha = px.feather(brows, size / 90) * np.clip(0.75 + 0.25 * hairs, 0, 1)
-    return px.laid(target, px.from_lab(layer), alpha)
+    return _decoded(rng, target, px.from_lab(layer), alpha, strength)
 
 
 @register(Category.FE)
@@ -131,7 +131,7 @@ def dye_hair(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alp
     )
     cap = fill(np.concatenate([outer, inner[::-1]]), size)
     alpha = px.feather(cap, size / 80) * _like(target, cap & fill(near, size))
-    return _tinted(target, alpha, rng.choice(_DYES), strength)
+    return _tinted(rng, target, alpha, rng.choice(_DYES), strength)
 
 
 def _like(target: Portrait, sample: Mask) -> Alpha:
@@ -142,7 +142,7 @@ def _like(target: Portrait, sample: Mask) -> Alpha:
 
 
 def _tinted(
-    target: Portrait, alpha: Alpha, tint: NDArray[np.float32], strength: float
+    rng: Rng, target: Portrait, alpha: Alpha, tint: NDArray[np.float32], strength: float
 ) -> tuple[Portrait, Alpha]:
     """Scale lightness by ``tint[0]`` and add ``tint[1:]`` to a and b; both by ``strength``.
 
@@ -154,4 +154,21 @@ def _tinted(
     lab[..., 0] *= 1 + strength * (gain - 1)
     lab[..., 1:] += strength * tint[1:]
     lab[..., 0] += 0.3 * strength * (px.soft(lab[..., 0], len(lab) / 40) - lab[..., 0])
-    return px.laid(target, px.from_lab(lab), alpha)
+    return _decoded(rng, target, px.from_lab(lab), alpha, strength)
+
+
+def _decoded(
+    rng: Rng, target: Portrait, above: NDArray, alpha: Alpha, strength: float, rim: int = 32
+) -> tuple[Portrait, Alpha]:
+    """Lay an edit over a portrait as the decoder of an editing network returns it.
+
+    The place and a margin of 1 / ``rim`` of the side (0: none) lose up to half of their
+    resolution and gain the faint grid of transposed convolutions; ``strength`` scales both.
+    """
+    size, near = len(target.image), alpha
+    if rim:
+        reach = np.ones((size // rim | 1,) * 2, np.uint8)
+        wide = cv2.dilate((alpha > 0.1).astype(np.uint8), reach) > 0
+        near = np.maximum(alpha, px.feather(wide, size / 90))
+    picture = px.resampled(px.blend(target.image, above, alpha), 1 - 0.5 * strength)
+    return px.laid(target, px.grid(picture, rng, 0.02 * strength), near)
