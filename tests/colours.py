@@ -55,7 +55,17 @@ RECORDS = [record(number) for number in range(12)]
 
 
 def preset_on(base: Path) -> Preset:
-    return replace(NANO, base=str(base), epochs=2, batch=4, row=120, rank=4, alpha=8, save_every=2)
+    return replace(
+        NANO,
+        vision="frozen",
+        base=str(base),
+        epochs=2,
+        batch=4,
+        row=120,
+        rank=4,
+        alpha=8,
+        save_every=2,
+    )
 
 
 def run(

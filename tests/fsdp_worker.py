@@ -22,7 +22,7 @@ from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import make_optimizer
 from dfa_lib.gpt.trees import Node, Packed, pack
 
-PRESET = replace(NANO, rank=4, alpha=8)
+PRESET = replace(NANO, vision="frozen", rank=4, alpha=8)
 FILE = Path(sys.argv[1]) / "checkpoint.safetensors"
 
 

@@ -36,7 +36,7 @@ def tuned(preset, tmp_path_factory):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_only_lora_on_the_language_model_and_the_projector_are_trained(family, tmp_path):
-    preset = replace(NANO, base=str(save_tiny(tmp_path, family)), rank=4)
+    preset = replace(NANO, vision="frozen", base=str(save_tiny(tmp_path, family)), rank=4)
     names = set(trainable(add_lora(load_base(preset)[0], preset)))
     head = "base_model.model.model."
     attention = [f"self_attn.{p}_proj" for p in "qkvo"]

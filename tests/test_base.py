@@ -136,7 +136,11 @@ def test_four_bits_are_for_the_layers_with_lora_alone(family):
     linears = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     spared = _nf4(model.config, torch.float32).llm_int8_skip_modules
     quantised = {name for name in linears if should_convert_module(name, spared)}
-    layers = add_lora(model, replace(NANO, rank=2)).peft_config["default"].target_modules
+    layers = (
+        add_lora(model, replace(NANO, vision="frozen", rank=2))
+        .peft_config["default"]
+        .target_modules
+    )
     assert quantised == {name for name in linears if re.fullmatch(layers, name)}
     assert len(quantised) == 14
 

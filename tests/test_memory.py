@@ -53,7 +53,7 @@ def peak_of_a_step(loss: PrefixLoss, preset, pictures, packed: Packed) -> int:
 @pytest.mark.parametrize("images", [1, 3])
 def test_the_rehearsal_predicts_the_peak(checkpointing, images, tmp_path):
     base = str(save_tiny(tmp_path))
-    preset = replace(NANO, base=base, rank=4, checkpointing=checkpointing)
+    preset = replace(NANO, vision="frozen", base=base, rank=4, checkpointing=checkpointing)
     model, processor = load_base(preset)
     model = add_lora(model, preset).train()
     if checkpointing:
@@ -73,7 +73,7 @@ def test_the_7b_fits_a_t4():
 
 
 def test_what_saves_memory_saves_it(tmp_path):
-    preset = replace(NANO, base=str(save_tiny(tmp_path)), row=4096)
+    preset = replace(NANO, vision="frozen", base=str(save_tiny(tmp_path)), row=4096)
     wanted = need(preset, torch.float16)
     assert need(replace(preset, paged=True), torch.float16).optimiser < wanted.optimiser / 3
     assert need(replace(preset, four_bit=True), torch.float16).weights < 0.9 * wanted.weights
