@@ -1,28 +1,23 @@
-"""Find the face on a photograph that comes without landmarks, and frame it as training did.
+"""Find the faces on a photograph, with 81 landmarks each, and frame them as training did.
 
-The cascade (local binary patterns, skimage.feature.Cascade) ships with scikit-image:
-nothing is downloaded. It sees upright, frontal faces, like those the lessons train on.
+A detector proposes, the mesh network disposes: what it is not sure to be a face is none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from skimage import data
-from skimage.feature import Cascade
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
-from dfa_lib.face.geometry import Image
+from dfa_lib.face import networks
+from dfa_lib.face.geometry import Image, Points, align, frame
 from dfa_lib.records import DataError
 
-# From a detected box to the frame of geometry.align, in widths of the box: median over the
-# 102 neutral photographs of the London set (mean error of the side 5 %, of the centre 1 %).
-_SIDE = 1.63
-_DOWN = -0.04
-_WORKING_SIDES = (400, 1000)  # pixels; the second look is for small faces in large pictures
-_SMALLEST = 40  # pixels of the working picture: 4 % of a large photograph
-_VOTES = 8  # windows that must agree on a face
-_SHARE = 0.2  # of the votes of the clearest face that a second one needs
+_SURE = 0.5  # what the mesh network must give a face
+_PASSES = 3  # looks of the mesh network; each is framed by the one before
+_LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
 
 
 class NoFace(DataError):
@@ -31,14 +26,18 @@ class NoFace(DataError):
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """The largest face of a photograph, framed as ``geometry.align`` frames it.
+    """One face of a photograph, framed as ``geometry.align`` frames it.
 
-    ``image`` (size, size, 3) uint8; ``box`` (x0, y0, x1, y1) in pixels of the photograph;
-    ``others`` is how many more faces were seen on it.
+    ``image`` (size, size, 3) uint8; ``box`` (x0, y0, x1, y1), the square of the photograph it
+    shows (upright, also where the face is tilted), and ``landmarks`` (81, 2) float32, both in
+    pixels of the photograph; ``confidence`` 0 to 1 that it is a face; ``others`` is how many
+    more faces were seen.
     """
 
     image: Image
     box: tuple[float, float, float, float]
+    landmarks: Points
+    confidence: float
     others: int
 
     @property
@@ -51,78 +50,86 @@ class FaceCrop:
 
 def find_face(image: Image, name: str = "picture", size: int = 128) -> FaceCrop:
     """Return the largest face on ``image`` (H, W, 3); raise NoFace if there is none."""
-    boxes = find_boxes(image)
-    if not boxes:
+    faces = find_faces(image, size)
+    if not faces:
         raise NoFace(
             f"{name}: no face was found; use an upright, frontal, well-lit portrait"
             " or crop the picture closer"
         )
-    x, y, width = boxes[0]
-    half = _SIDE * width / 2
-    frame = (x - half, y + _DOWN * width - half, x + half, y + _DOWN * width + half)
-    return FaceCrop(_cut(image, frame, size), frame, len(boxes) - 1)
+    return faces[0]
 
 
-def find_boxes(image: Image) -> list[tuple[float, float, float]]:
-    """Return (centre x, centre y, width) in pixels of every face found, the largest first."""
-    for side in _WORKING_SIDES:
-        scale = side / max(image.shape[:2])
-        if boxes := _groups(_windows(image, scale)):
-            return sorted(boxes, key=lambda box: -box[2])
-    return []
+def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
+    """Return every face on ``image`` (H, W, 3), the largest first; none is an empty list."""
+    found = find_mesh(image)
+    crops = [_crop(image, landmarks_of(points), sure, size) for points, sure in found]
+    crops.sort(key=lambda crop: crop.box[0] - crop.box[2])
+    return [replace(crop, others=len(crops) - 1) for crop in crops]
+
+
+def find_mesh(image: Image) -> list[tuple[Points, float]]:
+    """Return the mesh (468, 2) and the confidence of every face, the surest first."""
+    if found := _searched(image, 0, 0):
+        return _apart(found)
+    height, width = image.shape[:2]
+    if max(height, width) < _LARGE:
+        return []
+    side = max(height, width) // 2
+    tiles = [(x, y) for y in _starts(height, side) for x in _starts(width, side)]
+    return _apart(
+        [face for x, y in tiles for face in _searched(image[y : y + side, x : x + side], x, y)]
+    )
+
+
+def landmarks_of(mesh: Points) -> Points:
+    """Return the 81 landmarks (81, 2) of a mesh (468, 2); tools/face_map.py fitted the map."""
+    middle = mesh.mean(axis=0)
+    return (_weights() @ (mesh - middle) + middle).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
-def _cascade() -> Cascade:
-    return Cascade(data.lbp_frontal_face_cascade_filename())
+def _weights() -> NDArray[np.float32]:
+    return load_file(networks.WEIGHTS / "landmarks.safetensors")["landmarks"]
 
 
-def _windows(image: Image, scale: float) -> np.ndarray:
-    """Return every window the cascade accepts, (n, 3): centre x, centre y, width.
-
-    The mirrored picture is asked too: the votes double and a bias to one side cancels out.
-    """
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
-    hits = [_hits(small), _hits(np.ascontiguousarray(small[:, ::-1]))]
-    hits[1][:, 0] = small.shape[1] - hits[1][:, 0]
-    return np.concatenate(hits) / scale
-
-
-def _hits(picture: Image) -> np.ndarray:
-    longest = max(picture.shape[:2])
-    found = _cascade().detect_multi_scale(
-        img=picture, scale_factor=1.05, step_ratio=1, min_size=(_SMALLEST, _SMALLEST),
-        max_size=(longest, longest), min_neighbor_number=1, intersection_score_threshold=1.0,
-    )  # fmt: skip
-    boxes = [(f["c"] + f["width"] / 2, f["r"] + f["height"] / 2, f["width"]) for f in found]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 3)
+def _searched(image: Image, left: int, top: int) -> list[tuple[Points, float]]:
+    """Ask both detectors and follow up what is new; points are moved by (left, top)."""
+    faces: list[tuple[Points, float]] = []
+    for row in np.concatenate([networks.detect(image, name) for name in ("near", "far")]):
+        if any(_same(points, row[:2]) for points, _ in faces):
+            continue
+        points, sure = networks.mesh(image, row[:2], float(row[2]), row[3:5])
+        for _ in range(_PASSES - 1):
+            points, sure = networks.mesh(image, *networks.around(points))
+        if sure >= _SURE:
+            faces.append((points, sure))
+    return [(points + np.float32([left, top]), sure) for points, sure in faces]
 
 
-def _groups(windows: np.ndarray) -> list[tuple[float, float, float]]:
-    """Average the windows of each face; what has few votes beside the best one is none."""
-    faces: list[tuple[float, float, float]] = []
-    needed = _VOTES
-    while len(windows):
-        apart = np.abs(windows[:, None, :2] - windows[None, :, :2]).max(axis=2)
-        same = apart < 0.2 * windows[None, :, 2]
-        seed = same.sum(axis=0).argmax()
-        if same[:, seed].sum() < needed:
-            break
-        face = windows[same[:, seed]].mean(axis=0)
-        needed = max(needed, _SHARE * same[:, seed].sum())
-        faces.append((float(face[0]), float(face[1]), float(face[2])))
-        windows = windows[np.abs(windows[:, :2] - face[:2]).max(axis=1) > 0.6 * face[2]]
-    return faces
+def _apart(faces: list[tuple[Points, float]]) -> list[tuple[Points, float]]:
+    """Keep the surest of those that lie on one another."""
+    kept: list[tuple[Points, float]] = []
+    for points, sure in sorted(faces, key=lambda face: -face[1]):
+        if not any(_same(other, points.mean(axis=0)) for other, _ in kept):
+            kept.append((points, sure))
+    return kept
 
 
-def _cut(image: Image, frame: tuple[float, float, float, float], size: int) -> Image:
-    """Cut ``frame`` out and scale it to (size, size); the edge is mirrored as in align."""
-    x0, y0, x1, y1 = (round(v) for v in frame)
-    height, width = image.shape[:2]
-    pad = max(0, -x0, -y0, x1 - width, y1 - height)
-    if pad:
-        image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REFLECT_101)
-    face = image[y0 + pad : y1 + pad, x0 + pad : x1 + pad]
-    how = cv2.INTER_AREA if len(face) > size else cv2.INTER_CUBIC
-    return cv2.resize(face, (size, size), interpolation=how)
+def _same(points: Points, centre: Points) -> bool:
+    """Tell whether a face of this ``centre`` is the one of ``points``."""
+    off = points.mean(axis=0) - centre
+    return bool(np.hypot(*off) < 0.4 * np.ptp(points, axis=0).max())
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where parts of ``side`` pixels begin so that they overlap by half and cover ``length``."""
+    last = max(length - side, 0)
+    return sorted({min(start, last) for start in range(0, last + side // 2, max(side // 2, 1))})
+
+
+def _crop(image: Image, landmarks: Points, sure: float, size: int) -> FaceCrop:
+    matrix = frame(landmarks, size)
+    half = size / 2 / float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    x, y = (float(v) for v in cv2.invertAffineTransform(matrix) @ [size / 2, size / 2, 1])
+    picture = align(image, landmarks, size).image
+    return FaceCrop(picture, (x - half, y - half, x + half, y + half), landmarks, sure, 0)

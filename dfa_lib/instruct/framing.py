@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from dfa_lib.face.detect import find_face
-from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, move
+from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame
 from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.readers.found import Found, beside
 from dfa_lib.photo import open_photo
@@ -25,7 +25,7 @@ class Opened:
 
     image: Image
     landmarks: Points
-    measured: bool  # by landmarks of the set; else a mean face in the frame of the detector
+    measured: bool  # by landmarks of the set; else by those of the detector
 
 
 def opened(root: Path, found: Found, twin: Opened | None = None) -> Opened:
@@ -41,10 +41,7 @@ def opened(root: Path, found: Found, twin: Opened | None = None) -> Opened:
         return Opened(image, points, True)
     if found.at is not None and twin is not None and twin.image.shape == image.shape:
         return Opened(image, twin.landmarks, twin.measured)
-    x0, y0, x1, _ = find_face(image, found.path).box
-    mean = model().mean_shape
-    points = move(mean, frame(mean, 1)) * (x1 - x0) + np.float32([x0, y0])
-    return Opened(image, points, False)
+    return Opened(image, find_face(image, found.path).landmarks, False)
 
 
 def mask_of(root: Path, found: Found, like: Opened, size: int) -> Image | None:
