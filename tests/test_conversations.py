@@ -61,7 +61,7 @@ def test_the_card_gives_the_share_of_every_answer() -> None:
     assert len([key for key in shares if key[0] == "DF-C"]) == len(CLASSES)
     asked = [qa for r in test for qa in r.qa if qa.template.startswith("FC/region/")]
     yes = sum(qa.answer.startswith("Yes,") for qa in asked) / len(asked)
-    assert shares["FC/region", "Yes"][2] == f"{yes:.0%}" and 0.3 < yes < 0.6
+    assert shares["FC/region", "Yes"][2] == f"{yes:.0%}" and 0.2 < yes < 0.6
     assert shares["FC/region", "No"][2] == f"{1 - yes:.0%}"
     assert not any(question.startswith("AD") for question, _ in shares)
 
@@ -90,7 +90,7 @@ def test_the_card_names_who_wrote_what() -> None:
         return record.model_copy(update={"annotation": note, "qa": turns})
 
     plain, mixed = data_card(RECORDS), data_card([*map(by_model, RECORDS[:20]), *RECORDS[20:]])
-    assert re.search(r"\| measuring \| - \| 1 \| 84 \| .*%", plain)
+    assert re.search(rf"\| measuring \| - \| 1 \| {len(RECORDS)} \| .*%", plain)
     assert '"endpoint" was written' not in plain and "0 by a language model" in _flat(plain)
     assert re.search(r"\| endpoint \| m-1 \| describe@1 \| 20 \| .* \| not audited \|", mixed)
     assert "80 by a language model" in _flat(mixed)
