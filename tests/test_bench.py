@@ -422,7 +422,8 @@ def test_predictions_are_kept_as_records(world: tuple, tmp_path: Path) -> None:
 
 def test_a_real_model_sits_the_exam_with_all_its_controls(world: tuple, tmp_path: Path) -> None:
     faces, records = world
-    analyst = LocalAnalyst(tiny_llava(), replace(NANO, max_new_tokens=8))
+    preset = replace(NANO, vision="frozen", max_new_tokens=8)
+    analyst = LocalAnalyst(tiny_llava(), preset)
     analysts = {"dfa-gpt": analyst, **controls(analyst, faces, records)}
     data = bench(world, tmp_path, **analysts)
     beside = ["fine_tuned", "linear_probe", "dct", "pixels16", "blind", "majority", "chance"]

@@ -247,7 +247,9 @@ def worded(question: str) -> InstructRecord:
 @pytest.mark.parametrize("form", FORMATS[:2], ids=["llava", "sharegpt"])
 @pytest.mark.parametrize("token", ["<image>", "<video>", "<audio>"])
 def test_a_text_must_not_ask_for_a_picture(form: Format, token: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"face {RECORDS[0].face.id}: qa\.1: contains {token}.*reword"):
+    with pytest.raises(
+        DataError, match=rf"face {RECORDS[0].face.id}: qa\.1: contains {token}.*reword"
+    ):
         form.write([worded(f"Is {token} real?")], tmp_path)
 
 

@@ -6,6 +6,7 @@ from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, dct_features
 from dfa_lib.bench.exam import some
 from dfa_lib.bench.vision import FineTuned
 from dfa_lib.gpt.analyst import Analyst, LocalAnalyst
+from dfa_lib.gpt.base import load_base
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import InstructRecord
 from dfa_lib.taxonomy import Split
@@ -20,8 +21,8 @@ def controls(
 ) -> dict[str, Analyst]:
     """All controls for an analyst, the strongest first.
 
-    The probes are fitted on at most ``limit`` training faces; the encoder is tuned on all, in one
-    pass, which is enough to make it the strongest beside nano.
+    The probes are fitted on at most ``limit`` training faces; the encoder is tuned on all, in as
+    many passes as the analyst. Both start from the untuned base: they owe nothing to the analyst.
     """
     train = faces.split(Split.TRAIN)
     records = {record.id: record for record in records}
@@ -29,12 +30,19 @@ def controls(
         record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
     ]
     part = FaceSet(train.root, some(train.faces, limit, seed))
+    base, passes = _untuned(analyst), round(analyst.preset.epochs)
     return {
-        "fine_tuned": FineTuned(analyst, train, epochs=1, seed=seed),
-        "linear_probe": Probe("linear_probe", analyst.features, part),
+        "fine_tuned": FineTuned(base, train, epochs=passes, seed=seed),
+        "linear_probe": Probe("linear_probe", base.features, part),
         "dct": Probe("dct", dct_features, part),
         "pixels16": Probe("pixels16", pixel_features, part),
         "blind": Blind(analyst),
         "majority": Majority(train.faces, records),
         "chance": Chance(written, seed),
     }
+
+
+def _untuned(analyst: LocalAnalyst) -> LocalAnalyst:
+    """Return an analyst whose vision encoder is that of the base."""
+    preset = analyst.preset
+    return analyst if preset.vision == "frozen" else LocalAnalyst(load_base(preset), preset)
