@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from peft import PeftModel
 from pydantic import ConfigDict
 from torch import Tensor, nn
@@ -106,7 +106,9 @@ class Trainer:
     def __init__(
         self, model: PeftModel, prompter: Prompter, images: Images, preset: Preset, seed: int
     ) -> None:
-        self.accelerator = Accelerator(mixed_precision=_mixed())
+        # features may be taken below an encoder's last layer, which then gets no gradient
+        idle = DistributedDataParallelKwargs(find_unused_parameters=preset.vision != "frozen")
+        self.accelerator = Accelerator(mixed_precision=_mixed(), kwargs_handlers=[idle])
         self.main = self.accelerator.is_main_process
         self.preset, self.seed = preset, seed
         if preset.batch % self.accelerator.num_processes:
