@@ -24,6 +24,11 @@ from transformers import (
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano vision tower
 from dfa_lib.gpt.presets import WEIGHTS
 
+QWEN_IDS = {
+    "image_token_id": 151655,
+    "vision_start_token_id": 151652,
+    "vision_end_token_id": 151653,
+}
 TOY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 
 
@@ -83,9 +88,7 @@ def qwen25(
             "out_hidden_size": own["hidden_size"],
         }  # fmt: skip
         return Qwen2_5_VLConfig(
-            text_config=text, vision_config=vision, image_token_id=151655,
-            vision_start_token_id=151652, vision_end_token_id=151653,
-            tie_word_embeddings=width < 3000,
+            text_config=text, vision_config=vision, tie_word_embeddings=width < 3000, **QWEN_IDS,
         )  # fmt: skip
 
     return make
@@ -118,9 +121,7 @@ def qwen3(
             else [8, 16, 24],
         }  # fmt: skip
         return Qwen3VLConfig(
-            text_config=text, vision_config=look, image_token_id=151655,
-            vision_start_token_id=151652, vision_end_token_id=151653,
-            tie_word_embeddings=width < 3000,
+            text_config=text, vision_config=look, tie_word_embeddings=width < 3000, **QWEN_IDS,
         )  # fmt: skip
 
     return make

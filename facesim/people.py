@@ -222,7 +222,7 @@ def portrait(name: str, take: int, size: int = 128) -> Portrait:
         one[0] + np.float32(smile) * (one[1] - one[0])
         for one in (who.colours, who.outline, who.points)
     )
-    colours = colours + _grain(known, rng, outline)
+    colours = colours + _grain(known, rng)
     colours = scene.clothed(colours, rng)
     colours = colours * scene.shading(known.mean_shape, SIDE, rng)
     points = _turned(points, rng)
@@ -235,7 +235,7 @@ def portrait(name: str, take: int, size: int = 128) -> Portrait:
     return _resized(Portrait(picture.astype(np.uint8), points), size)
 
 
-def _grain(known: Model, rng: Rng, outline: Floats) -> Floats:
+def _grain(known: Model, rng: Rng) -> Floats:
     """Skin and hair as fine as the photographs', which components blur: (S, S, 1)."""
     noise = rng.normal(0, 1, (2, SIDE, SIDE)).astype(np.float32)
     fine = cv2.GaussianBlur(noise[0], (0, 0), 0.7) * 2.4

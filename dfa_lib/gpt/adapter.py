@@ -136,8 +136,8 @@ def _attached(
     file = folder / "adapter_model.safetensors"
     try:
         model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
-        own = get_peft_model_state_dict(model, save_embedding_layers=False)
-        lost = own.keys() - load_file(file).keys()
+        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+        lost = wanted.keys() - load_file(file).keys()
     except KeyError as error:  # where a whole module is missing
         lost = {str(error)}
     if lost:  # of LoRA's, peft would warn, and go on with what it drew at random
