@@ -15,6 +15,7 @@ from dfa_lib.instruct.conversations import OPTIONS, build_conversations, convers
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.london import London, carried, london_split
+from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.instruct.people import Procedural, mirrored
 from dfa_lib.instruct.plan import plan
@@ -215,8 +216,8 @@ def test_workers_and_interruption_do_not_show(faces: FaceSet, tmp_path: Path) ->
     """A run killed half-way, then finished by two workers, equals the run by one."""
     shutil.copytree(faces.root, tmp_path / "again")
     again = tmp_path / "again"
-    lines = (again / "faces.jsonl").read_bytes().splitlines(keepends=True)
-    (again / "faces.part.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:50])
+    made = [Outcome(job=face.id, face=face).model_dump_json() for face in faces.faces[:21]]
+    (again / "faces.part.jsonl").write_text("\n".join([*made[:20], made[20][:50]]))
     (again / "faces.jsonl").unlink()
     for face in faces.faces[20:]:
         (again / face.image).unlink()

@@ -12,10 +12,10 @@ import pytest
 from trees import counts, picture, skipped
 
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.readers.found import Found
 from dfa_lib.instruct.readers.table import category_of, table
+from dfa_lib.instruct.rows import Row
 from dfa_lib.instruct.sources import READERS, load_faces
-from dfa_lib.instruct.survey import survey
+from dfa_lib.instruct.splits import survey
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region, Split
 from facesim.methods import METHODS, register
@@ -34,8 +34,8 @@ def write(path: Path, rows: list[dict[str, object]], delimiter: str = ",", end: 
     return path
 
 
-def rows_of(path: Path) -> list[Found]:
-    return [item for item in table(path) if isinstance(item, Found)]
+def rows_of(path: Path) -> list[Row]:
+    return [item for item in table(path) if isinstance(item, Row)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_an_image_folder_is_read_by_its_folders(tmp_path: Path, names: tuple[str
     (root / "notes.txt").write_text("no picture")
     items = list(READERS["imagefolder"](root))
     found = Counter(
-        (item.category, item.method, item.listed) for item in items if isinstance(item, Found)
+        (item.category, item.method, item.listed) for item in items if isinstance(item, Row)
     )
     kind = Category.FE if names[1] == "FE" else Category.FS
     assert found == {
@@ -157,16 +157,16 @@ def test_people_are_dealt_whole_and_both_classes_everywhere() -> None:
     for number in range(300):
         people = tuple({f"p{one}" for one in rng.integers(0, 400, 2)})
         kind = Category.FORGED if number % 3 else Category.BONA_FIDE
-        rows.append(Found(path=f"{number}.png", dataset="d", category=kind, people=people,
+        rows.append(Row(path=f"{number}.png", dataset="d", category=kind, people=people,
                           licence="", scene=f"{number}"))  # fmt: skip
     pieces, tally = survey(rows, 1000, 0)
     assert len(pieces) == 300 and not tally
     where: dict[str, set[Split]] = {}
     for piece in pieces:
-        for person in piece.found.people:
+        for person in piece.row.people:
             where.setdefault(person, set()).add(piece.split)
     assert all(len(splits) == 1 for splits in where.values())
-    assert {(p.split, p.found.category.forged) for p in pieces} == {
+    assert {(p.split, p.row.category.forged) for p in pieces} == {
         (split, forged) for split in Split for forged in (False, True)
     }
 
@@ -201,6 +201,30 @@ def test_kept_faces_know_the_code_and_the_table(tmp_path: Path) -> None:
         picture(root / f"{number}.png", number)
     rows = [{"path": f"{n}.png", "label": n % 2} for n in range(4)]
     load("table", write(root / "t.csv", rows), tmp_path / "out")
+    assert len(load("table", root / "t.csv", tmp_path / "out")) == 4
+    picture(root / "3.png", 2)
+    with pytest.raises(DataError, match="holds faces made with pictures="):
+        load("table", root / "t.csv", tmp_path / "out")
     write(root / "t.csv", rows[:3])
     with pytest.raises(DataError, match="holds faces made with pictures="):
         load("table", root / "t.csv", tmp_path / "out")
+
+
+def test_columns_go_by_a_mapping(tmp_path: Path) -> None:
+    rows = [{"bild": "a.jpg", "urteil": "fake", "label": "x", "subgroup.age": "20"}]
+    path = write(tmp_path / "t.csv", rows)
+    (found,) = table(path, {"path": "bild", "label": "urteil"})
+    assert (found.path, found.category) == ("a.jpg", Category.FORGED)
+    assert found.subgroup == (("age", "20"),)
+    with pytest.raises(DataError, match=r"t\.csv: no column gone among bild, urteil"):
+        list(table(path, {"path": "gone", "label": "urteil"}))
+    with pytest.raises(DataError, match="'colour' is no meaning; choose of path, label"):
+        list(table(path, {"path": "bild", "colour": "urteil"}))
+    with pytest.raises(DataError, match="columns: only a table has them"):
+        load_faces("df40", tmp_path / "out", root=tmp_path, columns={"path": "bild"})
+
+
+def test_a_column_that_only_later_lines_have_counts(tmp_path: Path) -> None:
+    lines = [{"path": "a.jpg", "label": 0}, {"path": "b.jpg", "label": 1, "person": "x"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    assert [row.people for row in rows_of(tmp_path / "t.jsonl")] == [("a.jpg",), ("x",)]

@@ -24,10 +24,10 @@ from trees import (
 from dfa_lib.face.geometry import region_masks
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.framing import from_dlib
-from dfa_lib.instruct.harvest import Outcome
-from dfa_lib.instruct.readers.found import Found, Skip, cast, clips
+from dfa_lib.instruct.importer import from_dlib
+from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.readers.methods import is_bona_fide, method
+from dfa_lib.instruct.rows import Row, Skip, cast, clips
 from dfa_lib.instruct.sources import READERS, load_faces
 from dfa_lib.records import Annotation, DataError, read_jsonl
 from dfa_lib.shards import join
@@ -45,8 +45,8 @@ def people(faces: FaceSet, split: Split) -> set[str]:
     return {person for face in faces.split(split) for person in face.identities}
 
 
-def found(source: str, root: Path) -> list[Found]:
-    return [item for item in READERS[source](root) if isinstance(item, Found)]
+def found(source: str, root: Path) -> list[Row]:
+    return [item for item in READERS[source](root) if isinstance(item, Row)]
 
 
 # --- names --------------------------------------------------------------------------------
@@ -599,8 +599,8 @@ def test_an_interrupted_run_goes_on_unless_the_tree_has_changed(
     ff_tree: Path, ff_faces: FaceSet, tmp_path: Path
 ) -> None:
     whole = (ff_faces.root / "faces.jsonl").read_bytes()
-    made = [Outcome(frame=face.frame, face=face).model_dump_json() for face in ff_faces]
-    other = Outcome(frame="another/tree.png", skipped="torn").model_dump_json()
+    made = [Outcome(job=face.frame, face=face).model_dump_json() for face in ff_faces]
+    other = Outcome(job="another/tree.png", skipped="torn").model_dump_json()
     for name, lines, kept in (("on", made[:5], 5), ("anew", [other, *made[:4]], 0)):
         out = tmp_path / name
         out.mkdir()

@@ -1,6 +1,8 @@
 """Make the faces of a plan: draw or photograph, forge, pass through the camera, save."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -12,53 +14,78 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
-from dfa_lib.instruct.making import log_in_order, save_png
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
 from dfa_lib.instruct.people import Population
 from dfa_lib.instruct.plan import Job, Take
-from dfa_lib.records import Face, read_jsonl, write_jsonl
-from dfa_lib.shards import Shard, block, shard_path
+from dfa_lib.records import Face, write_jsonl
+from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
-from facesim.forge import FaceModel, Forgery, forge
+from facesim.forge import FaceModel, forge
 from facesim.people import generator
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
-_CHUNK = 60  # faces made in one go, so that portraits are shared
 
 
-def generate(
-    population: Population,
-    jobs: list[Job],
-    out: Path,
-    seed: int,
-    difficulty: float,
-    workers: int,
-    shard: Shard | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Studio:
+    """Who is photographed, where to, by which dice, and how hard the traces are to see."""
+
+    population: Population
+    out: Path
+    seed: int
+    difficulty: float
+
+
+def generate(studio: Studio, jobs: list[Job], workers: int, shard: Shard | None = None) -> None:
     """Make what is not there yet, in the order of the plan, then write faces.jsonl at once."""
-    partial = shard_path(out / "faces.part.jsonl", shard)
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(exist_ok=True)
-    mine = list(block(jobs, shard))
-    done = sum(1 for _ in read_jsonl(partial, Face)) if partial.exists() else 0
+
+    def tasks(todo: Sequence[Job], pool: Parallel) -> Iterable[tuple]:
+        models = face_models(studio.population, jobs, pool, {job.split for job in todo})
+        return (delayed(make_chunk)(studio, chunk, models[split]) for split, chunk in chunked(todo))
+
+    name, label = (lambda job: job.id), studio.population.dataset
+    log = make_faces(jobs, name, tasks, studio.out, workers, shard, label)
+    faces = (one.face for one in outcomes(log))
+    write_jsonl(shard_path(studio.out / "faces.jsonl", shard), faces)
+    log.unlink()
+
+
+def remake(
+    studio: Studio,
+    jobs: list[Job],
+    ids: Collection[str],
+    difficulties: Sequence[float],
+    workers: int,
+) -> dict[float, FaceSet]:
+    """Make the faces ``ids`` of a plan once per difficulty, each in a folder of its own."""
     pool = Parallel(n_jobs=workers, return_as="generator")
-    todo = list(chunked(mine[done:]))
-    splits = {split for split, _ in todo}
-    models = face_models(population, jobs, pool, splits) if todo else {}
-    tasks = (
-        delayed(make_chunk)(population, chunk, models[split], out, seed, difficulty)
-        for split, chunk in todo
+    mine = [job for job in jobs if job.id in ids]
+    models = face_models(studio.population, jobs, pool, {job.split for job in mine})
+    shutil.rmtree(studio.out, ignore_errors=True)
+    studios = [
+        Studio(studio.population, studio.out / f"{level:g}", studio.seed, level)
+        for level in difficulties
+    ]
+    for folder in (one.out / name for one in studios for name in ("images", "masks")):
+        folder.mkdir(parents=True)
+    chunks = list(chunked(mine))
+    made = pool(
+        delayed(make_chunk)(one, chunk, models[split]) for split, chunk in chunks for one in studios
     )
-    log_in_order(pool, tasks, partial, done, len(mine), population.dataset)
-    write_jsonl(shard_path(out / "faces.jsonl", shard), read_jsonl(partial, Face))
-    partial.unlink()
+    parts = list(tqdm(made, "remade", total=len(chunks) * len(studios)))
+    for at, one in enumerate(studios):
+        faces = (outcome.face for part in parts[at :: len(studios)] for outcome in part)
+        write_jsonl(one.out / "faces.jsonl", faces)
+    return {one.difficulty: FaceSet.read(one.out) for one in studios}
 
 
-def chunked(jobs: list[Job]) -> Iterator[tuple[Split, list[Job]]]:
+def chunked(jobs: Sequence[Job]) -> Iterator[tuple[Split, list[Job]]]:
     """Cut jobs into runs of one split."""
     for split, group in groupby(jobs, key=lambda job: job.split):
         mine = list(group)
-        yield from ((split, mine[at : at + _CHUNK]) for at in range(0, len(mine), _CHUNK))
+        yield from ((split, mine[at : at + CHUNK]) for at in range(0, len(mine), CHUNK))
 
 
 def face_models(
@@ -82,37 +109,24 @@ def _fit(population: Population, takes: list[Take]) -> FaceModel:
         return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
 
 
-def make_chunk(
-    population: Population,
-    jobs: list[Job],
-    model: FaceModel,
-    out: Path,
-    seed: int,
-    difficulty: float,
-) -> list[Face]:
+def make_chunk(studio: Studio, jobs: list[Job], model: FaceModel) -> list[Outcome]:
     """Make a run of jobs on one core: what a worker is sent."""
     cv2.setNumThreads(1)
     with threadpool_limits(1):
-        return [_make(population, job, model, out, seed, difficulty) for job in jobs]
+        return [Outcome(job=job.id, face=_make(studio, job, model)) for job in jobs]
 
 
-def _make(
-    population: Population,
-    job: Job,
-    model: FaceModel,
-    out: Path,
-    seed: int,
-    difficulty: float,
-) -> Face:
+def _make(studio: Studio, job: Job, model: FaceModel) -> Face:
     """Draw, forge, photograph and save one face."""
-    rng = generator(job.id, seed)
+    population, folder = studio.population, studio.out
+    rng = generator(job.id, studio.seed)
     target, donor = (take and _portrait(population, take) for take in (job.target, job.donor))
-    forgery = _forged(job, rng, target, donor, model, difficulty)
+    forgery = job.method and forge(job.method, rng, target, donor, model, studio.difficulty)
     portrait = forgery.portrait if forgery else target
-    picture = shoot(portrait.image, rng, difficulty)
-    digest = save_png(out / f"images/{job.id}.png", picture[..., ::-1])
+    picture = shoot(portrait.image, rng, studio.difficulty)
+    digest = save_png(folder / f"images/{job.id}.png", picture[..., ::-1])
     if forgery:
-        save_png(out / f"masks/{job.id}.png", np.rint(forgery.mask * 255).astype(np.uint8))
+        save_png(folder / f"masks/{job.id}.png", np.rint(forgery.mask * 255).astype(np.uint8))
     return Face(
         id=job.id,
         image=f"images/{job.id}.png",
@@ -120,7 +134,7 @@ def _make(
         category=job.category,
         method=job.method and job.method.name,
         dataset=population.dataset,
-        identities=tuple(_identities(job)),
+        identities=_identities(job),
         source=job.target.face if job.target and forgery else None,
         split=job.split,
         frame=population.frame(job.target.person, job.target.number) if job.target else None,
@@ -132,33 +146,15 @@ def _make(
     )
 
 
-def _forged(
-    job: Job,
-    rng: np.random.Generator,
-    target: Portrait | None,
-    donor: Portrait | None,
-    model: FaceModel,
-    difficulty: float,
-) -> Forgery | None:
-    if job.method is None:
-        return None
-    return forge(job.method, rng, target, donor, model, difficulty)
-
-
-def _identities(job: Job) -> Iterator[str]:
-    """Yield whose face it is: two people for a swap, nobody who exists for a synthesis."""
+def _identities(job: Job) -> tuple[str, ...]:
+    """Return whose face it is: two people for a swap, nobody who exists for a synthesis."""
     if job.target is None:
-        yield f"synthetic-{job.id}"
-        return
-    yield job.target.person
+        return (f"synthetic-{job.id}",)
     if job.category is Category.FS and job.donor:
-        yield job.donor.person
+        return job.target.person, job.donor.person
+    return (job.target.person,)
 
 
 @lru_cache(maxsize=96)
-def _cached(population: Population, person: str, number: int) -> Portrait:
-    return population.portrait(person, number)
-
-
 def _portrait(population: Population, take: Take) -> Portrait:
-    return _cached(population, take.person, take.number)
+    return population.portrait(take.person, take.number)

@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Points, Portrait, align, frame, from_frl189, move
-from dfa_lib.instruct.people import mirrored
+from dfa_lib.face.geometry import Image, Points, Portrait, from_frl189, move
+from dfa_lib.instruct.people import retaken
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Split
-from facesim.people import generator
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,7 @@ class London:
     def portrait(self, person: str, take: int) -> Portrait:
         """Align photograph ``take`` mod 2; later takes vary framing and side."""
         image, points = _photo_and_points(self._photo(person, 0), self._photo(person, take))
-        if take < self.takes:
-            return align(image, points, self.size)
-        rng = generator(f"london-{person}", take)
-        portrait = reframed(Portrait(image, points), rng, self.size)
-        return mirrored(portrait) if rng.random() < 0.5 else portrait
+        return retaken(Portrait(image, points), f"london-{person}", take, self.takes, self.size)
 
     def subgroup(self, person: str) -> dict[str, str]:
         """Age band, gender and ethnicity as the set gives them."""
@@ -81,18 +76,6 @@ def london_split(person: str) -> Split:
     """
     place = int(sha256(f"340/{person}".encode()).hexdigest(), 16) % 100
     return Split.TRAIN if place < 65 else Split.VAL if place < 73 else Split.TEST
-
-
-def reframed(photo: Portrait, rng: np.random.Generator, size: int) -> Portrait:
-    """Align a photograph a little off: up to 3 degrees, 4 % of scale and 2 % of shift."""
-    turn, zoom = np.deg2rad(rng.uniform(-3, 3)), rng.uniform(0.96, 1.04)
-    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
-    span = np.ptp(photo.landmarks, axis=0).max()
-    centre, shift = photo.landmarks.mean(axis=0), rng.uniform(-0.02, 0.02, 2) * span
-    spin = np.array([[cos, -sin], [sin, cos]])
-    off = move(photo.landmarks, np.column_stack([spin, centre + shift - spin @ centre]))
-    picture = align(photo.image, off, size).image
-    return Portrait(picture, move(photo.landmarks, frame(off, size)))
 
 
 @lru_cache(maxsize=64)

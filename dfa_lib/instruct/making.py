@@ -1,6 +1,6 @@
 """Make faces chunk by chunk, in order, so that an interrupted run goes on where it stopped."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,18 +9,57 @@ import numpy as np
 from joblib import Parallel
 from tqdm.auto import tqdm
 
-from dfa_lib.records import JsonlLog
+from dfa_lib.records import Annotation, Face, JsonlLog, Record, read_jsonl
+from dfa_lib.shards import Shard, block, shard_path
+
+CHUNK = 60
+"""Faces made in one go, so that portraits are shared."""
 
 
-def log_in_order(
-    pool: Parallel, tasks: Iterable[tuple], log_path: Path, done: int, total: int, label: str
-) -> None:
-    """Run joblib ``tasks``, each of which returns a list of records, and log these in order."""
-    with JsonlLog(log_path) as log, tqdm(total=total, initial=done, desc=label) as bar:
-        for records in pool(tasks):
-            for record in records:
-                log.append(record)
-            bar.update(len(records))
+class Outcome(Record):
+    """What became of one job: a face and what people said of it, or why there is none."""
+
+    job: str
+    face: Face | None = None
+    note: Annotation | None = None
+    by_detector: bool = False
+    skipped: str | None = None
+
+
+def make_faces(
+    jobs: Sequence,
+    name: Callable[..., str],
+    tasks: Callable[[Sequence, Parallel], Iterable[tuple]],
+    out: Path,
+    workers: int,
+    shard: Shard | None,
+    label: str,
+) -> Path:
+    """Run what is not there yet of ``jobs``; return the file with the ``Outcome`` of each.
+
+    ``tasks`` turns the jobs to do into joblib tasks, each of which returns outcomes in order;
+    ``name`` tells a job from all others. What an interrupted run has logged is kept if it did
+    the same jobs.
+    """
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    log_path, mine = shard_path(out / "faces.part.jsonl", shard), list(block(jobs, shard))
+    made = [one.job for one in outcomes(log_path)]
+    if made != [name(job) for job in mine[: len(made)]]:
+        log_path.unlink()
+        made = []
+    todo, pool = mine[len(made) :], Parallel(n_jobs=workers, return_as="generator")
+    with JsonlLog(log_path) as log, tqdm(total=len(mine), initial=len(made), desc=label) as bar:
+        for done in pool(tasks(todo, pool)) if todo else ():
+            for one in done:
+                log.append(one)
+            bar.update(len(done))
+    return log_path
+
+
+def outcomes(log_path: Path) -> Iterator[Outcome]:
+    """Yield what an earlier run logged, if there was one."""
+    return read_jsonl(log_path, Outcome) if log_path.exists() else iter(())
 
 
 def save_png(path: Path, picture: np.ndarray) -> str:

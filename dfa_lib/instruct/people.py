@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from dfa_lib.face.geometry import Portrait
+from dfa_lib.face.geometry import Portrait, align, frame, move
 from dfa_lib.taxonomy import Split
-from facesim.people import portrait
+from facesim.people import generator, portrait
 
 
 class Population(Protocol):
@@ -67,6 +67,31 @@ class Procedural:
     def frame(self, person: str, take: int) -> str:
         """The number of the take."""
         return f"take {take}"
+
+
+def retaken(photo: Portrait, name: str, take: int, own: int, size: int) -> Portrait:
+    """Return take ``take`` of a person with ``own`` photographs, aligned to ``size``.
+
+    The first ``own`` takes are the photographs; later ones are re-framed and half of them
+    mirrored, by dice that ``name`` and ``take`` decide.
+    """
+    if take < own:
+        return align(photo.image, photo.landmarks, size)
+    rng = generator(name, take)
+    portrait = _reframed(photo, rng, size)
+    return mirrored(portrait) if rng.random() < 0.5 else portrait
+
+
+def _reframed(photo: Portrait, rng: np.random.Generator, size: int) -> Portrait:
+    """Align a photograph a little off: up to 3 degrees, 4 % of scale and 2 % of shift."""
+    turn, zoom = np.deg2rad(rng.uniform(-3, 3)), rng.uniform(0.96, 1.04)
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    span = np.ptp(photo.landmarks, axis=0).max()
+    centre, shift = photo.landmarks.mean(axis=0), rng.uniform(-0.02, 0.02, 2) * span
+    spin = np.array([[cos, -sin], [sin, cos]])
+    off = move(photo.landmarks, np.column_stack([spin, centre + shift - spin @ centre]))
+    picture = align(photo.image, off, size).image
+    return Portrait(picture, move(photo.landmarks, frame(off, size)))
 
 
 def mirrored(portrait: Portrait) -> Portrait:

@@ -9,20 +9,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from dfa_lib.face.geometry import Portrait, align
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.london import reframed
-from dfa_lib.instruct.people import mirrored
+from dfa_lib.instruct.people import retaken
 from dfa_lib.records import DataError, Face
 from dfa_lib.taxonomy import Split
-from facesim.people import generator
 
 _FEWEST = 6  # two in every split, to swap between
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Those who are seen in the faces that ``harvest`` has put under ``root``.
+    """Those who are seen in the faces that ``import_faces`` has put under ``root``.
 
     Takes beyond a person's photographs are re-framed and, half of them, mirrored.
     """
@@ -60,13 +58,8 @@ class Photographs:
         """Align photograph ``take`` of a person; later takes vary framing and side."""
         mine = _album(self.root, self.written)[person]
         face = mine[take % len(mine)]
-        image = FaceSet(self.root, ()).image(face)
-        photo = Portrait(image, np.float32(face.landmarks))
-        if take < len(mine):
-            return align(photo.image, photo.landmarks, self.size)
-        rng = generator(f"folder-{person}", take)
-        portrait = reframed(photo, rng, self.size)
-        return mirrored(portrait) if rng.random() < 0.5 else portrait
+        photo = Portrait(FaceSet(self.root, ()).image(face), np.float32(face.landmarks))
+        return retaken(photo, f"folder-{person}", take, len(mine), self.size)
 
     def subgroup(self, person: str) -> dict[str, str]:
         """Nothing: nobody was asked."""

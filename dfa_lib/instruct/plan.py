@@ -17,9 +17,11 @@ from dfa_lib.taxonomy import Category, Split
 from facesim.forge import METHODS, Method
 from facesim.people import generator
 
-PAIRED = (Category.FS, Category.FR, Category.FE)
 FEWEST = 60
 """The least number of faces: every split then has two people to swap between."""
+_FORGED = (Category.FS, Category.FR, Category.FE, Category.EFS)
+_DONATED = (Category.FS, Category.FR)
+Numbers = dict[Category, Iterator[int]]
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ def plan(population: Population, n: int, seed: int) -> list[Job]:
     """Decide on ``n`` faces: a third bona fide and a sixth of each forgery category.
 
     Methods are balanced inside a category; every target is in the set as a bona fide face.
+    Raises DataError where there are too few for three splits.
     """
     if n < FEWEST:
         raise DataError(f"n={n}: too few faces for three splits; take {FEWEST} or more")
-    numbers = {category: count() for category in Category}
+    numbers: Numbers = {category: count() for category in Category}
     sizes = np.diff(np.rint(np.cumsum([0, *population.shares.values()]) * n).astype(int))
     jobs: list[Job] = []
     for split, size in zip(population.shares, sizes, strict=True):
@@ -59,35 +62,24 @@ def plan(population: Population, n: int, seed: int) -> list[Job]:
 
 
 def _plan_split(
-    population: Population,
-    split: Split,
-    size: int,
-    numbers: dict[Category, Iterator[int]],
-    rng: np.random.Generator,
+    population: Population, split: Split, size: int, numbers: Numbers, rng: np.random.Generator
 ) -> list[Job]:
     """List the bona fide faces of a split person by person, each followed by what is made of it."""
     plain = max(size // 3, 2)
     people = population.people(split, max(-(-plain // population.takes), 4))
+    bounds = np.linspace(0, plain, len(people) + 1).astype(int)  # as even as can be
     takes = [
         Take(person, number, face_id(Category.BONA_FIDE, numbers))
-        for person, number in _spread(people, plain)
+        for person, of_person in zip(people, np.diff(bounds), strict=True)
+        for number in range(of_person)
     ]
     shares = np.diff(np.rint(np.linspace(0, size - plain, 5)).astype(int))
-    forged = {target: [] for target in takes} | {None: []}
-    for category, share in zip((*PAIRED, Category.EFS), shares, strict=True):
+    forged: dict[Take | None, list[Job]] = {target: [] for target in [*takes, None]}
+    for category, share in zip(_FORGED, shares, strict=True):
         for job in _forgeries(category, split, takes, int(share), numbers, rng):
             forged[job.target].append(job)
-    jobs: list[Job] = []
-    for take in takes:
-        jobs += [Job(take.face, split, Category.BONA_FIDE, target=take), *forged[take]]
-    return jobs + forged[None]
-
-
-def _spread(people: list[str], n: int) -> Iterator[tuple[str, int]]:
-    """Yield ``n`` (person, number of take), in order and as evenly as can be."""
-    bounds = np.linspace(0, n, len(people) + 1).astype(int)
-    for person, low, high in zip(people, bounds[:-1], bounds[1:], strict=True):
-        yield from ((person, number) for number in range(high - low))
+    plain_jobs = (Job(take.face, split, Category.BONA_FIDE, target=take) for take in takes)
+    return [one for job in plain_jobs for one in (job, *forged[job.target])] + forged[None]
 
 
 def _forgeries(
@@ -95,16 +87,15 @@ def _forgeries(
     split: Split,
     takes: list[Take],
     n: int,
-    numbers: dict[Category, Iterator[int]],
+    numbers: Numbers,
     rng: np.random.Generator,
 ) -> Iterator[Job]:
     """Yield ``n`` forgeries of a category: each target once before any is used again."""
     methods = [method for method in METHODS.values() if method.category is category]
     rounds = [rng.permutation(len(takes)) for _ in range(n // len(takes) + 1)]
-    order = np.concatenate(rounds)[:n]
-    for k, at in enumerate(np.sort(order)):
-        target = takes[at] if category in PAIRED else None
-        donor = _donor(takes, int(at), rng) if category in PAIRED[:2] else None
+    for k, at in enumerate(np.sort(np.concatenate(rounds)[:n])):
+        target = takes[at] if category is not Category.EFS else None
+        donor = _donor(takes, int(at), rng) if category in _DONATED else None
         method = methods[k % len(methods)]
         yield Job(face_id(category, numbers), split, category, method, target, donor)
 
@@ -116,7 +107,7 @@ def _donor(takes: list[Take], at: int, rng: np.random.Generator) -> Take:
     return others[int(rng.integers(len(others)))]
 
 
-def face_id(category: Category, numbers: dict[Category, Iterator[int]]) -> str:
+def face_id(category: Category, numbers: Numbers) -> str:
     """Name the next face of a category: the first are bf_0000, fs_0000."""
     prefix = "bf" if category is Category.BONA_FIDE else category.value.lower()
     return f"{prefix}_{next(numbers[category]):04d}"

@@ -2,26 +2,25 @@
 
 ``procedural`` draws people who do not exist, ``london`` photographs 102 who do, ``folder``
 takes your own photographs: there the forgeries are ours, and bona fide and forged faces pass
-through the same camera. The research sets bring forgeries of their own.
+through the same camera. All other sources bring forgeries of their own.
 """
 
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 import facesim
 from dfa_lib import __version__
+from dfa_lib.instruct import generate
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.generate import chunked, face_models, generate, make_chunk
-from dfa_lib.instruct.harvest import harvest
+from dfa_lib.instruct.importer import import_faces
 from dfa_lib.instruct.london import London, london_split
 from dfa_lib.instruct.people import Population, Procedural
 from dfa_lib.instruct.photographs import Photographs
@@ -31,11 +30,10 @@ from dfa_lib.instruct.readers.ddvqa import ddvqa
 from dfa_lib.instruct.readers.deepfakebench import deepfakebench
 from dfa_lib.instruct.readers.df40 import df40
 from dfa_lib.instruct.readers.faceforensics import faceforensics
-from dfa_lib.instruct.readers.folder import folder as folder_reader
-from dfa_lib.instruct.readers.found import Item
-from dfa_lib.instruct.readers.imagefolder import imagefolder
+from dfa_lib.instruct.readers.folders import folder, imagefolder
 from dfa_lib.instruct.readers.table import table
-from dfa_lib.records import DataError, write_jsonl
+from dfa_lib.instruct.rows import Item, Row
+from dfa_lib.records import DataError
 from dfa_lib.shards import Shard, shard_path
 from facesim.forge import METHODS
 
@@ -45,7 +43,7 @@ READERS: dict[str, Callable[[Path], Iterable[Item]]] = {
     read.__name__: read
     for read in (table, imagefolder, df40, deepfakebench, faceforensics, celebdf, ddvqa)
 }
-"""Research sets: their forgeries are not ours."""
+"""Sources whose forgeries are not ours."""
 SOURCES = ("procedural", "london", "folder", *READERS)
 
 
@@ -58,6 +56,7 @@ def load_faces(
     difficulty: float = 0.3,
     size: int = 128,
     root: Path | None = None,
+    columns: Mapping[str, str] | None = None,
     workers: int = 2,
     shard: Shard | None = None,
 ) -> FaceSet:
@@ -65,29 +64,40 @@ def load_faces(
 
     Writes images/, masks/ and faces.jsonl; an interrupted call goes on where it stopped.
     The files do not depend on ``workers``. ``difficulty`` in [0, 1] hides the traces of our
-    forgeries; a research set, whose data lie under ``root``, gives up to ``n`` faces and
-    skipped.json says what it left out and why. With ``shard`` (i, k), part i of k alone is made
+    forgeries; another source, whose data lie under ``root``, gives up to ``n`` faces and
+    skipped.json says what it left out and why. ``columns`` names the columns of a table whose
+    names do not tell (meaning -> column). With ``shard`` (i, k), part i of k alone is made
     and returned; ``shards.join`` makes faces.jsonl of the parts.
     Raises DataError for an unknown source, a missing ``root``, or a folder that holds faces made
-    with other arguments.
+    with other arguments, other code or other pictures.
     """
     if source not in SOURCES:
         raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
+    if columns and source != "table":
+        raise DataError(f"columns: only a table has them, not source={source!r}; leave them out")
     out, place = Path(out), Path(root or source)
-    settings = {"source": source, "n": n, "seed": seed, "difficulty": difficulty, "size": size}
-    recipe = settings | {"version": __version__}
+    recipe = {"source": source, "n": n, "seed": seed, "difficulty": difficulty, "size": size}
+    recipe |= {"version": __version__} | ({"columns": dict(columns)} if columns else {})
     if source == "folder" or source in READERS:
         if root is None:
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
-    if source in READERS:
-        recipe["pictures"] = _state(place)
-    else:
-        recipe["methods"] = _methods()
+    recipe |= (
+        {"pictures": _state(place, out, columns)} if source in READERS else {"methods": _methods()}
+    )
     fresh = _claim(out, recipe)
     try:
-        if not shard_path(out / "faces.jsonl", shard).exists():
-            _make(out, place, workers, shard, **settings)
+        if shard_path(out / "faces.jsonl", shard).exists():
+            pass
+        elif source in READERS:
+            items = table(place, columns) if source == "table" else READERS[source](place)
+            import_faces(items, place, out, n, seed, size, workers, shard, source)
+        else:
+            if source == "folder":
+                place = _album(place, shard_path(out / "photographs", shard), size, workers)
+            population = _population(source, place, seed, size)
+            studio = generate.Studio(population, out, seed, difficulty)
+            generate.generate(studio, plan(population, n, seed), workers, shard)
     except DataError:
         if fresh:  # what could not be made does not bind the folder
             (out / "recipe.json").unlink(missing_ok=True)
@@ -97,48 +107,32 @@ def load_faces(
 
 
 def remake(
-    folder: Path,
+    made: Path,
     ids: Collection[str],
     out: Path,
     difficulties: Sequence[float],
     root: Path | None = None,
     workers: int = 2,
 ) -> dict[float, FaceSet]:
-    """Make some faces of ``folder`` again, once per difficulty, each time under ``out`` anew.
+    """Make some faces of the folder ``made`` again, once per difficulty, under ``out`` anew.
 
     People, portraits and forgeries stay as they are; only the strength of the traces and the
     camera change. ``root`` as in ``load_faces``. Raises DataError if they were not made here.
     """
-    if not (folder / "recipe.json").exists():
-        raise DataError(f"{folder}/recipe.json: missing; only faces of load_faces can be remade")
-    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
-    seed = recipe["seed"]
-    source = recipe["source"]
-    place = folder / "photographs" if source == "folder" else Path(root or source)
+    note = made / "recipe.json"
+    if not note.exists():
+        raise DataError(f"{note}: missing; only faces of load_faces can be remade")
+    recipe = json.loads(note.read_text("utf-8"))
+    source, seed = recipe["source"], recipe["seed"]
+    place = made / "photographs" if source == "folder" else Path(root or source)
     population = _population(source, place, seed, recipe["size"])
     jobs = plan(population, recipe["n"], seed)
-    splits = {job.split for job in jobs if job.id in ids}
-    pool = Parallel(n_jobs=workers, return_as="generator")
-    models = face_models(population, jobs, pool, splits)
-    chunks = list(chunked([job for job in jobs if job.id in ids]))
-    shutil.rmtree(out, ignore_errors=True)
-    sets = {level: out / f"{level:g}" for level in difficulties}
-    for place in sets.values():
-        (place / "images").mkdir(parents=True)
-        (place / "masks").mkdir()
-    made = pool(
-        delayed(make_chunk)(population, chunk, models[split], place, seed, level)
-        for split, chunk in chunks
-        for level, place in sets.items()
-    )
-    faces = list(tqdm(made, "remade", total=len(chunks) * len(sets)))
-    for at, place in enumerate(sets.values()):
-        write_jsonl(place / "faces.jsonl", chain(*faces[at :: len(sets)]))
-    return {level: FaceSet.read(place) for level, place in sets.items()}
+    studio = generate.Studio(population, out, seed, recipe["difficulty"])
+    return generate.remake(studio, jobs, ids, difficulties, workers)
 
 
 def _methods() -> str:
-    """Digest of the sample world and of every registered method: other code makes other faces."""
+    """Digest the sample world and every registered method: other code makes other faces."""
     digest = sha256()
     world = Path(facesim.__file__).parent
     for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
@@ -148,37 +142,33 @@ def _methods() -> str:
     return digest.hexdigest()[:12]
 
 
-def _state(place: Path) -> str:
-    """Digest of the table itself, or of when the folder and those in it last changed."""
+def _state(place: Path, out: Path, columns: Mapping[str, str] | None) -> str:
+    """Digest name, size and time of the files a table names, or of all below a folder."""
+    digest = sha256(place.read_bytes() if place.is_file() else b"")
     if place.is_file():
-        return sha256(place.read_bytes()).hexdigest()[:12]
-    folders = [place, *sorted(one for one in place.glob("*") if one.is_dir())]
-    times = [(one.name, one.stat().st_mtime_ns) for one in folders if one.exists()]
-    return sha256(repr(times).encode()).hexdigest()[:12]
+        rows = (item for item in table(place, columns) if isinstance(item, Row))
+        paths = (os.path.join(place.parent, row.path) for row in rows)
+    else:
+        paths = _files(place, out.resolve())
+    for path in tqdm(paths, "has anything changed", unit="file", delay=3, leave=False):
+        with suppress(OSError, ValueError):  # not there: the importer says so
+            stat = os.stat(path, follow_symlinks=False)
+            digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]
 
 
-def _make(
-    out: Path,
-    root: Path,
-    workers: int,
-    shard: Shard | None,
-    *,
-    source: str,
-    n: int,
-    seed: int,
-    difficulty: float,
-    size: int,
-) -> None:
-    if source in READERS:
-        harvest(READERS[source], root, out, n, seed, size, workers, shard)
-        return
-    if source == "folder":
-        album = shard_path(out / "photographs", shard)
-        if not (album / "faces.jsonl").exists():  # large enough to be re-framed
-            harvest(folder_reader, root, album, sys.maxsize, 0, 2 * size, workers)
-        root = album
-    population = _population(source, root, seed, size)
-    generate(population, plan(population, n, seed), out, seed, difficulty, workers, shard)
+def _files(place: Path, out: Path) -> Iterator[str]:
+    """Yield the files below ``place`` in order, but for what is written to ``out``."""
+    for here, folders, files in os.walk(place):
+        folders[:] = sorted(one for one in folders if Path(here, one).resolve() != out)
+        yield from (os.path.join(here, name) for name in sorted(files))
+
+
+def _album(root: Path, out: Path, size: int, workers: int) -> Path:
+    """Import one's own photographs, large enough to be re-framed."""
+    if not (out / "faces.jsonl").exists():
+        import_faces(folder(root), root, out, sys.maxsize, 0, 2 * size, workers)
+    return out
 
 
 def _population(source: str, root: Path, seed: int, size: int) -> Population:
@@ -204,9 +194,10 @@ def _claim(out: Path, recipe: dict[str, object]) -> bool:
         partial.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
         partial.replace(note)
     held = json.loads(note.read_text("utf-8"))
-    differ = [f"{key}={held.get(key)!r}" for key in recipe if held.get(key) != recipe[key]]
+    differ = [key for key in {**recipe, **held} if held.get(key) != recipe.get(key)]
     if differ:
         raise DataError(
-            f"{out}: holds faces made with {', '.join(differ)}; remove it or give another folder"
+            f"{out}: holds faces made with {', '.join(f'{k}={held.get(k)!r}' for k in differ)};"
+            " remove it or give another folder"
         )
     return fresh

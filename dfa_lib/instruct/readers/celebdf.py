@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from dfa_lib.instruct.readers.found import Found, Home, Item, Taken, cast, pictures
+from dfa_lib.instruct.rows import Home, Item, Row, Taken, cast, pictures
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
@@ -26,8 +26,7 @@ def celebdf(root: Path) -> Iterator[Item]:
         raise DataError(f"root={root}: no {_TEST_LIST}; give the folder of Celeb-DF that holds it")
     taken: Taken = {}
     yield from originals(root, base, taken)
-    forged = _KNOWN | {"category": Category.FS, "method": "celebdf"}
-    yield from _listed(root, base, "Celeb-synthesis", taken, forged)
+    yield from _listed(root, base, "Celeb-synthesis", taken, Category.FS, "celebdf")
 
 
 def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
@@ -35,15 +34,15 @@ def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
     people = {one for _, video in _tested(root / base) for one in cast("cdf", video)[0]}
     yield from (Home(person, Split.TEST) for person in sorted(people))
     for folder in BONA_FIDE:
-        yield from _listed(root, base, folder, taken, _KNOWN | {"category": Category.BONA_FIDE})
+        yield from _listed(root, base, folder, taken, Category.BONA_FIDE, None)
 
 
 def _listed(
-    root: Path, base: str, folder: str, taken: Taken, known: dict[str, object]
+    root: Path, base: str, folder: str, taken: Taken, category: Category, method: str | None
 ) -> Iterator[Item]:
-    tested = _tested(root / base)
+    tested, known = _tested(root / base), _KNOWN | {"category": category, "method": method}
     for item in pictures(root, f"{base}{folder}", "cdf", taken, **known):
-        if isinstance(item, Found):
+        if isinstance(item, Row):
             path = PurePosixPath(item.path)
             video = path.parent.name if item.at is None else path.stem
             split = Split.TEST if (folder, video) in tested else Split.TRAIN
@@ -52,7 +51,7 @@ def _listed(
 
 
 def _tested(base: Path) -> set[tuple[str, str]]:
-    """The (folder, video) on the list of testing videos."""
+    """Return the (folder, video) on the list of testing videos."""
     lines = (base / _TEST_LIST).read_text("utf-8", errors="replace").splitlines()
     paths = [PurePosixPath(line.split(maxsplit=1)[-1].strip()) for line in lines if line.strip()]
     return {(path.parent.name, path.stem) for path in paths}

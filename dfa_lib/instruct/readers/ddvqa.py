@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE, homes
-from dfa_lib.instruct.readers.found import PICTURES, Found, Item, Skip, cast
 from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.rows import PICTURES, Item, Row, Skip, cast
 from dfa_lib.records import DataError, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
 
@@ -48,27 +48,24 @@ def ddvqa(root: Path) -> Iterator[Item]:
         if path.suffix.lower() in PICTURES and _CLIP.fullmatch(path.stem)
     }
     for path in sorted(base.glob("*_set/*/*.json")):
-        name = path.relative_to(root).as_posix()
         try:
             clips = json.loads(path.read_text("utf-8")).items()
         except (OSError, ValueError, AttributeError):
-            yield Skip("not a readable JSON list", name)
+            yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue
         split = _SPLITS[path.parts[-3]]
         yield from (_clip(clip, answers, shown.get(clip), split) for clip, answers in clips)
 
 
-def _clip(clip: str, answers: object, path: str | None, split: Split) -> Found | Skip:
-    match = _CLIP.fullmatch(clip)
-    said = _answers(answers)
+def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | Skip:
+    match, said = _CLIP.fullmatch(clip), _answers(answers)
     if match is None or not said:
         return Skip("not a clip of FaceForensics++ with answers", clip)
     if path is None:
         return Skip("a clip without its picture: DD-VQA does not say which frame", clip)
     category, name = method(_MADE_BY[int(match[1])]) or (Category.BONA_FIDE, None)
     people, scene = cast("ff", match[2])
-    parts = [(region, text) for region, texts in said if region for text in texts]
-    return Found(
+    return Row(
         path=path,
         dataset="ddvqa",
         category=category,
@@ -77,16 +74,16 @@ def _clip(clip: str, answers: object, path: str | None, split: Split) -> Found |
         scene=scene,
         listed=(split,),
         licence=LICENCE,
-        findings=tuple(_findings(parts)) if category.forged else (),
+        findings=tuple(_findings(said)) if category.forged else (),
         text=next((texts[0] for region, texts in said if region is None), said[0][1][0]),
     )
 
 
 def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
-    """Region (None: the whole picture) and answers, by the question: its number tells nothing."""
+    """Return region (None: the whole picture) and answers by the question, not its number."""
     said = []
     for entry in answers.values() if isinstance(answers, dict) else ():
-        asked = str(entry["question"]).lower() if "question" in entry else ""
+        asked = str(entry.get("question", "")).lower()
         region = next((region for region in Region if region.value in asked), None)
         texts = [_tidy(str(text)) for text in entry.get("answer", ()) if str(text).strip()]
         said += [(region, texts)] if texts else []
@@ -97,13 +94,12 @@ def _tidy(text: str) -> str:
     return re.sub(r"(?:\s*\.)+", ".", re.sub(r"\s+", " ", text)).strip()
 
 
-def _findings(parts: list[tuple[Region, str]]) -> Iterator[Finding]:
+def _findings(said: list[tuple[Region | None, list[str]]]) -> Iterator[Finding]:
     """Yield each artifact of a region once, with the sentence of the first who saw it."""
-    seen: set[tuple[Region, Artifact]] = set()
-    for region, text in parts:
-        for sentence in text.split(". "):
-            for artifact, sign in _SIGNS.items():
-                if re.search(sign, sentence) and (region, artifact) not in seen:
-                    seen.add((region, artifact))
-                    evidence = sentence.rstrip(".") + "."
-                    yield Finding(region=region, artifact=artifact, evidence=evidence)
+    found: dict[tuple[Region, Artifact], str] = {}
+    for region, texts in said:
+        for sentence in ". ".join(texts).split(". ") if region else ():
+            for artifact in (name for name, sign in _SIGNS.items() if re.search(sign, sentence)):
+                found.setdefault((region, artifact), sentence.rstrip(".") + ".")
+    for (region, artifact), evidence in found.items():
+        yield Finding(region=region, artifact=artifact, evidence=evidence)

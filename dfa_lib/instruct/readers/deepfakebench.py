@@ -7,70 +7,70 @@ from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE as FF_LICENCE
 from dfa_lib.instruct.readers.faceforensics import mask_of
-from dfa_lib.instruct.readers.found import Found, Item, Skip, cast, frame_name
 from dfa_lib.instruct.readers.methods import is_bona_fide, method
+from dfa_lib.instruct.rows import Item, Row, Skip, cast, frame_name
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
 _FOLDERS = ("", "dataset_json", "preprocessing/dataset_json")
 _LICENCE = "CC BY-NC 4.0 (DeepfakeBench), and the terms of the data set"
-_WORLDS = {"FaceForensics++": "ff", "ff": "ff", "DF40_train": "ff", "cdf": "cdf",
-           "Celeb-DF-v1": "cdf", "Celeb-DF-v2": "cdf"}  # fmt: skip
+_WORLDS = dict.fromkeys(("FaceForensics++", "ff", "DF40_train"), "ff") | dict.fromkeys(
+    ("cdf", "Celeb-DF-v1", "Celeb-DF-v2"), "cdf"
+)
+_SETS = {"ff": "faceforensics", "cdf": "celebdf", "dfd": "deepfakedetection"}
 
 
 def deepfakebench(root: Path) -> Iterator[Item]:
     """Read all lists in ``root``, its dataset_json/ or preprocessing/dataset_json/.
 
     Paths may carry a private prefix and backslashes: the longest tail that exists below
-    ``root`` counts, nothing outside of it. The split that a list states is checked against
-    that of the people by whoever uses the pictures. Raises DataError where there is no list.
+    ``root`` counts, nothing outside of it. Raises DataError where there is no list.
     """
     lists = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json"))]
     if not lists:
         raise DataError(f"root={root}: no JSON list; put those of DeepfakeBench into dataset_json/")
     _folder.cache_clear()  # the tree may have changed since
     for path in lists:
-        name = path.relative_to(root).as_posix()
         try:
             content = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError, RecursionError):
-            yield Skip("not a readable JSON list", name)
+            yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue
-        for keys, video in _videos(content, ()):
-            yield from _video(root, path.stem, keys, video)
+        for keys, frames in _entries(content, ()):
+            yield from _entry(root, path.stem, keys, frames)
 
 
-def _videos(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict]]:
-    """Yield every entry with frames and the keys above it: some lists name a compression."""
+def _entries(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list]]:
+    """Yield every list of frames and the keys above it: some lists name a compression."""
     if not isinstance(node, dict):
         return
     if isinstance(node.get("frames"), list):
-        yield keys, node
+        yield keys, node["frames"]
         return
     for key, value in node.items():
-        yield from _videos(value, (*keys, key))
+        yield from _entries(value, (*keys, key))
 
 
-def _video(root: Path, stem: str, keys: tuple[str, ...], entry: dict) -> Iterator[Item]:
-    """Yield the frames of one entry under the keys (set, label, split, ..., video)."""
+def _entry(root: Path, stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
+    """Yield the rows of one entry under the keys (set, label, split, ..., video)."""
     where, label = "/".join(keys), keys[1] if len(keys) > 3 else ""
     split = Split._value2member_map_.get(keys[2].lower()) if label else None
     if split is None:
         yield Skip("an entry without set, label and split", where)
-    elif not entry["frames"]:
+    elif not frames:
         yield Skip("an empty list of frames", where)
     elif label.startswith("CelebDF") and split is not Split.TEST:
         yield Skip("Celeb-DF lists its test videos under train and val too", where)
     else:
-        level = keys[3] if len(keys) > 4 else "c23"
-        for listed in sorted({str(path) for path in entry["frames"]}):
-            yield _frame(root, stem, label, split, level, keys[-1], listed)
+        level = keys[3] if len(keys) > 4 and keys[3] != "c23" else ""
+        for listed in sorted({str(path) for path in frames}):
+            yield _row(root, stem, label, split, level, keys[-1], listed)
 
 
-def _frame(
+def _row(
     root: Path, stem: str, label: str, split: Split, level: str, video: str, listed: str
 ) -> Item:
-    path = located(root, listed)
+    path = _located(root, listed)
     if path is None:
         return Skip("listed, but not below the data root", listed)
     parts = PurePosixPath(path).parts
@@ -78,27 +78,24 @@ def _frame(
     known = _known(stem, label, None if tree is None else parts[tree + 1])
     if known is None:
         return Skip("an unknown method", f"{stem}: {label}")
-    world = _world(stem, label, parts)
+    world = next((_WORLDS[part] for part in parts if part in _WORLDS), stem.lower())
+    world = "dfd" if label.startswith("DFD_") else world
     people, scene = cast(world, video)
-    seen = f"{scene}/{frame_name(path)}" + ("" if level == "c23" else f" {level}")
-    return Found(
+    return Row(
         path=path,
         dataset=_SETS.get(world, world) if tree is None else "df40",
         category=known[0],
         method=known[1],
         people=people,
-        scene=None if known[0] is Category.EFS else seen,
+        scene=None if known[0] is Category.EFS else f"{scene}/{frame_name(path)} {level}".strip(),
         listed=(split,),
         mask=mask_of(path) if known[0].forged else None,
         licence=FF_LICENCE if world in ("ff", "dfd") and tree is None else _LICENCE,
     )
 
 
-_SETS = {"ff": "faceforensics", "cdf": "celebdf", "dfd": "deepfakedetection"}
-
-
 def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | None] | None:
-    """Bona fide by the suffix of the label, the method by folder or file name.
+    """Return category and method: bona fide by the label's suffix, else by folder or file name.
 
     DF40 labels simswap and uniface as roop: the label is asked last, and never within DF40.
     """
@@ -109,16 +106,8 @@ def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | N
     return method(stem.removesuffix("_ff").removesuffix("_cdf")) or method(label)
 
 
-def _world(stem: str, label: str, parts: tuple[str, ...]) -> str:
-    """Which data set the names of videos are to be read as."""
-    if label.startswith("DFD_"):
-        return "dfd"
-    known = next((_WORLDS[part] for part in parts if part in _WORLDS), None)
-    return known or stem.lower()
-
-
-def located(root: Path, listed: str) -> str | None:
-    """The path below ``root`` that a list means, or None: whatever it says, never outside."""
+def _located(root: Path, listed: str) -> str | None:
+    """Return the path below ``root`` that a list means, or None: never one outside of it."""
     parts = [part for part in listed.replace("\\", "/").split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         return None
@@ -128,11 +117,8 @@ def located(root: Path, listed: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _folder(root: Path, parts: tuple[str, ...]) -> str | None:
-    for skip in range(max(len(parts), 1)):
-        tail = "/".join(parts[skip:])
-        try:
-            if (root / tail).is_dir():
-                return tail
-        except (OSError, ValueError):  # a name too long, or with a null byte
-            return None
-    return None
+    tails = ("/".join(parts[skip:]) for skip in range(max(len(parts), 1)))
+    try:
+        return next((tail for tail in tails if (root / tail).is_dir()), None)
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return None

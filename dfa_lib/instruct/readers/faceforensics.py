@@ -5,17 +5,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dfa_lib.instruct.readers.found import Found, Home, Item, Taken, beside, pictures
 from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.rows import Home, Item, Row, Taken, beside, pictures
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
 LICENCE = "FaceForensics++ terms of use (research only, no redistribution)"
 _LEVELS = ("c23", "raw", "c40")
-_MANIPULATED = (
-    "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter", "DeepFakeDetection",
-)  # fmt: skip
-_WORLDS = {
+_METHODS = "Deepfakes Face2Face FaceSwap NeuralTextures FaceShifter DeepFakeDetection".split()
+_SETS = {
     "ff": {"dataset": "faceforensics", "licence": LICENCE},
     "dfd": {"dataset": "deepfakedetection", "licence": LICENCE, "listed": (Split.TEST,)},
 }
@@ -25,20 +23,19 @@ def faceforensics(root: Path) -> Iterator[Item]:
     """Read one compression level (c23 before raw before c40), the same for all methods.
 
     Frames (cropped, with landmarks) are taken where they were extracted, else the videos.
-    People have their home by train.json, val.json and test.json; DeepFakeDetection, which has
-    no split, is for testing alone. Raises DataError where tree or lists are missing.
+    People are assigned by train.json, val.json and test.json; DeepFakeDetection, which has no
+    split, is for testing alone. Raises DataError where tree or lists are missing.
     """
     base = "FaceForensics++/" if (root / "FaceForensics++").is_dir() else ""
     yield from homes(root / base)
     taken: Taken = {}
     yield from originals(root, base, taken)
-    for label in _MANIPULATED:
-        world = "dfd" if label == "DeepFakeDetection" else "ff"
-        category, name = method(label) or (Category.FS, label)
+    for label in _METHODS:
+        world, (category, name) = "dfd" if label == "DeepFakeDetection" else "ff", method(label)
         folder = f"{base}manipulated_sequences/{label}/{_level(root, base)}"
-        known = _WORLDS[world] | {"category": category, "method": name}
+        known = _SETS[world] | {"category": category, "method": name}
         for item in pictures(root, folder, world, taken, **known):
-            yield replace(item, mask=mask_of(item.path)) if isinstance(item, Found) else item
+            yield replace(item, mask=mask_of(item.path)) if isinstance(item, Row) else item
 
 
 def homes(folder: Path) -> Iterator[Home]:
@@ -59,17 +56,16 @@ def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
     """Yield the bona fide pictures: the videos from YouTube and those of the actors."""
     for world, name in (("ff", "youtube"), ("dfd", "actors")):
         folder = f"{base}original_sequences/{name}/{_level(root, base)}"
-        known = _WORLDS[world] | {"category": Category.BONA_FIDE}
-        yield from pictures(root, folder, world, taken, **known)
+        yield from pictures(root, folder, world, taken, category=Category.BONA_FIDE, **_SETS[world])
 
 
 def mask_of(path: str) -> str | None:
-    """Where the mask of a forged frame lies: as PNG under c23, or as a video beside the levels."""
+    """Return where the mask of a forged frame lies: a PNG under c23, or a video of its own."""
     for level in _LEVELS:
-        head, found, tail = path.partition(f"/{level}/")
-        if found and tail.startswith("videos/"):
+        head, there, tail = path.partition(f"/{level}/")
+        if there and tail.startswith("videos/"):
             return f"{head}/masks/{tail}"
-        if found:
+        if there:
             return beside(f"{head}/c23/{tail}", "masks", ".png")
     return None
 

@@ -2,12 +2,12 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.findings import findings
-from dfa_lib.instruct.readers.found import Found, Item, Skip
 from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip
 from dfa_lib.records import DataError, Finding
 from dfa_lib.taxonomy import CLASSES, Category, Split
 
@@ -27,72 +27,56 @@ COLUMNS = {
     "licence": "license",
 }
 """What a column means, and the other names it goes by."""
-_LABELS = {
-    **dict.fromkeys(("real", "0", "0.0", "false", "original", "genuine", "pristine"), False),
-    **dict.fromkeys(("bona fide", "bona_fide", "bonafide", "bona-fide", "authentic"), False),
-    **dict.fromkeys(("fake", "1", "1.0", "true", "forged", "forgery", "deepfake"), True),
-    **dict.fromkeys(("manipulated", "synthetic", "spoof", "generated", "altered"), True),
-}
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), Split.TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), Split.VAL),
-    **dict.fromkeys(("test", "testing"), Split.TEST),
-}
+_BONA_FIDE = "real 0 0.0 false original genuine pristine bona_fide bonafide bona-fide authentic"
+_FORGED = "fake 1 1.0 true forged forgery deepfake manipulated synthetic spoof generated altered"
+SPLITS = dict(train=Split.TRAIN, training=Split.TRAIN, val=Split.VAL, valid=Split.VAL,
+              validation=Split.VAL, dev=Split.VAL, test=Split.TEST, testing=Split.TEST)  # fmt: skip
 
 
-def table(path: Path) -> Iterator[Item]:
+def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
     """Read the rows of a table; paths in it are relative to its folder.
 
-    ``path`` and ``label`` must be there; a column may go by another name of ``COLUMNS``, and
-    one called subgroup.age tells what a person consented to have told. Raises DataError where
-    the file cannot be read or lacks one of the two.
+    ``path`` and ``label`` must be there; a column may go by another name of ``COLUMNS``, or by
+    any name that ``columns`` gives (meaning -> column), and one called subgroup.age tells what
+    a person consented to have told. Raises DataError where the file cannot be read or lacks
+    one of the two.
     """
-    missing: list[str] = []
-    for number, raw in enumerate(_rows(path), start=1):
-        if number == 1:
-            named = _named(list(raw))
-            missing = [name for name in ("path", "label") if name not in named.values()]
-        if missing:
-            raise DataError(
-                f"{path}: no column {' and no column '.join(missing)} among"
-                f" {', '.join(map(str, raw))[:200]}; name the columns path and label"
-            )
-        row = {named[key]: _text(value) for key, value in raw.items() if key in named}
-        if row.get("path", "").startswith(f"{path.parent.resolve()}/"):
-            row["path"] = row["path"].removeprefix(f"{path.parent.resolve()}/")
+    there: dict[str, None] = {}
+    for number, raw in enumerate(_lines(path), start=1):
+        if not raw.keys() <= there.keys():
+            there |= dict.fromkeys(raw)
+            named = _named(path, list(there), columns or {})
+        row = {name: _text(raw.get(column)) for name, column in named.items()}
+        row["path"] = row["path"].removeprefix(f"{path.parent.resolve()}/")
         yield row_of({key: value for key, value in row.items() if value}, f"row {number}")
 
 
-def row_of(row: Mapping[str, str], where: str) -> Item:
-    """One row of a manifest from words, or why it is none."""
+def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
+    """Return one row of a manifest from words, or why it is none."""
     if not row.get("path"):
         return Skip("no path", where)
-    path = _posix(row["path"])
     category, name = category_of(row.get("label", ""), row.get("category", ""), row.get("method"))
     if category is None:
         return Skip("a label that is neither bona fide nor forged", f"{where}: {row.get('label')}")
-    split = _SPLITS.get(row.get("split", "").lower())
-    frame = row.get("frame", "")
-    counterpart = _posix(row.get("counterpart", ""))
+    path, frame, text = _posix(row["path"]), row.get("frame", ""), row.get("text")
+    scene = _posix(row.get("counterpart", "")) or path
     people = tuple(filter(None, (one.strip() for one in row.get("person", "").split(";"))))
-    text = row.get("text")
-    return Found(
+    split = SPLITS.get(row.get("split", "").lower())
+    subgroup = ((key.removeprefix("subgroup."), value) for key, value in row.items()
+                if key.startswith("subgroup."))  # fmt: skip
+    return Row(
         path=path,
         at=int(float(frame)) if frame.replace(".", "", 1).isdigit() else None,
         dataset=row.get("dataset", "table"),
         category=category,
         method=name,
-        people=people or (counterpart or path,),
-        licence=row.get("licence", "not stated: for your own use"),
-        scene=counterpart or path,
+        people=people or (scene,),
+        licence=row.get("licence", OWN_USE),
+        scene=scene,
         listed=(split,) if split else (),
-        mask=_posix(row["mask"]) if "mask" in row else None,
-        landmarks=_posix(row["landmarks"]) if "landmarks" in row else None,
-        subgroup=tuple(
-            (key.removeprefix("subgroup."), value)
-            for key, value in row.items()
-            if key.startswith("subgroup.")
-        ),
+        mask=_posix(row.get("mask", "")) or None,
+        landmarks=_posix(row.get("landmarks", "")) or None,
+        subgroup=tuple(subgroup),
         findings=read_findings(text) if text and category.forged else (),
         text=text,
     )
@@ -101,12 +85,13 @@ def row_of(row: Mapping[str, str], where: str) -> Item:
 def category_of(
     label: str, kind: str = "", name: str | None = None
 ) -> tuple[Category | None, str | None]:
-    """Category and method by what is known; forged of unknown kind where only that is said."""
-    forged = _LABELS.get(label.strip().lower())
+    """Return category and method by what is known; FORGED where only that much is said."""
     words = (kind.strip().lower(), label.strip().lower())
+    plain = words[1].replace(" ", "_")
     named = next((c for c in CLASSES for word in words if word in (c.lower(), c.phrase)), None)
     known = method(name) if name else None
-    if forged is False or (forged is None and named is Category.BONA_FIDE):
+    forged = plain in _FORGED.split()
+    if plain in _BONA_FIDE.split() or (not forged and named is Category.BONA_FIDE):
         return Category.BONA_FIDE, None
     if named and named.forged:
         return named, known[1] if known else name
@@ -116,14 +101,14 @@ def category_of(
 
 
 def read_findings(text: str) -> tuple[Finding, ...]:
-    """The (region, artifact) claims that a person's words make, each with these as evidence."""
+    """Return the (region, artifact) claims of a person's words, with these as evidence."""
     return tuple(
         Finding(region=region, artifact=artifact, evidence=text)
         for region, artifact in sorted(findings(text))
     )
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, object]]:
+def _lines(path: Path) -> Iterator[Mapping[str, object]]:
     kind = path.suffix.lower()
     try:
         if kind == ".parquet":
@@ -131,32 +116,39 @@ def _rows(path: Path) -> Iterator[Mapping[str, object]]:
 
             for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1000):
                 yield from batch.to_pylist()
-        elif kind in (".jsonl", ".ndjson"):
-            with path.open(encoding="utf-8-sig") as file:
+            return
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if kind in (".jsonl", ".ndjson"):
                 yield from (json.loads(line) for line in file if line.strip())
-        else:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                head = file.readline()
-                file.seek(0)
-                delimiter = max(",;\t", key=head.count)
-                yield from csv.DictReader(file, delimiter=delimiter)
+                return
+            head = file.readline()
+            file.seek(0)
+            yield from csv.DictReader(file, delimiter=max(",;\t", key=head.count))
     except FileNotFoundError:
         raise DataError(f"root={path}: no such file; give a CSV, JSONL or Parquet file") from None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
 
 
-def _named(columns: list[str]) -> dict[str, str]:
-    """What each column of a table means; of two that mean the same the first counts."""
-    meanings = {alias: name for name, more in COLUMNS.items() for alias in (name, *more.split())}
-    found: dict[str, str] = {}
-    for exact in (True, False):
-        for column in columns:
-            plain = str(column).strip().lower().replace(" ", "_")
-            name = plain if plain.startswith("subgroup.") else meanings.get(plain)
-            if name and (plain == name) is exact and name not in found.values():
-                found[column] = name
-    return found
+def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return meaning -> column; of two columns that mean the same the exact name counts."""
+    meanings = {alias: name for name, more in COLUMNS.items() for alias in more.split()}
+    plain = {column: str(column).strip().lower().replace(" ", "_") for column in there}
+    aliased = {meanings[word]: column for column, word in reversed(plain.items())
+               if word in meanings}  # fmt: skip
+    exact = {word: column for column, word in plain.items()
+             if word in COLUMNS or word.startswith("subgroup.")}  # fmt: skip
+    named = aliased | exact | mapping
+    odd = [name for name in mapping if name not in COLUMNS and not name.startswith("subgroup.")]
+    if odd:
+        raise DataError(f"columns: {odd[0]!r} is no meaning; choose of {', '.join(COLUMNS)}")
+    missing = [name for name in ("path", "label") if name not in named]
+    if missing := missing + [column for column in mapping.values() if column not in plain]:
+        raise DataError(
+            f"{path}: no column {' and no column '.join(missing)} among"
+            f" {', '.join(map(str, there))[:200]}; name the columns path and label"
+        )
+    return named
 
 
 def _text(value: object) -> str:
@@ -166,5 +158,5 @@ def _text(value: object) -> str:
 
 
 def _posix(path: str) -> str:
-    """A path as it is below the root: of Windows too, without ./ at its head."""
+    """Return a path as it is below the root: of Windows too, without ./ at its head."""
     return PurePosixPath(path.replace("\\", "/")).as_posix() if path else ""

@@ -1,16 +1,14 @@
-"""A folder of pictures sorted by hand: real/ and fake/, a folder per category or method."""
+"""Folders of pictures: sorted into real/ and fake/, or one's own photographs to be forged."""
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dfa_lib.instruct.readers.found import PICTURES, Item, Skip
 from dfa_lib.instruct.readers.methods import method
-from dfa_lib.instruct.readers.table import category_of, row_of
+from dfa_lib.instruct.readers.table import SPLITS, category_of, row_of
+from dfa_lib.instruct.rows import OWN_USE, PICTURES, Item, Row, Skip, clips
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category
-
-_SPLITS = ("train", "val", "valid", "validation", "test")
 
 
 def imagefolder(root: Path) -> Iterator[Item]:
@@ -41,11 +39,11 @@ def imagefolder(root: Path) -> Iterator[Item]:
 
 
 def _known(parts: tuple[str, ...]) -> dict[str, str]:
-    """What the folders above a picture tell of it."""
+    """Return the fields of a row that the folders above a picture tell."""
     known: dict[str, str] = {}
     for part in parts:
         category, _ = category_of(part)
-        if part.lower() in _SPLITS:
+        if part.lower() in SPLITS:
             known["split"] = part
         elif category:
             known["label"] = "forged" if category.forged else "bona fide"
@@ -54,3 +52,24 @@ def _known(parts: tuple[str, ...]) -> dict[str, str]:
         elif method(part) or known.get("label") == "forged":
             known |= {"label": "forged", "method": part}
     return known
+
+
+def folder(root: Path) -> Iterator[Item]:
+    """Read photographs and videos of one's own: a sub-folder per person, or a picture each.
+
+    The first line of LICENSE.txt goes along. Landmarks may lie beside a photograph: .npy with
+    the 68 or 81 points of dlib, or .tem. Raises DataError where there is no such folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"root={root}: no such folder; give one with photographs")
+    note = root / "LICENSE.txt"
+    licence = note.read_text("utf-8").partition("\n")[0] if note.is_file() else OWN_USE
+    for clip in clips(root, ""):
+        if isinstance(clip, Skip):
+            yield clip
+            continue
+        photographs = [(path, at) for path, at in clip.frames.values() if at is None]
+        for path, at in photographs or map(clip.frames.get, clip.sampled()):
+            first, *more = PurePosixPath(path).parts
+            person = first if more else PurePosixPath(path).stem
+            yield Row(path, "folder", Category.BONA_FIDE, (person,), licence, at=at)

@@ -1,8 +1,12 @@
-"""What a reader yields (pictures, homes of people, things left out) and how names are read."""
+"""The manifest: one row per picture, whatever the source, and how names of clips are read.
+
+A source is a function that yields rows, homes of people and what it leaves out; it opens no
+picture. Everything else (``importer``) is the same for all sources.
+"""
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -16,27 +20,28 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv"}
 FRAMES_PER_VIDEO = 32
 """As many as DeepfakeBench takes."""
+OWN_USE = "not stated: for your own use"
+_NO_VIDEO = "not a readable video"
 _SIDE_FOLDERS = {"landmarks", "masks"}
 _VIDEO_HEADS = (b"ftyp", b"RIFF", b"\x1aE\xdf\xa3")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One picture of a manifest and what is known of it; nobody has opened it yet.
+class Row:
+    """One picture and what is known of it; None or empty means unknown.
 
     ``path`` is a picture, or a video with the frame number ``at``, below the data root.
+    ``people`` are those seen; where nobody is known the picture is a person of its own.
     ``scene`` names the bona fide picture that is seen: a forgery shares it with its
     counterpart. ``listed`` are the splits in which the set itself lists the picture.
-    ``findings`` and ``text`` are what people said about it. Unknown is a value: None or empty,
-    a forgery of unknown kind is ``Category.FORGED``, and where nobody is known the picture
-    counts as a person of its own.
+    ``findings`` and ``text`` are what a person said about it.
     """
 
     path: str
     dataset: str
     category: Category
     people: tuple[str, ...]
-    licence: str
+    licence: str = OWN_USE
     method: str | None = None
     scene: str | None = None
     at: int | None = None
@@ -55,7 +60,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The split to which the lists of a data set give a person."""
+    """The split to which the lists of a data set assign a person."""
 
     person: str
     split: Split
@@ -63,95 +68,84 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Something that a reader leaves out, and why."""
+    """Something that a source leaves out, and why."""
 
     reason: str
     path: str
-    count: int = 1
 
 
-Item = Found | Home | Skip
+Item = Row | Home | Skip
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video, or the folder its frames were written to: frame number -> file name."""
+    """A video, or the folder its frames were written to.
+
+    ``frames`` maps the number of a frame to its path and its number within a video.
+    """
 
     path: str
-    frames: Mapping[str, str] | range
-
-    @property
-    def name(self) -> str:
-        """The name of the folder, or of the file without its suffix."""
-        path = PurePosixPath(self.path)
-        return path.stem if isinstance(self.frames, range) else path.name
-
-    def picture(self, frame: str) -> tuple[str, int | None]:
-        """Path, and number within a video, of one frame."""
-        if isinstance(self.frames, range):
-            return self.path, int(frame)
-        return (PurePosixPath(self.path) / self.frames[frame]).as_posix(), None
+    name: str
+    frames: dict[str, tuple[str, int | None]]
 
     def sampled(self, like: Sequence[str] = ()) -> list[str]:
-        """Those of ``like`` that it has too, else up to 32 frames spread over the whole clip.
+        """Return the frames of ``like`` that it has too, else up to 32 spread over the clip.
 
         A forgery takes the frames of its counterpart: of its own choice few would match.
         """
-        known = sorted(map(str, self.frames), key=lambda name: (len(name), name))
-        if shared := set(known).intersection(like):
+        known = sorted(self.frames, key=lambda name: (len(name), name))
+        if shared := self.frames.keys() & like:
             return [name for name in like if name in shared]
         count = min(FRAMES_PER_VIDEO, len(known))
         return [known[k] for k in np.linspace(0, len(known) - 1, count).round().astype(int)]
 
 
 def clips(root: Path, folder: str) -> Iterator[Clip | Skip]:
-    """Every video and every folder of pictures below ``folder``, in the order of their names."""
+    """Yield every video and every folder of pictures below ``folder``, sorted by name."""
     for here, folders, files in os.walk(root / folder):
         folders[:] = sorted(set(folders) - _SIDE_FOLDERS)
         where = PurePosixPath(Path(here).relative_to(root))
-        kinds = {name: Path(name).suffix.lower() for name in sorted(files)}
-        for name in (name for name, kind in kinds.items() if kind in VIDEOS):
-            path = (where / name).as_posix()
-            count = _frame_count(root / path)
-            yield Clip(path, range(count)) if count else Skip("not a readable video", path)
-        pictures: dict[str, str] = {}
-        for name in (name for name, kind in kinds.items() if kind in PICTURES):
-            if pictures.setdefault(frame_name(name), name) != name:
-                yield Skip("another picture of this number or name", (where / name).as_posix())
-        if pictures:
-            yield Clip(where.as_posix(), pictures)
+        frames: dict[str, tuple[str, int | None]] = {}
+        for file in sorted(files):
+            path, kind = (where / file).as_posix(), Path(file).suffix.lower()
+            if kind in VIDEOS:
+                film = {str(at): (path, at) for at in range(_frame_count(root / path))}
+                yield Clip(path, Path(file).stem, film) if film else Skip(_NO_VIDEO, path)
+            elif kind in PICTURES and frames.setdefault(frame_name(file), (path, None))[0] != path:
+                yield Skip("another picture of this number or name", path)
+        if frames:
+            yield Clip(where.as_posix(), where.name, frames)
         elif not folders and not files:
             yield Skip("an empty folder", where.as_posix())
 
 
 Taken = dict[str, list[str]]
-"""Which frames of a bona fide clip were taken; what was forged from it takes the same ones."""
+"""The frames taken of each bona fide scene; what was forged from it takes the same ones."""
 
 
 def pictures(root: Path, folder: str, world: str, taken: Taken, **known: object) -> Iterator[Item]:
-    """Sample every clip below ``folder``, in its frames/ or videos/ where there is such a folder.
+    """Yield sampled rows of every clip below ``folder``, from its frames/ or else its videos/.
 
-    ``known`` holds for all pictures. Bona fide folders come first, for the sake of ``taken``.
+    ``known`` are fields that hold for all. Read bona fide folders first, to fill ``taken``.
     """
     kinds = [kind for kind in ("frames", "videos") if (root / folder / kind).is_dir()]
     for clip in clips(root, "/".join([folder, *kinds[:1]])):
-        yield from [clip] if isinstance(clip, Skip) else shots(clip, world, taken, **known)
+        yield from [clip] if isinstance(clip, Skip) else sampled(clip, world, taken, **known)
 
 
-def shots(clip: Clip, world: str, taken: Taken, **known: object) -> Iterator[Found]:
-    """Sample one clip, whose name tells who is seen in it."""
+def sampled(clip: Clip, world: str, taken: Taken, **known: object) -> Iterator[Row]:
+    """Yield sampled rows of one clip, whose name tells who is seen."""
     people, scene = cast(world, clip.name)
     chosen = clip.sampled(taken.get(scene, ()))
     taken.setdefault(scene, chosen)
     for frame in chosen:
-        path, at = clip.picture(frame)
-        yield Found(
-            **{"path": path, "at": at, "people": people, "scene": f"{scene}/{frame}"} | known
-        )
+        path, at = clip.frames[frame]
+        fields = {"path": path, "at": at, "people": people, "scene": f"{scene}/{frame}"}
+        yield Row(**fields | known)
 
 
 def _frame_count(path: Path) -> int:
-    """Frames of a video; 0 for anything else, such as a playlist that names other files."""
+    """Return the frames of a video; 0 for anything else, such as a playlist of other files."""
     with path.open("rb") as file:
         head = file.read(8)
     if not any(mark in head for mark in _VIDEO_HEADS):
@@ -160,19 +154,18 @@ def _frame_count(path: Path) -> int:
 
 
 def frame_name(file: str) -> str:
-    """The frame a file holds: "007.png" and "7.png" are the same one."""
+    """Return the frame a file holds: "007.png" and "7.png" are the same one."""
     stem = PurePosixPath(file).stem
     return str(int(stem)) if stem.isdecimal() else stem
 
 
 def cast(world: str, video: str) -> tuple[tuple[str, ...], str]:
-    """Who is seen in a video and which bona fide video it was made from, read from its name.
+    """Read from the name of a video who is seen, and which bona fide video it was made from.
 
     "ff": 071_054 is 071 with the face of 054; "cdf": id0_id16_0009 is id0_0009 with that of
     id16; "dfd": 01_02__kitchen__X is 01__kitchen with that of 02; elsewhere a name is a person.
     """
-    pattern = _NAMES.get(world)
-    match = pattern.fullmatch(video) if pattern else None
+    match = _NAMES[world].fullmatch(video) if world in _NAMES else None
     if match is None:
         return (f"{world}/{video}",), f"{world}/{video}"
     target, source, rest = match["target"], match["source"], match["rest"]
@@ -188,6 +181,6 @@ _NAMES = {
 
 
 def beside(path: str, folder: str, suffix: str) -> str | None:
-    """The file that belongs to a frame in the folder ``folder`` beside frames/."""
+    """Return the file that belongs to a frame, in the folder ``folder`` beside frames/."""
     head, frames, tail = path.rpartition("/frames/")
     return f"{head}/{folder}/{PurePosixPath(tail).with_suffix(suffix)}" if frames else None

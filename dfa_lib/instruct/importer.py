@@ -1,0 +1,281 @@
+"""Turn the rows of any source into faces: open, frame, save, and say what was left out and why."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.lib import format as npy
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from dfa_lib.face.detect import find_face
+from dfa_lib.face.geometry import NOSE_BASE, Image, Points, align, frame, region_masks
+from dfa_lib.instruct.london import read_tem
+from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
+from dfa_lib.instruct.rows import Item, Row, beside
+from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey
+from dfa_lib.photo import open_photo
+from dfa_lib.records import Annotation, Annotator, DataError, Face, inside, write_jsonl
+from dfa_lib.shards import Shard, shard_path
+from dfa_lib.taxonomy import Category, Region
+from facesim.forge import LEAST_PIXELS
+from facesim.people import model
+
+HUMAN = Annotator(name="human")
+"""People, who follow no prompt; the data set of the face tells which people."""
+_LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
+
+
+def import_faces(
+    items: Iterable[Item],
+    root: Path,
+    out: Path,
+    n: int,
+    seed: int,
+    size: int,
+    workers: int,
+    shard: Shard | None = None,
+    source: str = "folder",
+) -> None:
+    """Save up to ``n`` faces of ``size`` pixels from the ``items`` of a source below ``root``.
+
+    Writes images/, masks/, faces.jsonl, annotations.jsonl where people wrote any, and
+    skipped.json; prints what will be read before any picture is opened, and what was kept
+    after. Raises DataError where nothing usable is found.
+    """
+    folder = root.parent if root.is_file() else root
+    pieces, tally = survey(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
+    rows = Counter(f"{piece.split} {piece.row.category}" for piece in pieces)
+    print(f"{source}: to be read: {_listed(rows)}; left out: {_reasons(tally)}")
+
+    def tasks(todo: Sequence[Piece], pool: Parallel) -> Iterable[tuple]:
+        for at in range(0, len(todo), CHUNK):
+            yield delayed(_make_chunk)(folder, out, size, todo[at : at + CHUNK])
+
+    log = make_faces(pieces, lambda piece: piece.row.frame, tasks, out, workers, shard, source)
+    line = _report(log, tally, shard_path(out / "skipped.json", shard))
+    if not pieces or (shard is None and not any(one.face for one in outcomes(log))):
+        log.unlink()
+        raise DataError(f"root={root}: no usable face; {line}")
+    print(f"{source}: {line}")
+    if any(one.note for one in outcomes(log)):
+        notes = (one.note for one in outcomes(log) if one.note)
+        write_jsonl(shard_path(out / "annotations.jsonl", shard), notes)
+    faces = (one.face for one in outcomes(log) if one.face)
+    write_jsonl(shard_path(out / "faces.jsonl", shard), faces)
+    log.unlink()
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items()) or "nothing"
+
+
+def _reasons(tally: Tally) -> str:
+    """Return each reason with how often and the first place, in one line."""
+    reasons = sorted(tally.items(), key=lambda entry: -entry[1]["count"])
+    said = (
+        f"{entry['count']:,} {reason}" + (f" ({entry['first']})" if entry["first"] else "")
+        for reason, entry in reasons
+    )
+    return "; ".join(said) or "nothing"
+
+
+def _report(log: Path, tally: Tally, path: Path) -> str:
+    """Write what was kept, what was left out and why; return it in one line."""
+    kept: Counter[str] = Counter()
+    for one in outcomes(log):
+        if one.skipped:
+            note_skip(tally, one.skipped, one.job)
+        elif one.face:
+            kept[one.face.category.value] += 1
+            kept["pairs"] += one.face.source is not None
+            kept["framed by the detector"] += one.by_detector
+    order = dict(sorted(tally.items(), key=lambda entry: -entry[1]["count"]))
+    content = json.dumps({"kept": kept, "skipped": order}, indent=1)
+    path.write_text(content + "\n", encoding="utf-8")
+    return f"{_listed(kept)}; left out: {_reasons(tally)}"
+
+
+# --- one face -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture (H, W, 3) with the landmarks (81, 2) of its face, in its own pixels."""
+
+    image: Image
+    landmarks: Points
+    measured: bool  # by landmarks of the set; else by those of the detector
+
+
+def _make_chunk(root: Path, out: Path, size: int, pieces: Sequence[Piece]) -> list[Outcome]:
+    cv2.setNumThreads(1)
+    for cached in (_open, _open_video):  # the files may have changed since the last call
+        cached.cache_clear()
+    with threadpool_limits(1):
+        return [_make(root, out, size, piece) for piece in pieces]
+
+
+def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
+    """Open, frame and save one picture, or say why not."""
+    row = piece.row
+    try:
+        twin = _twin(root, piece.twin)
+        picture = _open(root, row) if twin is None else _open_like(root, row, twin)
+        portrait, mask = align(picture.image, picture.landmarks, size), None
+        if row.mask and inside(root, row.mask).is_file():
+            mask = _mask(root, row, picture, size)
+            save_png(out / f"masks/{piece.id}.png", mask)
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{row.path}: ").partition(";")[0]
+        return Outcome(job=row.frame, skipped=reason.removesuffix(f" {root}"))
+    face = Face(
+        id=piece.id,
+        image=f"images/{piece.id}.png",
+        sha256=save_png(out / f"images/{piece.id}.png", portrait.image[..., ::-1]),
+        category=row.category,
+        method=row.method,
+        dataset=row.dataset,
+        identities=row.people,
+        source=piece.twin.id if piece.twin and twin else None,
+        split=piece.split,
+        frame=row.frame,
+        crop=_box(picture.landmarks, size),
+        landmarks=tuple((round(float(x), 1), round(float(y), 1)) for x, y in portrait.landmarks),
+        altered_regions=_altered(row, mask, portrait.landmarks, size),
+        mask=None if mask is None else f"masks/{piece.id}.png",
+        licence=row.licence,
+        subgroup=dict(row.subgroup),
+    )
+    said = {"face": face.id, "findings": row.findings, "text": row.text, "annotator": HUMAN}
+    note = Annotation(**said) if row.text else None
+    return Outcome(job=row.frame, face=face, note=note, by_detector=not picture.measured)
+
+
+@lru_cache(maxsize=4)
+def _open(root: Path, row: Row) -> Opened:
+    """Read a picture and where its face is.
+
+    Raises DataError, beginning with the path, where the picture is unreadable or no face is
+    found.
+    """
+    image = _picture(root, row.path, row.at)
+    points = _points(root, row) if row.at is None else None
+    if points is not None:
+        return Opened(image, points, True)
+    return Opened(image, find_face(image, row.path).landmarks, False)
+
+
+def _open_like(root: Path, row: Row, twin: Opened) -> Opened:
+    """Read a frame of a forged video: it shares with its counterpart what was not altered."""
+    image = _picture(root, row.path, row.at) if row.at is not None else None
+    if image is None or image.shape != twin.image.shape:
+        return _open(root, row)
+    return Opened(image, twin.landmarks, twin.measured)
+
+
+def _twin(root: Path, piece: Piece | None) -> Opened | None:
+    """Read the bona fide counterpart, unless it was left out itself."""
+    try:
+        return _open(root, piece.row) if piece else None
+    except (OSError, ValueError):
+        return None
+
+
+def _mask(root: Path, row: Row, like: Opened, size: int) -> Image:
+    """Read the mask (size, size) of a forged picture, framed as the picture."""
+    mask = _picture(root, row.mask, row.at)
+    if mask.shape != like.image.shape:
+        raise DataError(f"{row.path}: its mask has another size; extract the masks again")
+    return align(mask, like.landmarks, size).image[..., 0]
+
+
+def _box(landmarks: Points, size: int) -> tuple[float, float, float, float]:
+    """Return the square (x0, y0, x1, y1) of the picture that the framed face shows."""
+    matrix = frame(landmarks, size)
+    half = size / 2 / float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    x, y = (float(v) for v in cv2.invertAffineTransform(matrix) @ [size / 2, size / 2, 1])
+    return tuple(round(v, 1) for v in (x - half, y - half, x + half, y + half))
+
+
+def _altered(
+    row: Row, mask: Image | None, landmarks: Points, size: int
+) -> tuple[Region, ...] | None:
+    """Return where a picture was altered: all over if synthesised, by its mask, or unknown."""
+    if not row.category.forged:
+        return ()
+    if row.category is Category.EFS:
+        mask = np.full((size, size), 255, np.uint8)
+    if mask is None:
+        return None
+    regions = region_masks(landmarks, size).items()
+    return tuple(r for r, m in regions if m.sum() >= LEAST_PIXELS and mask[m].mean() > 127)
+
+
+def _picture(root: Path, path: str, at: int | None) -> Image:
+    if at is None:
+        return open_photo(inside(root, path), path)
+    video = _open_video(inside(root, path))
+    if video.get(cv2.CAP_PROP_POS_FRAMES) > at:
+        video.set(cv2.CAP_PROP_POS_FRAMES, 0)
+    while video.get(cv2.CAP_PROP_POS_FRAMES) < at and video.grab():
+        pass  # to seek is not exact with every codec
+    fine, picture = video.read()
+    if not fine:
+        raise DataError(f"{path}: the video ends before a frame it announces")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+@lru_cache(maxsize=16)
+def _open_video(path: Path) -> cv2.VideoCapture:
+    """Open a video once: those of one family are read side by side, each of them forwards."""
+    return cv2.VideoCapture(str(path))
+
+
+# --- landmarks ----------------------------------------------------------------------------
+
+
+def _points(root: Path, row: Row) -> Points | None:
+    """Read the landmarks the row names, in landmarks/ beside frames/, or beside the picture."""
+    path, stem = row.path, row.path.rpartition(".")[0]
+    for name in (row.landmarks, beside(path, "landmarks", ".npy"), f"{stem}.npy", f"{stem}.tem"):
+        if name and (file := inside(root, name)).is_file():
+            try:
+                return read_tem(file) if name.endswith(".tem") else from_dlib(_array(file))
+            except (OSError, ValueError, EOFError):
+                raise DataError(f"{path}: its landmarks are unreadable; mark it again") from None
+    return None
+
+
+def _array(path: Path) -> np.ndarray:
+    if path.stat().st_size > _LARGEST_NPY:
+        raise ValueError("not landmarks")
+    with path.open("rb") as file:  # np.load would also open archives
+        return npy.read_array(file, allow_pickle=False)
+
+
+def from_dlib(points: np.ndarray) -> Points:
+    """Turn the 68 or 81 points (n, 2) of a dlib predictor into the 81 landmarks.
+
+    dlib's 81 have the hairline in an order of their own; 68 have none, so a mean one is fitted.
+    Raises ValueError for anything else.
+    """
+    points = np.asarray(points, np.float32)
+    if points.shape not in ((68, 2), (81, 2)) or not np.isfinite(points).all():
+        raise ValueError("not 68 or 81 points")
+    if len(points) == 68:
+        mean = model().mean_shape
+        base = np.column_stack([mean, np.ones(len(mean))])
+        fit = np.linalg.lstsq(base[:68], points, rcond=None)[0]
+        return np.concatenate([points, (base[68:] @ fit).astype(np.float32)])
+    across = points[45] - points[36]
+    up = np.float32([across[1], -across[0]])
+    off = points[68:] - points[NOSE_BASE].mean(axis=0)
+    order = np.argsort(-np.arctan2(off @ up, off @ across))
+    return np.concatenate([points[:68], points[68:][order]])
