@@ -22,6 +22,7 @@ from trees import (
 )  # fmt: skip
 
 from dfa_lib.face.geometry import region_masks
+from dfa_lib.instruct.agreement import PEOPLE, Voices, human_agreement
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import from_dlib
@@ -29,7 +30,7 @@ from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.readers.methods import is_bona_fide, method
 from dfa_lib.instruct.rows import Row, Skip, cast, clips
 from dfa_lib.instruct.sources import READERS, load_faces
-from dfa_lib.records import Annotation, DataError, read_jsonl
+from dfa_lib.records import Annotation, DataError, Face, read_jsonl, write_jsonl
 from dfa_lib.shards import join
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split
 
@@ -429,7 +430,7 @@ def test_ddvqa_turns_what_people_wrote_into_annotations(tmp_path: Path) -> None:
     split_lists(root / "DQ_FF++/split")
     whole = {
         "question": "Does the image looks real/fake?",
-        "answer": ["The image looks fake. x", "y"],
+        "answer": ["The image looks fake. x", "The nose is blurred. The eyes look asymmetric."],
     }
     skin = {"question": "Does the person's skin look real/fake?", "answer": [SMOOTH]}
     eyes = {  # under number 2, where others have the eyebrows
@@ -469,6 +470,20 @@ def test_ddvqa_turns_what_people_wrote_into_annotations(tmp_path: Path) -> None:
     assert swap.findings[2].evidence == "The eyes look unnaturally asymmetric."
     assert notes["bf_0000"].findings == () and "real" in notes["bf_0000"].text
     assert annotate(faces, workers=1) == notes
+    agreed = human_agreement(faces)  # the first person names nothing
+    assert (agreed.region_f1, agreed.faces, agreed.people) == (0.0, 2, 4)
+    assert human_agreement(faces.split("val")) is None
+
+
+def test_people_are_scored_against_the_others(tmp_path: Path) -> None:
+    face = Face(id="a", image="a.png", sha256="", category="FS", dataset="d", identities=("p",),
+                split="train", licence="")  # fmt: skip
+    texts = "The nose and the eyes are blurred.", "The nose looks wrong.", "The mouth is blurred."
+    write_jsonl(tmp_path / PEOPLE, [Voices(face="a", texts=texts)])
+    agreed = human_agreement(FaceSet(tmp_path, (face,)))
+    # against the others' union: 1 hit of 2 and 2; 1 of 1 and 3; 0 of 1 and 2
+    assert agreed.region_f1 == pytest.approx(2 * 2 / (4 + 4 + 3))
+    assert agreed.low == agreed.high == agreed.region_f1 and agreed.people == 3
 
 
 # --- a folder of one's own ----------------------------------------------------------------

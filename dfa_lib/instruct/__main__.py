@@ -29,7 +29,7 @@ from dfa_lib.records import (
 from dfa_lib.runtime import work_path
 from dfa_lib.shards import join, parse_shard, shard_path
 
-FILES = ("faces", "annotations", "talks", "instruct")
+FILES = ("faces", "annotations", "annotations.people", "talks", "instruct")
 FORMATS = ("llava", "sharegpt", "huggingface")
 
 

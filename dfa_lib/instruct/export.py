@@ -10,33 +10,24 @@ import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from hashlib import sha256
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 from pydantic import Json
 
-from dfa_lib.records import (
-    QA,
-    Annotation,
-    DataError,
-    Face,
-    InstructRecord,
-    Record,
-    inside,
-    parse,
-)
+from dfa_lib.records import QA, Annotation, DataError, Face, InstructRecord, Record, inside, parse
 from dfa_lib.taxonomy import Split, Task
 
 Row = dict[str, Any]
 Write = Callable[[Row], object]
 
-_LLAVA, _SHAREGPT, _HUGGINGFACE = "{}.json", "{}.jsonl", "{}-*.parquet"  # of a split
+_LLAVA, _SHAREGPT, _HUGGINGFACE = "{}.json", "{}.jsonl", "{}.parquet"  # of a split
 _PICTURE = "<image>"
 _MEDIA = (_PICTURE, "<video>", "<audio>")  # replaced by trainers wherever they stand
-_PIECE = 10_000  # faces to a Parquet file
 
 
 class _Kept(Record):
@@ -67,8 +58,8 @@ def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
     Paths are relative to the data root: pass that as ``image_folder``.
     Raises DataError for a text that holds an image token of its own.
     """
-    frame = ("[\n", ",\n", "\n]\n")  # an element a line: read as it was written, in parts
-    _write(records, out, _LLAVA, _llava, lambda path: _lines(path, *frame))
+    # an element a line: read as it was written, in parts
+    _write(records, out, _LLAVA, _llava, partial(_lines, first="[\n", between=",\n", last="\n]\n"))
 
 
 def to_sharegpt(records: Iterable[InstructRecord], out: Path) -> None:
@@ -77,7 +68,7 @@ def to_sharegpt(records: Iterable[InstructRecord], out: Path) -> None:
     Paths in ``images`` are relative to the data root: pass that as ``media_dir``.
     Raises DataError for a text that holds an image token of its own.
     """
-    _write(records, out, _SHAREGPT, _sharegpt, lambda path: _lines(path, "", "\n", "\n"))
+    _write(records, out, _SHAREGPT, _sharegpt, partial(_lines, first="", between="\n", last="\n"))
 
 
 def to_huggingface(records: Iterable[InstructRecord], out: Path, root: Path) -> None:
@@ -89,7 +80,7 @@ def to_huggingface(records: Iterable[InstructRecord], out: Path, root: Path) -> 
     """
     from dfa_lib.instruct.parquet import parquet_file  # here: pyarrow is an extra
 
-    _write(records, out, _HUGGINGFACE, lambda one: _messages(one, root), parquet_file, _PIECE)
+    _write(records, out, _HUGGINGFACE, partial(_messages, root=root), parquet_file)
 
 
 def from_llava(out: Path) -> Iterator[InstructRecord]:
@@ -97,12 +88,12 @@ def from_llava(out: Path) -> Iterator[InstructRecord]:
 
     Texts may have been edited since, if every element is still on a line of its own.
     """
-    return map(_record, _merged(out, _LLAVA, _chats))
+    return _read(out, _LLAVA, _chats)
 
 
 def from_sharegpt(out: Path) -> Iterator[InstructRecord]:
     """Yield the records that ``to_sharegpt`` wrote, in their order."""
-    return map(_record, _merged(out, _SHAREGPT, _chats))
+    return _read(out, _SHAREGPT, _chats)
 
 
 def from_huggingface(out: Path, root: Path | None = None) -> Iterator[InstructRecord]:
@@ -110,7 +101,7 @@ def from_huggingface(out: Path, root: Path | None = None) -> Iterator[InstructRe
 
     With ``root``, their pictures are written below it, as they were.
     """
-    return map(_record, _merged(out, _HUGGINGFACE, lambda path: _rows(path, root)))
+    return _read(out, _HUGGINGFACE, partial(_rows, root=root))
 
 
 def _llava(record: InstructRecord) -> Row:
@@ -122,34 +113,33 @@ def _sharegpt(record: InstructRecord) -> Row:
 
 
 def _turns(record: InstructRecord) -> list[Row]:
-    """The conversation in turns of "human" and "gpt"; the picture is shown at its beginning."""
-    turns = []
+    """Return the conversation as turns of "human" and "gpt"; the picture is shown first."""
+    turns, shown = [], f"{_PICTURE}\n"
     for number, qa in enumerate(record.qa):
-        for text in (qa.question, qa.answer):
-            if found := [token for token in _MEDIA if token in text]:
-                raise DataError(
-                    f"face {record.id}: qa.{number}: contains {found[0]}, which trainers replace"
-                    " by a picture; reword it"
-                )
-        shown = "" if number else f"{_PICTURE}\n"
+        if found := [token for token in _MEDIA if token in qa.question + qa.answer]:
+            raise DataError(
+                f"face {record.id}: qa.{number}: contains {found[0]}, which trainers replace"
+                " by a picture; reword it"
+            )
         turns.append({"from": "human", "value": shown + qa.question})
         turns.append({"from": "gpt", "value": qa.answer})
+        shown = ""
     return turns
 
 
 def _messages(record: InstructRecord, root: Path) -> Row:
-    face, messages = record.face, []
-    for number, qa in enumerate(record.qa):
-        shown = [] if number else [{"type": "image", "text": None}]
-        asked = [*shown, {"type": "text", "text": qa.question}]
-        said = [{"type": "text", "text": qa.answer}]
-        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    face, messages, shown = record.face, [], [{"type": "image", "text": None}]
+    for qa in record.qa:
+        asked, said = ([{"type": "text", "text": text}] for text in (qa.question, qa.answer))
+        messages.append({"role": "user", "content": shown + asked})
+        messages.append({"role": "assistant", "content": said})
+        shown = []
     picture = [{"bytes": _picture(face, root), "path": face.image}]
     return {"id": face.id, "images": picture, "messages": messages}
 
 
 def _picture(face: Face, root: Path) -> bytes:
-    """The file of a face's picture, if it is still the one that was described."""
+    """Return the file of a face's picture, if it is still the one that was described."""
     path = inside(root, face.image)
     content = path.read_bytes() if path.is_file() else None
     if content is None or sha256(content).hexdigest() != face.sha256:
@@ -164,63 +154,43 @@ def _write(
     name: str,
     row: Callable[[InstructRecord], Row],
     writer: Callable[[Path], AbstractContextManager[Write]],
-    piece: int | None = None,
 ) -> None:
-    """Write the ``row`` of every record to the file of its split, a new one every ``piece``."""
-    with _replaced(out, name) as folder:
-        parts = groupby(enumerate(records), key=lambda item: item[0] // piece if piece else 0)
-        for part, numbered in parts:
-            with ExitStack() as files:
-                write: dict[Split, Write] = {}
-                for number, record in numbered:
-                    split = record.face.split
-                    if split not in write:
-                        path = folder / name.format(split).replace("*", f"{part:05d}")
-                        write[split] = files.enter_context(writer(path))
-                    write[split](row(record) | {"dfa": _kept(number, record)})
-
-
-def _kept(number: int, record: InstructRecord) -> str:
-    asked = tuple((qa.task, qa.template) for qa in record.qa)
-    kept = _Kept(number=number, face=record.face, annotation=record.annotation, asked=asked)
-    return kept.model_dump_json()
-
-
-@contextmanager
-def _replaced(out: Path, name: str) -> Iterator[Path]:
-    """A folder to write to; in the end its files take the place of an earlier export's."""
+    """Write the ``row`` of every record to the file of its split; in the end, replace old ones."""
     folder = out / ".partial"
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    yield folder
-    for stale in chain.from_iterable(_files(out, name)):
-        stale.unlink()
+    with ExitStack() as files:
+        write: dict[Split, Write] = {}
+        for number, record in enumerate(records):
+            split, asked = record.face.split, tuple((qa.task, qa.template) for qa in record.qa)
+            if split not in write:
+                write[split] = files.enter_context(writer(folder / name.format(split)))
+            kept = _Kept(number=number, face=record.face, annotation=record.annotation, asked=asked)
+            write[split](row(record) | {"dfa": kept.model_dump_json()})
+    for split in Split:
+        (out / name.format(split)).unlink(missing_ok=True)
     for path in folder.iterdir():
         path.replace(out / path.name)
     folder.rmdir()
 
 
-def _files(out: Path, name: str) -> list[list[Path]]:
-    """The files of every split, in order."""
-    return [sorted(out.glob(name.format(split))) for split in Split]
-
-
 @contextmanager
 def _lines(path: Path, first: str, between: str, last: str) -> Iterator[Write]:
-    """A JSON file with a row a line."""
+    """Open a JSON file with a row a line."""
     before = chain([first], iter(lambda: between, None))
     with path.open("w", encoding="utf-8", newline="\n") as file:
         yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
         file.write(last)
 
 
-def _merged(out: Path, name: str, entries: Callable[[Path], Iterator[Entry]]) -> Iterator[Entry]:
-    """Yield the entries of all splits in the order of their records."""
-    found = _files(out, name)
-    if not any(found):
+def _read(
+    out: Path, name: str, entries: Callable[[Path], Iterator[Entry]]
+) -> Iterator[InstructRecord]:
+    """Yield the records of all splits in the order in which they were written."""
+    files = [path for split in Split if (path := out / name.format(split)).is_file()]
+    if not files:
         raise DataError(f"{out}: no {name.format('train')}; export into this folder first")
-    splits = [chain.from_iterable(map(entries, files)) for files in found]
-    return heapq.merge(*splits, key=lambda entry: entry[0].number)
+    yield from map(_record, heapq.merge(*map(entries, files), key=lambda entry: entry[0].number))
 
 
 def _chats(path: Path) -> Iterator[Entry]:

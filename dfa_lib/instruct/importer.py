@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import find_face
 from dfa_lib.face.geometry import NOSE_BASE, Image, Points, align, frame, region_masks
+from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
 from dfa_lib.instruct.rows import Item, Row, beside
@@ -45,9 +46,9 @@ def import_faces(
 ) -> None:
     """Save up to ``n`` faces of ``size`` pixels from the ``items`` of a source below ``root``.
 
-    Writes images/, masks/, faces.jsonl, annotations.jsonl where people wrote any, and
-    skipped.json; prints what will be read before any picture is opened, and what was kept
-    after. Raises DataError where nothing usable is found.
+    Writes images/, masks/, faces.jsonl, annotations.jsonl and annotations.people.jsonl where
+    people wrote any, and skipped.json; prints what will be read before any picture is opened,
+    and what was kept after. Raises DataError where nothing usable is found.
     """
     folder = root.parent if root.is_file() else root
     pieces, tally = survey(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
@@ -67,6 +68,10 @@ def import_faces(
     if any(one.note for one in outcomes(log)):
         notes = (one.note for one in outcomes(log) if one.note)
         write_jsonl(shard_path(out / "annotations.jsonl", shard), notes)
+    if any(one.voices for one in outcomes(log)):
+        told = (one for one in outcomes(log) if one.face and one.voices)
+        voices = (Voices(face=one.face.id, texts=one.voices) for one in told)
+        write_jsonl(shard_path(out / PEOPLE, shard), voices)
     faces = (one.face for one in outcomes(log) if one.face)
     write_jsonl(shard_path(out / "faces.jsonl", shard), faces)
     log.unlink()
@@ -155,7 +160,9 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     )
     said = {"face": face.id, "findings": row.findings, "text": row.text, "annotator": HUMAN}
     note = Annotation(**said) if row.text else None
-    return Outcome(job=row.frame, face=face, note=note, by_detector=not picture.measured)
+    return Outcome(
+        job=row.frame, face=face, note=note, voices=row.voices, by_detector=not picture.measured
+    )
 
 
 @lru_cache(maxsize=4)

@@ -22,6 +22,7 @@ class Outcome(Record):
     job: str
     face: Face | None = None
     note: Annotation | None = None
+    voices: tuple[str, ...] = ()
     by_detector: bool = False
     skipped: str | None = None
 

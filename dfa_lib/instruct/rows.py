@@ -34,7 +34,8 @@ class Row:
     ``people`` are those seen; where nobody is known the picture is a person of its own.
     ``scene`` names the bona fide picture that is seen: a forgery shares it with its
     counterpart. ``listed`` are the splits in which the set itself lists the picture.
-    ``findings`` and ``text`` are what a person said about it.
+    ``findings`` and ``text`` are what people said about it, ``voices`` the words of each of
+    several people.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Row:
     subgroup: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = field(default=(), compare=False)  # cannot be hashed
     text: str | None = None
+    voices: tuple[str, ...] = ()
 
     @property
     def frame(self) -> str:

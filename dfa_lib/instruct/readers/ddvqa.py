@@ -32,7 +32,9 @@ def ddvqa(root: Path) -> Iterator[Item]:
 
     DD-VQA gives clips but no frame: only pictures that came with it show what was described,
     and counterparts show the same person, perhaps another moment. The first answer on the
-    whole picture is the description; those on its parts become findings.
+    whole picture is the description; those on its parts become findings. How far people agree
+    is read from what each said of the whole picture: a part was asked about because it had
+    been named, so the answers on parts agree by construction.
     Raises DataError where there is no DQ_FF++.
     """
     base = root / "DQ_FF++"
@@ -65,6 +67,8 @@ def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | S
         return Skip("a clip without its picture: DD-VQA does not say which frame", clip)
     category, name = method(_MADE_BY[int(match[1])]) or (Category.BONA_FIDE, None)
     people, scene = cast("ff", match[2])
+    whole = next((texts for region, texts in said if region is None), said[0][1])
+    several = whole if category.forged and len(whole) > 1 else ()
     return Row(
         path=path,
         dataset="ddvqa",
@@ -75,7 +79,8 @@ def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | S
         listed=(split,),
         licence=LICENCE,
         findings=tuple(_findings(said)) if category.forged else (),
-        text=next((texts[0] for region, texts in said if region is None), said[0][1][0]),
+        voices=tuple(several),
+        text=whole[0],
     )
 
 

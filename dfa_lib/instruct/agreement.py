@@ -1,0 +1,80 @@
+"""How far people who described the same face agree: the ceiling of AD on human findings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dfa_lib import findings
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.records import Record, read_jsonl
+from dfa_lib.taxonomy import Region
+
+PEOPLE = "annotations.people.jsonl"
+
+
+class Voices(Record):
+    """What each of several people said of one face, in their own words."""
+
+    face: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Pooled region F1 of each person against all others, with a 95 % interval.
+
+    The interval is a bootstrap over the identities shown; ``people`` is how many descriptions
+    of the ``faces`` were compared.
+    """
+
+    region_f1: float
+    low: float
+    high: float
+    faces: int
+    people: int
+
+    def __str__(self) -> str:
+        return (
+            f"people who described the same face agree at region F1 {self.region_f1:.3f}"
+            f" [{self.low:.3f}, {self.high:.3f}] ({self.faces:,} faces, {self.people:,} people)"
+        )
+
+
+def human_agreement(faces: FaceSet, resamples: int = 1000, seed: int = 0) -> Agreement | None:
+    """Score the regions in a person's words against those in the words of all others.
+
+    Words are read as those of an analyst are (``findings.regions``).
+    None where no forged face of ``faces`` was described by two people.
+    """
+    path, known = Path(faces.root) / PEOPLE, {face.id: face for face in faces}
+    read = [one for one in read_jsonl(path, Voices) if one.face in known] if path.exists() else []
+    if not read:
+        return None
+    counts = np.array([_counts(one) for one in read])
+    owners = [known[one.face].identities[0] for one in read]
+    _, owner = np.unique(owners, return_inverse=True)
+    by_owner = np.stack([np.bincount(owner, column) for column in counts.T], axis=1)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(by_owner), np.full(len(by_owner), 1 / len(by_owner)), resamples
+    )
+    low, high = np.nanpercentile(_f1(drawn @ by_owner), [2.5, 97.5])
+    people = sum(len(one.texts) for one in read)
+    return Agreement(float(_f1(counts.sum(axis=0))), float(low), float(high), len(read), people)
+
+
+def _counts(voices: Voices) -> tuple[int, int]:
+    """Twice the hits, and all that is named by either side, over every person of a face."""
+    regions = [findings.regions(text) for text in voices.texts]
+    hits = named = 0
+    for at, mine in enumerate(regions):
+        others: set[Region] = set().union(*regions[:at], *regions[at + 1 :])
+        hits += 2 * len(mine & others)
+        named += len(mine) + len(others)
+    return hits, named
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """F1 of (..., 2) counts: twice the hits over what was claimed and what was true."""
+    with np.errstate(invalid="ignore"):
+        return counts[..., 0] / counts[..., 1]
