@@ -21,10 +21,13 @@ import torch
 from PIL import Image
 
 import dfa_lib
+from dfa_lib.analysts import TASKS, Question
 from dfa_lib.bench.exam import Exam, set_exam
 from dfa_lib.bench.perturb import LEVELS, perturb
-from dfa_lib.bench.run import TASKS, run_bench
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.bench.report import Report
+from dfa_lib.bench.run import ask_all
+from dfa_lib.bench.scoring import score_all
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
@@ -100,9 +103,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         faces = variants(rescue, Path(folder), IMAGES)
         begin, busy = time.perf_counter(), time.process_time()
-        run_bench({"dfa-gpt": analyst}, faces, records, Path(folder) / "bench")
+        exam, out = set_exam(faces), Path(folder) / "bench"
+        answers = ask_all({"dfa-gpt": analyst}, exam, out)
+        known = {record.id: record for record in records}
+        Report(score_all(answers, exam, known), out, faces).save()
         seconds, busy = time.perf_counter() - begin, time.process_time() - busy
-        exam = set_exam(faces)
         print(f"{len(exam.test)} images, {sum(map(len, exam.questions.values()))} questions each:"
               f" {seconds:.1f} seconds, report included; {busy:.1f} of processor time on"
               f" {torch.get_num_threads()} threads")  # fmt: skip

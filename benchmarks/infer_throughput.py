@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 import dfa_lib
+from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.instruct.faceset import FaceSet
 

@@ -15,10 +15,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Probe
-from dfa_lib.bench.run import run_bench
+from dfa_lib.bench.exam import set_exam
+from dfa_lib.bench.run import ask_all
+from dfa_lib.bench.scoring import score_all
 from dfa_lib.bench.vision import FineTuned
-from dfa_lib.gpt.analyst import Analyst, LocalAnalyst
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.train import train
@@ -74,14 +77,15 @@ def scores(
     analysts: dict[str, Analyst], faces: FaceSet, records: Iterable[InstructRecord], out: Path
 ) -> dict[str, dict[str, list[float]]]:
     """Run the benchmark of lesson 03; return and print the headline scores with intervals."""
-    report = run_bench(analysts, faces, records, out)
+    exam, known = set_exam(faces), {record.id: record for record in records}
+    report = score_all(ask_all(analysts, exam, out), exam, known)
     table = {
         name: {
             f"{task} {metric}": [round(value, 3) for value in scored[task][metric]]
             for task, metric in SHOWN
             if metric in scored.get(task, {})
         }
-        for name, scored in report.data["analysts"].items()
+        for name, scored in report["analysts"].items()
     }
     for name, row in table.items():
         print(f"{name:<14}", *(f"{what} {value}" for what, value in row.items()), sep="  ")

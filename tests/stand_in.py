@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dfa_lib.gpt.analyst import Question, Reply
+from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face, write_jsonl
@@ -18,7 +18,8 @@ from facesim.people import portrait as modelled
 class RedEye:
     """Believes in forgery as much as there is pure red in the picture."""
 
-    name = "stand-in"
+    name, place, fingerprint = "stand-in", "", "red eye"
+    tasks, batch = TASKS, 32
 
     def reply(
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from tiny_llava import save_tiny
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
+from dfa_lib.analysts import Question
 from dfa_lib.gpt.adapter import load_tuned, merge
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO, Preset
 from dfa_lib.records import DataError

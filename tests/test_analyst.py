@@ -8,7 +8,8 @@ from PIL import Image
 from tiny_llava import tiny_llava
 
 import dfa_lib
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.analysts import Question
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.infer import decode, encode_prefix
 from dfa_lib.gpt.prefix import Prompter

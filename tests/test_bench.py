@@ -18,18 +18,20 @@ from toy_bench import (
     category_of,
     oracle,
     parrot,
+    run_bench,
     silent,
     toy_world,
     values,
 )
 
-from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, pixel_features
+from dfa_lib.analysts import Question, Reply
+from dfa_lib.bench.baselines import Blind, Chance, Control, Majority, Probe, pixel_features
 from dfa_lib.bench.controls import controls
 from dfa_lib.bench.exam import set_exam
-from dfa_lib.bench.run import ask, run_bench
+from dfa_lib.bench.run import ask
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.bench.vision import Encoder, FineTuned
-from dfa_lib.gpt.analyst import LocalAnalyst, Question, Reply
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import OPTIONS, detection_label
 from dfa_lib.instruct.faceset import FaceSet
@@ -258,7 +260,7 @@ class Tired(Teller):
 def test_a_run_that_was_killed_goes_on_to_the_same_report(
     world: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dfa_lib.bench.run.BATCH", 4)
+    monkeypatch.setattr(Control, "batch", 4)
     whole = Teller(oracle)
     bench(world, tmp_path / "whole", one=whole)
     tired = Tired(oracle)

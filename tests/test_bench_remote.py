@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from chat_server import ChatServer
 from PIL import Image
-from toy_bench import oracle, toy_world, values
+from toy_bench import InWords, oracle, run_bench, toy_world, values
 
 import dfa_lib
-from dfa_lib.bench.baselines import InWords
+from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import Exam, set_exam, truth
 from dfa_lib.bench.remote import EndpointAnalyst
-from dfa_lib.bench.run import TASKS, ask, run_bench
+from dfa_lib.bench.run import TASKS, ask
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.endpoint import Endpoint
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.conversations import OPTIONS, load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Prediction, read_jsonl

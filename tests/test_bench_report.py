@@ -6,20 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_bench import Teller, always_forged, anti_oracle, bench, oracle, toy_world, values
+from toy_bench import (
+    InWords,
+    Teller,
+    anti_oracle,
+    bench,
+    oracle,
+    run_bench,
+    toy_world,
+    values,
+)
 
+from dfa_lib.analysts import Question
 from dfa_lib.bench import perturb
-from dfa_lib.bench.attributing import attribute
-from dfa_lib.bench.baselines import Chance, InWords, choose
+from dfa_lib.bench.baselines import Chance
 from dfa_lib.bench.detecting import Paper, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
 from dfa_lib.bench.intervals import Sheet
 from dfa_lib.bench.report import Report, scoreboard
-from dfa_lib.bench.run import ask, run_bench
-from dfa_lib.bench.submit import submit
-from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl, write_jsonl
+from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl
 from dfa_lib.taxonomy import Category, Task
 
 
@@ -39,8 +45,8 @@ def test_the_report_is_whole_and_escaped(world: tuple, tmp_path: Path) -> None:
 
     data = bench(world, tmp_path, **{"dfa-gpt": Teller(rude), "chance": Chance()})
     assert data == json.loads((tmp_path / "report.json").read_text())
-    assert data.keys() >= {"analysts", "n", "preset", "source", "majority_share", "constant"}
-    assert (data["n"], data["identities"], data["preset"], data["source"]) == (60, 12, "toy", "toy")
+    assert data.keys() >= {"analysts", "n", "source", "majority_share", "constant"}
+    assert (data["n"], data["identities"], data["source"]) == (60, 12, "toy")
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http://" not in page and "https://" not in page
@@ -125,73 +131,6 @@ def test_a_picture_that_was_swapped_is_refused(tmp_path: Path) -> None:
     for again in (lambda: set_exam(faces), lambda: Exam.read(path, faces)):
         with pytest.raises(DataError, match=rf"not the picture of face {one.id}"):
             again()
-
-
-# --- submissions
-
-
-def _given(world: tuple, folder: Path, name: str, analyst: object) -> list[Prediction]:
-    return ask(name, analyst, set_exam(world[0]), folder)
-
-
-def test_a_submitted_file_adds_a_row(world: tuple, tmp_path: Path) -> None:
-    faces, records = world
-    bench(world, tmp_path / "bench", first=Chance())
-    together = bench(world, tmp_path / "both", first=Chance(), newcomer=Teller(oracle))
-    _given(world, tmp_path / "mine", "newcomer", Teller(oracle))
-    report = submit(tmp_path / "mine" / "newcomer.jsonl", tmp_path / "bench", faces, records)
-    assert report.data == together
-    assert "newcomer" in (tmp_path / "bench" / "scoreboard.md").read_text()
-    with pytest.raises(DataError, match="in the report already"):
-        submit(tmp_path / "mine" / "newcomer.jsonl", tmp_path / "bench", faces, records)
-
-
-def test_a_submission_is_believed_what_it_said_not_what_it_claims(
-    world: tuple, tmp_path: Path
-) -> None:
-    faces, records = world
-    bench(world, tmp_path / "bench", first=Chance())
-    right = _given(world, tmp_path, "right", Teller(oracle))
-    said = _given(world, tmp_path, "said", Teller(always_forged, closed=False))
-    liar = [
-        one.model_copy(update={"answer": true.answer, "options": None, "analyst": "liar"})
-        for one, true in zip(said, right, strict=True)
-    ]
-    write_jsonl(tmp_path / "liar.jsonl", liar)
-    data = submit(tmp_path / "liar.jsonl", tmp_path / "bench", faces, records).data
-    assert values(data, "liar", "DF-D")["ACC"] == 0.8
-    assert values(data, "liar", "DF-C")["accuracy"] == 0.2
-    assert values(data, "liar", "AD")["CHAIR"] == 1
-    swapped = [
-        one.model_copy(update={"answer": wrong.answer, "analyst": "swapped"})
-        for one, wrong in zip(right, _given(world, tmp_path, "w", Teller(anti_oracle)), strict=True)
-    ]
-    write_jsonl(tmp_path / "swapped.jsonl", swapped)
-    data = submit(tmp_path / "swapped.jsonl", tmp_path / "bench", faces, records).data
-    assert values(data, "swapped", "DF-C")["accuracy"] == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"prompt": "Real?"}, "prompt: not that of the protocol"),
-        ({"options": {"forged": 0.0}}, "give one number for each"),
-        ({"analyst": "another"}, "one analyst per file"),
-        ({"task": Task.FC}, "prompt: not that of the protocol"),
-        ({"face": "nobody"}, "not answered"),
-        ({"analyst": "../x"}, "one analyst per file"),
-    ],
-)
-def test_a_submission_that_does_not_fit_is_refused(
-    world: tuple, tmp_path: Path, change: dict, why: str
-) -> None:
-    bench(world, tmp_path / "bench", first=Chance())
-    before = (tmp_path / "bench" / "report.json").read_bytes()
-    given = _given(world, tmp_path, "mine", Teller(oracle))
-    write_jsonl(tmp_path / "mine.jsonl", [given[0].model_copy(update=change), *given[1:]])
-    with pytest.raises(DataError, match=why):
-        submit(tmp_path / "mine.jsonl", tmp_path / "bench", *world)
-    assert (tmp_path / "bench" / "report.json").read_bytes() == before
 
 
 # --- videos, data sets and subgroups
@@ -323,48 +262,3 @@ def test_an_analyst_in_words_is_asked_without_options(world: tuple, tmp_path: Pa
     )
     given = next(read_jsonl(tmp_path / "predictions" / "in_words.jsonl", Prediction))
     assert given.text.count("\n") == 2  # three wordings, each with an answer of its own
-
-
-# --- attribution
-
-
-class Tracer(Teller):
-    """Knows of each toy face whether its person is odd: m1, or even: m0; doubts by ``how``."""
-
-    def answer(self, image: np.ndarray, question: Question) -> Reply:
-        right = f"This face was made by the method m{image[0, 0, 0] % 2}."
-        wanted = right if right in question.options else question.options[0]
-        said = {"right": wanted, "wrong": next(o for o in question.options if o != wanted)}
-        if self.rule == "mute":
-            return Reply("No idea.", None, 0, 0.0)
-        likely = -1.0 - 5.0 * image[0, 0, 0]  # of a sentence, among all sentences
-        return choose(question, [likely - 8.0 * (o != said[self.rule]) for o in question.options])
-
-
-def test_attribution_knows_what_it_does_not_know(world: tuple, tmp_path: Path) -> None:
-    """Methods m0 and m1, of which m1 was never trained on: half of the faces are unknown."""
-    exam = set_exam(world[0])
-    tracers = {name: Tracer(name) for name in ("right", "wrong", "mute")}
-    found = attribute({**tracers, "dice": Chance()}, exam, ["m0"], tmp_path, resamples=50)
-    value = {name: {key: row[0] for key, row in rows.items()} for name, rows in found.items()}
-    ones = {"accuracy": 1, "closed accuracy": 1, "open-set AUC": 1, "unparsable": 0, "chance": 0.5}
-    assert value["right"] == ones
-    assert value["wrong"]["accuracy"] == value["wrong"]["open-set AUC"] == 0
-    assert value["mute"]["accuracy"] == value["mute"]["open-set AUC"] == 0
-    assert value["mute"]["unparsable"] == 1
-    assert found["dice"]["accuracy"][1] < 0.5 < found["dice"]["accuracy"][2]
-    asked = tracers["right"].asked
-    assert attribute(tracers, exam, ["m0"], tmp_path, resamples=50)["right"] == found["right"]
-    assert tracers["right"].asked == asked
-
-
-def test_attribution_among_known_methods_alone_has_no_open_set(
-    world: tuple, tmp_path: Path
-) -> None:
-    exam = set_exam(world[0], limit=30)
-    found = attribute({"right": Tracer("right")}, exam, ["m0", "m1"], tmp_path, resamples=20)
-    assert "open-set AUC" not in found["right"]
-    assert found["right"]["accuracy"][0] == 1
-    assert found["right"]["chance"][0] == pytest.approx(1 / 3, abs=1e-6)
-    with pytest.raises(DataError, match="none made a test face"):
-        attribute({"right": Tracer("right")}, exam, ["simswap"], tmp_path)

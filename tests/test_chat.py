@@ -14,11 +14,10 @@ import pytest
 from chat_server import ChatServer
 from PIL import Image
 from stand_in import Blunt, Broken, RedEye, Talker, gallery, portrait, red_patch
-from toy_bench import toy_world
+from toy_bench import run_bench, toy_world
 
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.bench.remote import EndpointAnalyst
-from dfa_lib.bench.run import run_bench
 from dfa_lib.chat import ChatSession, ChatView
 from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.overlay import occlusion_map, paint

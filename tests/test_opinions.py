@@ -1,30 +1,22 @@
-"""Second opinions on descriptions: a judge behind real HTTP, and BERTScore by a real encoder."""
+"""Second opinions on descriptions: a judge behind real HTTP."""
 
 import base64
 import io
 import json
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from chat_server import ChatServer
 from PIL import Image
-from toy_bench import Teller, anti_oracle, bench, oracle, told_by_two, toy_world
-from transformers import BertConfig, BertModel, BertTokenizer
+from toy_bench import Teller, anti_oracle, bench, known, oracle, told_by_two, toy_world
 
-from dfa_lib.bench.exam import set_exam
-from dfa_lib.bench.judge import Judge, Mark
-from dfa_lib.bench.likeness import BertScore
-from dfa_lib.bench.opinions import Opinion, described
-from dfa_lib.bench.report import Report, scoreboard
-from dfa_lib.bench.run import ask
-from dfa_lib.bench.submit import submit
+from dfa_lib.analysts import Question
+from dfa_lib.bench.judge import Judge, Mark, Opinion, described, scored
+from dfa_lib.bench.report import scoreboard
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.findings import regions
-from dfa_lib.gpt.analyst import Question
 from dfa_lib.records import DataError, read_jsonl
 from dfa_lib.taxonomy import Task
 
@@ -69,7 +61,7 @@ def _strict(body: dict) -> str:
 def _judge(world: tuple, server: ChatServer, cache: Path, **settings: object) -> Judge:
     ceiling = settings.pop("ceiling", None)
     endpoint = Endpoint("stand-in", server.url, cache=cache, concurrency=8, ceiling=ceiling)
-    return Judge(endpoint, *world, **settings)
+    return Judge(endpoint, world[0], known(world), **settings)
 
 
 # --- the judge
@@ -178,15 +170,12 @@ def test_a_judge_interrupted_by_its_ceiling_goes_on_and_pays_once(
 def test_opinions_stay_with_the_texts_they_are_on(world: tuple, out: Path, tmp_path: Path) -> None:
     with ChatServer(reply=_strict) as server:
         told = _judge(world, server, tmp_path / "cache").mark(out).data["opinions"][BY]
-    ask("late", Teller(oracle), set_exam(world[0]), tmp_path / "mine")
-    both = submit(tmp_path / "mine" / "late.jsonl", out, *world).data
-    assert both["opinions"][BY] == told and "late" in both["analysts"]
-    assert scoreboard(both).splitlines()[5].endswith("| - |")  # not marked yet
     changed = Teller(oracle)
     changed.fingerprint = "tuned since"
     changed.rule = lambda image, question: "The ears show blur."
-    again = bench(world, out, right=changed, wrong=Teller(anti_oracle))
-    assert set(again["opinions"][BY]["scores"]) == {"wrong"}
+    bench(world, out, right=changed, wrong=Teller(anti_oracle))
+    again = scored(out, world[0], 100)[BY]["scores"]
+    assert again == {"wrong": pytest.approx(told["scores"]["wrong"], abs=1e-6)}
 
 
 def test_what_a_judge_says_is_no_markup(world: tuple, tmp_path: Path) -> None:
@@ -198,7 +187,7 @@ def test_what_a_judge_says_is_no_markup(world: tuple, tmp_path: Path) -> None:
     bench(world, out, rude=Teller(rude))
     with ChatServer(reply=_strict) as server:
         endpoint = Endpoint("<b>|x", server.url, cache=tmp_path / "cache")
-        data = Judge(endpoint, *world, limit=10).mark(out).data
+        data = Judge(endpoint, world[0], known(world), limit=10).mark(out).data
     page = (out / "report.html").read_text()
     assert "<script" not in page and "<b>|x" not in page and "&lt;b&gt;|x" in page
     assert len({line.count("|") for line in scoreboard(data).splitlines()[:4]}) == 1
@@ -207,97 +196,9 @@ def test_what_a_judge_says_is_no_markup(world: tuple, tmp_path: Path) -> None:
 def test_a_rubric_is_a_file_with_a_version(world: tuple, tmp_path: Path) -> None:
     endpoint = Endpoint("stand-in", "http://127.0.0.1:9/v1", cache=tmp_path)
     with pytest.raises(DataError, match="grounded"):
-        Judge(endpoint, *world, rubric="kind")
-    assert Judge(endpoint, *world).by == BY
+        Judge(endpoint, world[0], known(world), rubric="kind")
+    assert Judge(endpoint, world[0], known(world)).by == BY
     fields = list(Mark.model_json_schema()["properties"])
     assert fields == ["reason", "score"]  # the reason is written first
     with pytest.raises(DataError, match="run the benchmark first"):
-        Judge(endpoint, *world).mark(tmp_path / "nothing")
-
-
-# --- BERTScore
-
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the nose eyes mouth chin shows show blur and a . natural"
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT with random weights, saved as the hub has them."""
-    folder = tmp_path_factory.mktemp("hub") / "tiny-bert"
-    vocabulary = {word: number for number, word in enumerate(WORDS.split())}
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=3, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=40,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
-    return folder
-
-
-def test_equal_texts_score_one_and_nothing_scores_zero(encoder: Path) -> None:
-    score = BertScore(encoder, layer=2)
-    said = [
-        "the nose shows blur",
-        "The nose shows blur",
-        "",
-        "the eyes show blur",
-        "the nose " * 99,
-    ]
-    same, case, empty, other, long = score.f1(said, "the nose shows blur")
-    assert same == case == pytest.approx(1, abs=1e-5) and empty == 0
-    assert 0 < other < 0.999 and 0 < long < 0.999
-    assert score.f1(["the nose shows blur"], "") == [0]
-    alone = [score.f1([text], "the nose shows blur")[0] for text in said]
-    assert alone == pytest.approx([same, case, empty, other, long], abs=1e-5)  # padding is unseen
-    swapped = score.f1(["the nose shows blur"], "the eyes show blur")[0]
-    assert swapped == pytest.approx(other, abs=1e-5)  # precision and recall change places
-
-
-def test_bert_score_equals_its_definition(encoder: Path) -> None:
-    """One sentence at a time, a loop over words: best cosine for each, in both directions."""
-    tokenizer, model = BertTokenizer.from_pretrained(encoder), BertModel.from_pretrained(encoder)
-    model.eval()
-
-    def vectors(text: str) -> list[np.ndarray]:
-        ids = torch.tensor([tokenizer.encode(text)])
-        with torch.no_grad():
-            states = model(ids, output_hidden_states=True).hidden_states[3][0].double().numpy()
-        return [row / np.sqrt((row**2).sum()) for row in states]
-
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        said, due = (" ".join(rng.choice(WORDS.split()[5:], rng.integers(1, 9))) for _ in range(2))
-        one, two = vectors(said), vectors(due)
-        best = [[max(float(a @ b) for b in right) for a in left[1:-1]]
-                for left, right in ((one, two), (two, one))]  # fmt: skip
-        p, r = (sum(part) / len(part) for part in best)
-        assert BertScore(encoder, layer=3).f1([said], due)[0] == pytest.approx(
-            2 * p * r / (p + r), abs=1e-5
-        )
-
-
-def test_bert_score_stands_in_the_report(encoder: Path, world: tuple, out: Path) -> None:
-    data = BertScore(encoder, layer=2).compare(out, *world, limit=25).data
-    (told,) = data["opinions"].values()
-    (by,) = data["opinions"]
-    assert by == "BERTScore F1 · tiny-bert · layer 2"
-    assert told["faces"] == 25 and set(told["scores"]) == {"right", "wrong"}
-    value, low, high = told["scores"]["wrong"]
-    assert told["scores"]["right"][0] == pytest.approx(1, abs=1e-5)
-    assert low < value < high < 1
-    assert Report.read(out, world[0]).data == data and by in scoreboard(data)
-    with pytest.raises(DataError, match="no description has a reference"):
-        BertScore(encoder, layer=2).compare(out, world[0], [])
-    with pytest.raises(DataError, match="layers 1 to 3"):
-        BertScore(encoder)
-
-
-def test_judge_and_bert_score_stand_side_by_side(
-    encoder: Path, world: tuple, out: Path, tmp_path: Path
-) -> None:
-    BertScore(encoder, layer=2).compare(out, *world, limit=5)
-    with ChatServer(reply=_strict) as server:
-        data = _judge(world, server, tmp_path / "cache", limit=5).mark(out).data
-    assert len(data["opinions"]) == 2
-    assert not re.search(r"nan|None", scoreboard(data))
+        Judge(endpoint, world[0], known(world)).mark(tmp_path / "nothing")

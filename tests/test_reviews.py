@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from stand_in import RedEye, gallery
-from toy_bench import Teller, toy_world
+from toy_bench import Teller, run_bench, toy_world
 
-from dfa_lib.bench.run import run_bench
 from dfa_lib.chat import ChatSession
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO

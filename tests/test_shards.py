@@ -13,8 +13,10 @@ from chat_server import ChatServer
 
 import dfa_lib
 from dfa_lib.bench.baselines import Chance, Majority
+from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.report import Report
-from dfa_lib.bench.run import run_bench
+from dfa_lib.bench.run import ask_all, ask_perturbed
+from dfa_lib.bench.scoring import score_all
 from dfa_lib.instruct.__main__ import parser
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.conversations import build_conversations, load_records
@@ -38,7 +40,13 @@ def bench(out: Path, shard: Shard | None) -> Report | None:
     """The benchmark with analysts that answer in no time: predictions tell their seconds."""
     faces, records = FaceSet.read(RESCUE), load_records(RESCUE / "instruct.jsonl")
     analysts = {"chance": Chance(), "majority": Majority(faces.split("train").faces)}
-    return run_bench(analysts, faces, records, out, robustness=2, resamples=20, shard=shard)
+    exam = set_exam(faces)
+    answers = ask_all(analysts, exam, out, shard)
+    perturbed = ask_perturbed(analysts, exam, 2, out, shard)
+    if shard:
+        return None
+    known = {record.id: record for record in records}
+    return Report(score_all(answers, exam, known, 20, perturbed), out, faces).save()
 
 
 def start(*arguments: object) -> subprocess.Popen:

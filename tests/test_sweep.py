@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.baselines import Control, choose
 from dfa_lib.bench.exam import labels, set_exam
 from dfa_lib.bench.sweep import sweep
-from dfa_lib.gpt.analyst import Question, Reply
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces, remake
 from dfa_lib.records import DataError

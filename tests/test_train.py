@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from colours import ANSWERS, RECORDS, Colours, preset_on, record, run, trainable
 from tiny_llava import save_tiny
 
+from dfa_lib.analysts import Question
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt import train as training
-from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset

@@ -7,9 +7,9 @@ features (that the task is not trivially separable).
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dfa_lib.analysts import TASKS, Analyst, Question, Reply
 from dfa_lib.bench.describing import best_constant
 from dfa_lib.bench.exam import labels, truth
-from dfa_lib.gpt.analyst import Analyst, Question, Reply
+from dfa_lib.files import digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Face, Finding, InstructRecord
@@ -34,21 +35,21 @@ Features = Callable[[Images], np.ndarray]
 GREY = 128
 
 
-class Control:
-    """A control answers question by question and speaks in one piece."""
+class Control(Analyst):
+    """An analyst that answers question by question; a class of your own needs a name.
 
-    name: str
+    Unless it sets a fingerprint, its answers on file are used in this process only.
+    """
+
+    tasks, batch = TASKS, 32
+
+    def __init_subclass__(cls) -> None:
+        cls.fingerprint = uuid4().hex
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3))."""
         pairs = zip(images, questions, strict=True)
         return [[self.answer(image, one) for one in asked] for image, asked in pairs]
-
-    def stream(
-        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
-    ) -> Iterator[str]:
-        """Answer ``text`` at once; earlier turns change nothing."""
-        yield self.answer(image, Question(text)).text
 
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         """Answer one question."""
@@ -65,7 +66,7 @@ class Chance(Control):
         self.name = "chance"
         self.texts = tuple(texts) or ("",)
         self.seed = seed
-        self.fingerprint = _digest(repr((self.texts, seed)))
+        self.fingerprint = digest(repr((self.texts, seed)))
 
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         """Draw log-probabilities for the options, or a description."""
@@ -88,7 +89,7 @@ class Majority(Control):
         regions = [region for region, on in zip(Region, constant, strict=True) if on]
         blur = [Finding(region=one, artifact=Artifact.BLUR, evidence="") for one in regions]
         self.text = describe(blur)
-        self.fingerprint = _digest(repr((self.shares, self.text)))
+        self.fingerprint = digest(repr((self.shares, self.text)))
 
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         """Give the training frequencies as log-probabilities, or the constant description."""
@@ -103,7 +104,7 @@ class Blind(Control):
     def __init__(self, analyst: Analyst) -> None:
         self.name = "blind"
         self.analyst = analyst
-        self.fingerprint = getattr(analyst, "fingerprint", "")
+        self.fingerprint = analyst.fingerprint
         self._known: dict[Question, Reply] = {}
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
@@ -120,32 +121,6 @@ class Blind(Control):
         return self.reply([image], [[question]])[0][0]
 
 
-class InWords:
-    """An analyst that answers closed questions in its own words, which are then read.
-
-    What a person who talks to it gets to hear; beside its scores, what reading loses.
-    """
-
-    tasks = (Task.DF_D, Task.DF_C)
-
-    def __init__(self, analyst: Analyst) -> None:
-        self.name = "in_words"
-        self.analyst = analyst
-        self.fingerprint = getattr(analyst, "fingerprint", "")
-
-    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
-        """Ask the same questions without offering answers."""
-        return self.analyst.reply(
-            images, [[replace(one, options=None) for one in asked] for asked in questions]
-        )
-
-    def stream(
-        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
-    ) -> Iterator[str]:
-        """What the analyst says."""
-        return self.analyst.stream(image, history, text)
-
-
 class Probe(Control):
     """Logistic regressions on features of the picture: one for DF-D, one for DF-C."""
 
@@ -158,15 +133,8 @@ class Probe(Control):
         self.models = {
             task: _fit(known, [truth(face, task) for face in train]) for task in self.tasks
         }
-        self.fingerprint = _digest(
-            repr(
-                [
-                    model[-1].coef_.round(6).tobytes()
-                    for model in self.models.values()
-                    if hasattr(model[-1], "coef_")
-                ]
-            )
-        )
+        fitted = [getattr(model[-1], "coef_", np.zeros(0)) for model in self.models.values()]
+        self.fingerprint = digest(repr([weights.round(6).tobytes() for weights in fitted]))
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer closed questions from the features of each picture."""
@@ -176,12 +144,6 @@ class Probe(Control):
             [choose(one, shares[one.task][at]) for one in asked]
             for at, asked in enumerate(questions)
         ]
-
-    def stream(
-        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
-    ) -> Iterator[str]:
-        """Say that a probe does not talk."""
-        yield "A probe answers closed questions only."
 
 
 def choose(question: Question, logprobs: Sequence[float]) -> Reply:
@@ -247,7 +209,3 @@ def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
 def _log_shares(faces: Sequence[Face], task: Task) -> tuple[float, ...]:
     counts = Counter(truth(face, task) for face in faces)
     return tuple(float(np.log((counts[name] + 1) / (len(faces) + 1))) for name in labels(task))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

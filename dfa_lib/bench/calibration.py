@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfa_lib.gpt.analyst import Analyst, Question
+from dfa_lib.analysts import Analyst, Question
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
 
@@ -28,7 +28,7 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
     None if there is no report, or none of an analyst with this ``fingerprint``.
     Raises DataError if the files cannot be read.
     """
-    path, mark = folder / "report.json", getattr(analyst, "fingerprint", "")
+    path, mark = folder / "report.json", analyst.fingerprint
     if not mark or not path.exists():
         return None
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfa_lib.analysts import Analyst
 from dfa_lib.bench import metrics
 from dfa_lib.bench.baselines import Blind, Probe
 from dfa_lib.bench.detecting import Paper
@@ -20,7 +21,7 @@ from dfa_lib.bench.exam import Exam, set_exam, some
 from dfa_lib.bench.intervals import Runs, Sheet, Statistic, over_runs
 from dfa_lib.bench.run import ask
 from dfa_lib.bench.vision import FineTuned
-from dfa_lib.gpt.analyst import Analyst, LocalAnalyst
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.train import train

@@ -4,7 +4,6 @@ It is written to ``protocol.json``, and its hash stands in every report, so that
 different exams are not put side by side.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
+from dfa_lib.analysts import TASKS, Question
 from dfa_lib.bench.perturb import LEVELS
-from dfa_lib.gpt.analyst import Question
+from dfa_lib.files import digest, write_atomic
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import wordings
@@ -56,10 +56,9 @@ class Exam:
 
     def save(self, folder: Path) -> Path:
         """Write ``folder``/protocol.json, with its hash; return the path."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "protocol.json"
         content = {"hash": self.hash, **self.protocol}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return path
 
     @classmethod
@@ -114,7 +113,7 @@ def set_exam(
         test,
         val,
         tuple(train),
-        {task: _questions(task, seed, paraphrases) for task in (Task.DF_D, Task.DF_C, Task.AD)},
+        {task: _questions(task, seed, paraphrases) for task in TASKS},
         seed,
     )
 
@@ -161,9 +160,9 @@ def _refuse_leaks(test: tuple[Face, ...], others: list[Face]) -> None:
 def _refuse_other_pictures(faces: FaceSet, asked: Iterable[Face]) -> None:
     for face in asked:
         path = inside(faces.root, face.image)
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != face.sha256:
+        if not path.is_file() or digest(path.read_bytes()) != face.sha256:
             raise DataError(f"{path}: sha256: not the picture of face {face.id}; load it again")
 
 
 def _hash(protocol: dict) -> str:
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()
+    return digest(json.dumps(protocol, sort_keys=True))

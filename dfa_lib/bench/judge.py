@@ -1,27 +1,36 @@
 """A language model as judge: it marks every description from 1 to 5, by a published rubric.
 
-The judge sees the picture, the truth about it and one description; it is not told whose it is.
-Rubrics are data files with a version. What was paid for lies in the endpoint's cache, so a run
-that is resumed pays nothing twice, and equal descriptions of one face are paid for once.
+A step after the report, on predictions on file. The judge sees the picture, the truth about it
+and one description; it is not told whose it is. Rubrics are data files with a version, which
+stands beside the marks. What was paid for lies in the endpoint's cache, so a run that is resumed
+pays nothing twice, and equal descriptions of one face are paid for once.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from dfa_lib.bench import metrics
 from dfa_lib.bench.describing import reference
-from dfa_lib.bench.opinions import Opinion, described, digest, keep
+from dfa_lib.bench.exam import Exam, some
+from dfa_lib.bench.intervals import Sheet, Triple
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
+from dfa_lib.files import digest
 from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
 from dfa_lib.instruct.wording import meaning
-from dfa_lib.records import DataError, InstructRecord, Prediction
+from dfa_lib.records import DataError, InstructRecord, Prediction, Record, read_jsonl, write_jsonl
+from dfa_lib.taxonomy import Task
 
 RUBRICS = "bench/rubrics"
+SCALE = (1, 5)
 LONGEST = 2_000
 """Characters of a description that are sent; a judge of more would be paid for rambling."""
 
@@ -34,6 +43,25 @@ class Mark(BaseModel):
     score: Literal[1, 2, 3, 4, 5]
 
 
+class Opinion(Record):
+    """A mark on file: what ``by`` gives one description, or None and the reason in ``words``.
+
+    ``text`` is the SHA-256 of the description: an opinion on another text counts for nothing.
+    """
+
+    by: str
+    analyst: str
+    face: str
+    text: str
+    value: float | None
+    words: str = ""
+
+    @property
+    def id(self) -> tuple[str, str]:
+        """One opinion on each description."""
+        return self.analyst, self.face
+
+
 class Judge:
     """A model behind an endpoint that marks what analysts wrote about the faces of a report.
 
@@ -44,17 +72,16 @@ class Judge:
         self,
         endpoint: Endpoint,
         faces: FaceSet,
-        records: Iterable[InstructRecord],
+        records: Mapping[str, InstructRecord],
         limit: int | None = 100,
         rubric: str = "grounded",
     ) -> None:
-        self.endpoint, self.faces, self.limit = endpoint, faces, limit
-        self.records = {record.id: record for record in records}
+        self.endpoint, self.faces, self.records, self.limit = endpoint, faces, records, limit
         self.rubric = prompt(rubric, RUBRICS)
         self.by = signature(author(endpoint, self.rubric))
 
     def estimate(self, out: Path) -> Estimate:
-        """What marking the report in ``out`` would cost at most; nothing is sent."""
+        """Return what marking the report in ``out`` would cost at most; nothing is sent."""
         return self.endpoint.estimate(self._requests(described(out, self.faces, self.limit)), Mark)
 
     def mark(self, out: Path) -> Report:
@@ -67,7 +94,12 @@ class Judge:
         if not given:
             raise DataError(f"{out}: nobody described a face; there is nothing to mark")
         answers = self.endpoint.ask_all(self._requests(given), Mark, self.by)
-        return keep(out, self.faces, [self._opinion(one, answers[_name(one)]) for one in given])
+        name = re.sub(r"[^\w.@-]+", "-", self.by).strip("-")
+        opinions = [self._opinion(one, answers[_name(one)]) for one in given]
+        write_jsonl(out / "opinions" / f"{name}.jsonl", opinions)
+        report = Report.read(out, self.faces)
+        report.data["opinions"] = scored(out, self.faces, report.data["resamples"])
+        return report.save()
 
     def _requests(self, given: list[Prediction]) -> Requests[Prediction]:
         return Requests(self._request, given)
@@ -94,13 +126,63 @@ class Judge:
         mark = Mark.model_validate(answer.parsed) if answer.parsed else None
         return Opinion(
             by=self.by,
-            scale=(1, 5),
             analyst=one.analyst,
             face=one.face,
-            text=digest(one.text),
+            text=digest(one.text or ""),
             value=mark.score if mark else None,
             words=mark.reason if mark else answer.refusal or answer.error or "",
         )
+
+
+def described(out: Path, faces: FaceSet, limit: int | None = None) -> list[Prediction]:
+    """Return the descriptions of at most ``limit`` test faces by all analysts of a report.
+
+    All are of the same faces. Raises DataError where there is no report.
+    """
+    report = Report.read(out, faces)
+    exam = Exam.read(out / "protocol.json", faces)
+    chosen = {face.id for face in some(exam.test, limit, exam.seed)}
+    files = [out / "predictions" / f"{name}.jsonl" for name in report.data["analysts"]]
+    given = (one for path in files for one in read_jsonl(path, Prediction))
+    return [one for one in given if one.task is Task.AD and one.face in chosen]
+
+
+def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
+    """Return mean marks and their intervals over identities, by judge and by analyst.
+
+    Marks of other texts than those on file are left out. "kept back" is the share of
+    descriptions without a mark, such as refusals of a judge.
+    """
+    exam = Exam.read(out / "protocol.json", faces)
+    sheet = Sheet.of(exam.test, resamples, exam.seed)
+    texts = {(one.analyst, one.face): digest(one.text or "") for one in described(out, faces)}
+    found = {}
+    for path in sorted((out / "opinions").glob("*.jsonl")):
+        listed = [one for one in read_jsonl(path, Opinion) if texts.get(one.id) == one.text]
+        rows: dict[str, list[Opinion]] = {}
+        for one in listed:
+            rows.setdefault(one.analyst, []).append(one)
+        if listed:
+            found[listed[0].by] = {
+                "scale": list(SCALE),
+                "faces": len({one.face for one in listed}),
+                "scores": {name: _mean(row, sheet) for name, row in rows.items()},
+                "kept back": {
+                    name: sum(one.value is None for one in row) / len(row)
+                    for name, row in rows.items()
+                },
+            }
+    return found
+
+
+def _mean(opinions: Sequence[Opinion], sheet: Sheet) -> Triple:
+    low, high = SCALE
+    values = {one.face: one.value for one in opinions if one.value is not None}
+    given = np.array([values.get(face.id, np.nan) for face in sheet.faces])
+    part = sheet.part(~np.isnan(given))
+    share = (given[~np.isnan(given)] - low) / (high - low)
+    ends = part.estimate(partial(metrics.mean, share))
+    return tuple(low + (high - low) * end for end in ends)
 
 
 def _name(one: Prediction) -> str:

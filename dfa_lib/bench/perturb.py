@@ -1,13 +1,13 @@
 """What pictures go through on their way to an analyst: five perturbations in five severities."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 
-from dfa_lib.gpt.analyst import Analyst, Question, Reply
+from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.taxonomy import Task
 
 LEVELS = MappingProxyType(
@@ -40,29 +40,21 @@ def versions(analyst: Analyst) -> list["Perturbed"]:
 
 
 class Perturbed:
-    """An analyst behind a perturbation: it sees every picture spoilt. Asked DF-D only."""
+    """An analyst behind a perturbation: it sees every picture perturbed. Asked DF-D only."""
 
     tasks = (Task.DF_D,)
 
     def __init__(self, analyst: Analyst, kind: str, severity: int) -> None:
         self.analyst, self.kind, self.severity = analyst, kind, severity
-        self.name = version_name(kind, severity)
-        self.fingerprint = getattr(analyst, "fingerprint", "")
+        self.name, self.batch = version_name(kind, severity), analyst.batch
+        self.fingerprint = analyst.fingerprint
 
     def reply(
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
     ) -> list[list[Reply]]:
-        """What the analyst answers on the spoilt pictures."""
-        return self.analyst.reply([self._spoilt(image) for image in images], questions)
-
-    def stream(
-        self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
-    ) -> Iterator[str]:
-        """What the analyst says to the spoilt picture."""
-        return self.analyst.stream(self._spoilt(image), history, text)
-
-    def _spoilt(self, image: np.ndarray) -> np.ndarray:
-        return perturb(image, self.kind, self.severity)
+        """Answer ``questions[i]`` on the perturbed ``images[i]``."""
+        seen = [perturb(image, self.kind, self.severity) for image in images]
+        return self.analyst.reply(seen, questions)
 
 
 def _jpeg(image: np.ndarray, quality: float) -> np.ndarray:

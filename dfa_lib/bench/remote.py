@@ -14,10 +14,11 @@ from string import ascii_uppercase
 
 import numpy as np
 
+from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.bench.exam import Exam
-from dfa_lib.bench.run import TASKS, elect, names_of, vote
+from dfa_lib.bench.run import elect, names_of, vote
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
-from dfa_lib.gpt.analyst import Question, Reply
+from dfa_lib.files import digest
 
 SYSTEM = "You examine photographs of faces. Answer the question about the picture and nothing else."
 _LETTER = "Answer with the letter alone."
@@ -36,7 +37,7 @@ class EndpointAnalyst:
     goes out as it is, which is what a model of lesson 02 was tuned on.
     """
 
-    batch = 256
+    tasks, batch = TASKS, 256
 
     def __init__(
         self, endpoint: Endpoint, name: str | None = None, votes: int = 1, hint: bool = True
@@ -45,7 +46,7 @@ class EndpointAnalyst:
         self.name = name or re.sub(r"[^\w.-]+", "-", endpoint.model).strip("-.")
         self.letters = bool(endpoint.options.get("logprobs"))
         settings = (endpoint.model, endpoint.base_url, endpoint.options, votes, hint)
-        self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()
+        self.fingerprint = digest(repr(settings))
 
     @property
     def place(self) -> str:

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
@@ -54,10 +54,10 @@ class Report:
 
     def save(self) -> "Report":
         """Write report.json, report.html and scoreboard.md; return the report as it reads back."""
-        _write(self.folder / "report.json", json.dumps(plain(self.data), indent=1) + "\n")
+        write_atomic(self.folder / "report.json", json.dumps(plain(self.data), indent=1) + "\n")
         saved = Report.read(self.folder, self.faces)
-        _write(self.page, render(saved))
-        _write(self.folder / "scoreboard.md", scoreboard(saved.data) + "\n")
+        write_atomic(self.page, render(saved))
+        write_atomic(self.folder / "scoreboard.md", scoreboard(saved.data) + "\n")
         return saved
 
     def show(self) -> None:
@@ -104,7 +104,7 @@ def _below(data: Mapping) -> str:
     """What has to be known to read the table."""
     told = [
         f"{data['n']} faces of {data['identities']} held-out identities, source"
-        f" {data['source']}, preset {data['preset'] or '-'}; brackets: 95 % interval over"
+        f" {data['source']}, preset {data.get('preset', '-')}; brackets: 95 % interval over"
         f" identities. The most frequent category alone gives DF-C {data['majority_share']:.3f}."
     ]
     if differences := [f"{name} {value:.3f}" for name, value in data["resolution"].items()]:
@@ -211,11 +211,3 @@ def _undefined(item: object) -> bool:
     """True for a nan and for a score (value, low, high) whose value is one."""
     value = item[0] if isinstance(item, tuple) and len(item) == 3 else item
     return isinstance(value, float) and math.isnan(value)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file at once: it is complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

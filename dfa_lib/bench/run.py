@@ -1,106 +1,61 @@
-"""Run the benchmark: ask every analyst every question, keep the answers, score them.
+"""Ask: put the questions of an exam to analysts, and keep the answers on file.
 
-Answers are appended to ``predictions/<analyst>.jsonl`` as they come; a run that was
+Predictions are appended to ``predictions/<analyst>.jsonl`` as they come; a run that was
 interrupted goes on where it stopped and asks nothing twice.
 """
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.detecting import WRONG
-from dfa_lib.bench.exam import Exam, labels, set_exam
-from dfa_lib.bench.opinions import scored
+from dfa_lib.bench.exam import Exam, labels
 from dfa_lib.bench.perturb import versions
-from dfa_lib.bench.report import Report
-from dfa_lib.bench.scoring import score_all
+from dfa_lib.files import digest
 from dfa_lib.findings import reading, verdict
-from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
-from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import DataError, Face, InstructRecord, JsonlLog, Prediction, read_jsonl
-from dfa_lib.shards import Shard, block, is_shard, join, shard_path, shards
+from dfa_lib.records import DataError, Face, JsonlLog, Prediction, read_jsonl
+from dfa_lib.shards import Shard, block, join, shard_path, shards
 from dfa_lib.taxonomy import Task
 
-TASKS = (Task.DF_D, Task.DF_C, Task.AD)
-BATCH = 32
 Asked = tuple[Face, tuple[Task, ...]]
 
 
-def run_bench(
-    analysts: Mapping[str, Analyst],
-    faces: FaceSet,
-    records: Iterable[InstructRecord],
-    out: Path,
-    *,
-    seed: int = 0,
-    paraphrases: int = 3,
-    limit: int | None = None,
-    val_limit: int = 300,
-    resamples: int = 1000,
-    robustness: int = 0,
-    preset: str = "",
-    source: str = "",
-    shard: Shard | None = None,
-) -> Report | None:
-    """Ask and score ``analysts``; write protocol, predictions and report into ``out``.
+def ask_all(
+    analysts: Mapping[str, Analyst], exam: Exam, out: Path, shard: Shard | None = None
+) -> dict[str, list[Prediction]]:
+    """Ask every analyst every question of ``exam``; return their predictions by name.
 
-    ``faces`` holds all splits: test is asked, val fits the temperature of each analyst's
-    scores, train gives the best constant answer. ``records`` hold the annotations that
-    descriptions are compared with. The first analyst is the one the page is about. The first
-    two are also asked DF-D on ``robustness`` faces, each spoilt in 25 ways.
-
-    With ``shard`` (i, n) only part i of n is asked, and None returned; the call without, made
-    once all parts are there, joins them and reports.
+    Writes the exam to ``out``/protocol.json and the predictions below ``out``/predictions.
+    With ``shard`` (i, n) only part i of n is asked and returned; the call without, made once all
+    parts are there, joins them. Raises DataError for what is no analyst.
     """
-    exam = set_exam(faces, seed, paraphrases, limit, val_limit)
     exam.save(out)
-    for name, analyst in analysts.items():
-        ask(name, analyst, exam, out / "predictions", shard=shard)
-    spoilt = list(analysts)[:2] if robustness else []
-    for name in spoilt:
-        few, folder = exam.detection_of(robustness), out / "robustness" / name
-        for version in tqdm(versions(analysts[name]), f"{name} on spoilt pictures"):
-            ask(version.name, version, few, folder, quiet=True, shard=shard)
-    if shard:
-        return None
-    about = {"preset": preset, "source": source or _source(exam)}
-    return score_folder(out, exam, list(analysts), spoilt, records, resamples, about)
+    folder = out / "predictions"
+    return {name: ask(name, one, exam, folder, shard=shard) for name, one in analysts.items()}
 
 
-def score_folder(
-    out: Path,
-    exam: Exam,
-    names: Sequence[str],
-    spoilt: Sequence[str],
-    records: Iterable[InstructRecord],
-    resamples: int,
-    about: Mapping[str, str],
-) -> Report:
-    """Score the predictions that lie in ``out``, and write the report; nobody is asked.
+def ask_perturbed(
+    analysts: Mapping[str, Analyst], exam: Exam, count: int, out: Path, shard: Shard | None = None
+) -> dict[str, dict[str, list[Prediction]]]:
+    """Ask DF-D on ``count`` test faces, each perturbed in 25 ways; {} if ``count`` is 0.
 
-    ``spoilt`` names the analysts that were asked about spoilt pictures, too.
+    Returns predictions by analyst and by the name of the perturbed version.
     """
-    given = {name: _read(analyst_file(out / "predictions", name)) for name in names}
-    robust = {
+    few = exam.detection_of(count)
+    return {
         name: {
-            path.stem: _read(path)
-            for path in (out / "robustness" / name).glob("*.jsonl")
-            if not is_shard(path)
+            one.name: ask(one.name, one, few, out / "robustness" / name, quiet=True, shard=shard)
+            for one in tqdm(versions(analyst), f"{name} on perturbed pictures")
         }
-        for name in spoilt
+        for name, analyst in analysts.items()
+        if count
     }
-    known = {record.id: record for record in records}
-    data = score_all(given, exam, known, resamples, robust)
-    every = chain.from_iterable(given.values())
-    opinions = {"opinions": scored(out, every, exam, resamples)}
-    return Report({**data, **opinions, **about}, out, exam.faces).save()
 
 
 def ask(
@@ -113,18 +68,20 @@ def ask(
 ) -> list[Prediction]:
     """Put the exam to one analyst, but for what its predictions file already answers.
 
-    An analyst may limit itself to some ``tasks``. Its ``fingerprint``, if it has one, tells
-    whether the answers on file are still its own: others are set aside as ``*.old``.
+    Answers on file of another exam, or under another ``fingerprint``, are set aside as ``*.old``.
     """
+    needed = (*Analyst.__annotations__, "reply")
+    if lacks := [one for one in needed if not hasattr(analyst, one)]:
+        raise DataError(f"analyst {name!r}: lacks {', '.join(lacks)}; inherit from Control")
     path = shard_path(analyst_file(folder, name), shard)
-    content = exam.hash + getattr(analyst, "fingerprint", "")
+    content = exam.hash + analyst.fingerprint
     _set_stale_aside(path, content)
     if not shard and not path.exists():
         _join_shards(path, content)
-    plan, size = _plan(exam, getattr(analyst, "tasks", TASKS)), getattr(analyst, "batch", BATCH)
+    plan, size = _plan(exam, analyst.tasks), analyst.batch
     chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
     with JsonlLog(path) as log:
-        done = {(prediction.face, prediction.task) for prediction in _read(path)}
+        done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
         quiet = quiet or not any(_missing(chunk, done) for chunk in chunks)
         with tqdm(total=sum(map(len, chunks)), desc=name, unit="face", disable=quiet) as bar:
             for chunk in chunks:
@@ -132,7 +89,7 @@ def ask(
                 for prediction in [*_answers(name, analyst, exam, _missing(chunk, done))]:
                     log.append(prediction)
                 bar.update(len(chunk))
-    return _read(path)
+    return list(read_jsonl(path, Prediction))
 
 
 def analyst_file(folder: Path, name: str) -> Path:
@@ -241,11 +198,10 @@ def elect(
 def _set_stale_aside(path: Path, content: str) -> None:
     """Keep answers to another exam, or of another version of the analyst, out of this run."""
     mark = path.with_suffix(".key")
-    key = hashlib.sha256(content.encode()).hexdigest()
-    if path.exists() and (not mark.exists() or mark.read_text() != key):
+    if path.exists() and (not mark.exists() or mark.read_text() != digest(content)):
         path.replace(path.with_suffix(".jsonl.old"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(key)
+    mark.write_text(digest(content))
 
 
 def _join_shards(path: Path, content: str) -> None:
@@ -254,11 +210,3 @@ def _join_shards(path: Path, content: str) -> None:
         _set_stale_aside(part, content)
     if shards(path):
         join(path)
-
-
-def _read(path: Path) -> list[Prediction]:
-    return list(read_jsonl(path, Prediction))
-
-
-def _source(exam: Exam) -> str:
-    return " + ".join(sorted({face.dataset for face in exam.test}))

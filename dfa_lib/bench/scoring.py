@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from tqdm.auto import tqdm
 
+from dfa_lib.analysts import TASKS
 from dfa_lib.bench import metrics
 from dfa_lib.bench.describing import Descriptions, best_constant
 from dfa_lib.bench.detecting import Paper, detection, detection_details, temperature
@@ -29,10 +30,14 @@ def score_all(
     predictions: Mapping[str, Given],
     exam: Exam,
     records: Mapping[str, InstructRecord],
-    resamples: int,
+    resamples: int = 1000,
     robust: Robust | None = None,
 ) -> dict:
-    """The content of report.json, but for who made it and from what."""
+    """Return the content of report.json: every score with its interval, and what figures show.
+
+    ``predictions`` by analyst, the one the report is about first; ``records`` by face hold the
+    annotations that descriptions are compared with. Raises DataError for unanswered faces.
+    """
     sheet = Sheet.of(exam.test, resamples, exam.seed)
     described = Descriptions.of(sheet, records, best_constant(exam.train, records))
     analysts, details, papers = {}, {}, {}
@@ -46,6 +51,7 @@ def score_all(
     return {
         "version": VERSION,
         "exam": exam.hash,
+        "source": exam.faces.source,
         "seed": exam.seed,
         "resamples": resamples,
         "n": len(sheet.faces),
@@ -63,7 +69,7 @@ def score_all(
 
 def _papers(name: str, given: Given, exam: Exam) -> dict[Task, Paper]:
     papers = {}
-    for task in (Task.DF_D, Task.DF_C, Task.AD):
+    for task in TASKS:
         mine = {one.face: one for one in given if one.task is task}
         missing = [face.id for face in exam.test if face.id not in mine]
         if mine and missing:
@@ -80,7 +86,7 @@ def _score_one(
     papers: Mapping[Task, Paper], sheet: Sheet, described: Descriptions, warmth: float
 ) -> tuple[dict[str, Triples], dict[str, dict]]:
     """Scores and details of one analyst, by task; a task it does not answer is empty."""
-    scores: dict[str, Triples] = {task.value: {} for task in (Task.DF_D, Task.DF_C, Task.AD)}
+    scores: dict[str, Triples] = {task.value: {} for task in TASKS}
     details: dict[str, dict] = {task: {} for task in scores}
     if paper := papers.get(Task.DF_D):
         scores["DF-D"] = detection(paper, sheet, warmth)

@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 from tqdm.auto import tqdm
 
+from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import labels
 from dfa_lib.bench.intervals import Sheet, Triple
-from dfa_lib.gpt.analyst import Analyst, Question
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.taxonomy import Task
 

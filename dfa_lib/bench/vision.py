@@ -3,7 +3,6 @@
 The linear probe leaves the encoder frozen; here it may change, as vision-only detectors do.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from functools import cached_property
@@ -13,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from dfa_lib.analysts import Reply
 from dfa_lib.bench.baselines import Asked, Control, Images, choose
 from dfa_lib.bench.exam import labels
-from dfa_lib.gpt.analyst import LocalAnalyst, Reply
+from dfa_lib.files import digest
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.forward import core
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
@@ -58,7 +59,7 @@ class FineTuned(Control):
         self.batch, self.rate = analyst.preset.batch, analyst.preset.lr_vision
         how = (epochs, self.batch, self.rate, seed)
         settings = (analyst.fingerprint, [face.sha256 for face in train], how)
-        self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()
+        self.fingerprint = digest(repr(settings))
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer closed questions by the category probabilities of each picture."""

@@ -10,8 +10,8 @@ with a patch of the mean colour for .71, .36, .42.
 import cv2
 import numpy as np
 
+from dfa_lib.analysts import Analyst
 from dfa_lib.chat.verdict import forged_logit
-from dfa_lib.gpt.analyst import Analyst
 
 GRID = 8
 LEGEND = (

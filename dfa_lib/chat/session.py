@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from dfa_lib.analysts import ChatAnalyst
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
 from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.face.detect import find_face
-from dfa_lib.gpt.analyst import Analyst
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
 from dfa_lib.photo import open_photo
@@ -41,7 +41,7 @@ class ChatSession:
 
     def __init__(
         self,
-        analysts: Analyst | Mapping[str, Analyst],
+        analysts: ChatAnalyst | Mapping[str, ChatAnalyst],
         gallery: FaceSet | None = None,
         reviews: Path | None = None,
         report: Path | None = None,
@@ -61,7 +61,7 @@ class ChatSession:
             self._say("note", f"{self.who} answers.{warning}")
 
     @property
-    def analyst(self) -> Analyst:
+    def analyst(self) -> ChatAnalyst:
         """The analyst that answers."""
         return self.analysts[self.who]
 
@@ -246,7 +246,7 @@ class ChatSession:
 
     def _warning(self) -> str:
         """Whoever shows a picture should know where it goes."""
-        place = getattr(self.analyst, "place", "")
+        place = self.analyst.place
         return f" Pictures and questions are sent to {place}." if place else ""
 
     def _keep(self, record: Review) -> None:

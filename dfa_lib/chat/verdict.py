@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import expit
 
 from dfa_lib import findings
+from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.calibration import Calibration
-from dfa_lib.gpt.analyst import Analyst, Question, Reply
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import wordings
 from dfa_lib.records import DataError

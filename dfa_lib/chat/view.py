@@ -69,7 +69,7 @@ class ChatView:
         """Let another analyst answer, and judge what is on the table if it does so here."""
         with self._busy(f"{change['new']} looks at the face …"):
             self.session.switch(change["new"])
-            if not hasattr(self.session.analyst, "place"):
+            if not self.session.analyst.place:
                 self.session.verdict()
 
     def on_send(self, _: object = None) -> None:

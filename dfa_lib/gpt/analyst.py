@@ -3,58 +3,22 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import ProcessorMixin
 
+from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
 from dfa_lib.gpt.forward import check_image_tokens, vision_features
 from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
 from dfa_lib.gpt.trees import grove
-from dfa_lib.taxonomy import Task
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked about one image; with ``options``, which whole answer is likeliest."""
-
-    text: str
-    task: Task = Task.FC
-    options: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer; ``logprobs`` one per option (natural log, end of sequence included)."""
-
-    text: str
-    logprobs: tuple[float, ...] | None
-    tokens: int
-    seconds: float
-
-
-class Analyst(Protocol):
-    """Anything that answers questions on face images: local model, endpoint, baseline."""
-
-    name: str
-
-    def reply(
-        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
-    ) -> list[list[Reply]]:
-        """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3))."""
-        ...
-
-    def stream(self, image: np.ndarray, history: Sequence[Turn], text: str) -> Iterator[str]:
-        """Answer ``text`` piece by piece, after ``history`` of (question, answer)."""
-        ...
 
 
 class LocalAnalyst:
@@ -62,6 +26,9 @@ class LocalAnalyst:
 
     ``source`` is the folder tuning wrote, or a model in memory with its processor.
     """
+
+    tasks = TASKS
+    place = ""
 
     def __init__(
         self,
