@@ -18,10 +18,10 @@ from PIL import Image
 from toy_bench import InWords, oracle, run_bench, toy_world, values
 
 import dfa_lib
-from dfa_lib.analysts import Question
+from dfa_lib.analysts import TASKS, Question
 from dfa_lib.bench.exam import Exam, set_exam, truth
 from dfa_lib.bench.remote import EndpointAnalyst
-from dfa_lib.bench.run import TASKS, ask
+from dfa_lib.bench.run import ask
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.gpt.analyst import LocalAnalyst
