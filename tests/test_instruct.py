@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, region_masks
-from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.annotate import Measuring, annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
@@ -242,6 +242,32 @@ def test_a_folder_with_other_faces_is_refused(faces: FaceSet) -> None:
 def test_unknown_source_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="procedural, london"):
         load_faces("celeba", tmp_path)
+
+
+def test_notes_know_the_rule_and_the_pictures_they_rest_on(
+    faces: FaceSet, notes: dict[str, Annotation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = FaceSet(faces.root, faces.faces[:20])
+    asked: list[str] = []
+    real = Measuring.describe
+
+    def counted(self: Measuring, among: FaceSet, todo: list[Face]) -> object:
+        asked.extend(face.id for face in todo)
+        return real(self, among, todo)
+
+    monkeypatch.setattr(Measuring, "describe", counted)
+    annotate(few, out=tmp_path, workers=1)
+    assert len(asked) == 20
+    annotate(few, out=tmp_path, workers=1)
+    assert len(asked) == 20
+    paired = next(face for face in few if face.source)
+    other = paired.model_copy(update={"sha256": "0" * 64})
+    changed = FaceSet(faces.root, [other if face is paired else face for face in few])
+    annotate(changed, out=tmp_path, workers=1)
+    assert asked[20:] == [paired.id]
+    monkeypatch.setattr(Measuring, "describe", lambda self, among, todo: counted(self, among, todo))
+    annotate(changed, out=tmp_path, workers=1)
+    assert len(asked) == 41
 
 
 # --- what is measured ---------------------------------------------------------------------

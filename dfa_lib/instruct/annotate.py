@@ -5,7 +5,8 @@ come, and once all are there the files take the order of the faces: they tell no
 often the run was interrupted or which answer came first.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,10 +14,10 @@ import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from dfa_lib.instruct.answers import Unanswered, collect, kept
+from dfa_lib.instruct import evidence, naming, wording
+from dfa_lib.instruct.answers import Unanswered, code_digest, collect, kept
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import Normal, calibrate, measure
-from dfa_lib.instruct.wording import describe, library
 from dfa_lib.records import Annotation, Annotator, DataError, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Task
@@ -48,18 +49,37 @@ def annotate(
 
     ``annotator`` is "measuring", or "endpoint" for the model behind ``endpoint``, or a Describer
     of your own; as GPT-4o in the paper, it is told the label. ``out`` is the folder of the faces
-    unless given. What is there already is kept, so an interrupted call goes on where it stopped.
-    A face that gets no answer is missing from the result and stands with the reason in
-    annotations.unanswered.jsonl; the next call asks again. With a ``shard`` only that share of
-    the faces is described. Raises DataError for an unknown annotator, or if another one wrote
-    in this file before.
+    unless given. What the same code wrote about the same pictures is kept, so an interrupted
+    call goes on where it stopped. A face that gets no answer is missing from the result and
+    stands with the reason in annotations.unanswered.jsonl; the next call asks again. With a
+    ``shard`` only that share of the faces is described. Raises DataError for an unknown
+    annotator, or if another one wrote in this file before.
     """
     writer = _writer(annotator, workers, endpoint)
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
     mine = block(faces, shard)
-    known = kept(path, Annotation, writer.annotator)
+    now, marks = _made_from(writer, faces, mine), path.with_suffix(".made.json")
+    before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
+
+    def fresh(note: Annotation) -> bool:
+        made = now.get(note.face)
+        return made is None or before.get(note.face, made) == made
+
+    known = kept(path, Annotation, writer.annotator, fresh)
+    marks.parent.mkdir(parents=True, exist_ok=True)
+    marks.write_text(json.dumps(before | now), encoding="utf-8")
     todo = [face for face in mine if face.id not in known]
-    return collect(path, [face.id for face in mine], known, writer.describe(faces, todo))
+    return collect(path, list(now), known, writer.describe(faces, todo))
+
+
+def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:
+    """Return, by face id, the digest of the code and the pictures that a description rests on."""
+    rules = (evidence, naming, wording) if isinstance(writer, Measuring) else ()
+    code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
+    return {
+        face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"
+        for face in mine
+    }
 
 
 def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None") -> Describer:
@@ -76,15 +96,10 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
     return annotator
 
 
-# --- the measuring annotator --------------------------------------------------------------
-
-MEASURING = Annotator(name="measuring", prompt_version=library(Task.AD).version)
-
-
 class Measuring:
     """Compares a forgery with its bona fide counterpart, and says what differs."""
 
-    annotator = MEASURING
+    annotator = Annotator(name="measuring", prompt_version=wording.library(Task.AD).version)
 
     def __init__(self, workers: int = 2) -> None:
         self._workers = workers
@@ -93,20 +108,19 @@ class Measuring:
         """Describe ``todo`` in its order; a face that cannot be measured is set aside."""
         if not todo:
             return
-        normal = calibrate(faces)
-        chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
-        pool = Parallel(n_jobs=self._workers, return_as="generator")
+        normal, pool = calibrate(faces), Parallel(n_jobs=self._workers, return_as="generator")
+        tasks = (
+            delayed(_measured)(_with_counterparts(chunk, faces), chunk, normal)
+            for chunk in (todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK))
+        )
         with tqdm(total=len(todo), desc="annotate") as bar:
-            for notes in pool(
-                delayed(_measured)(_with_counterparts(chunk, faces), chunk, normal)
-                for chunk in chunks
-            ):
+            for notes in pool(tasks):
                 bar.update(len(notes))
                 yield from notes
 
 
 def _with_counterparts(chunk: Sequence[Face], faces: FaceSet) -> FaceSet:
-    """The least a worker has to be sent: some faces and what they were made from."""
+    """Return the least a worker has to be sent: some faces and what they were made from."""
     sources = {face.source: faces[face.source] for face in chunk if face.source}
     return FaceSet(faces.root, (*chunk, *sources.values()))
 
@@ -119,13 +133,9 @@ def _measured(
 
 
 def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unanswered:
+    who = Measuring.annotator
     try:
-        findings = measure(face, faces, normal)
+        found = tuple(measure(face, faces, normal))
     except DataError as error:
-        return Unanswered(face=face.id, annotator=MEASURING, kind="error", reason=str(error))
-    return Annotation(
-        face=face.id,
-        findings=tuple(findings),
-        text=describe(findings),
-        annotator=MEASURING,
-    )
+        return Unanswered(face=face.id, annotator=who, kind="error", reason=str(error))
+    return Annotation(face=face.id, findings=found, text=wording.describe(found), annotator=who)

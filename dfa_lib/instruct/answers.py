@@ -1,7 +1,10 @@
 """What annotators answer, and what they do not, on disk: as it comes, at the end in order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Literal, TypeVar
 
 from dfa_lib.records import (
@@ -45,19 +48,37 @@ class Unanswered(Record):
 Written = TypeVar("Written", Annotation, Talk)
 
 
-def kept(path: Path, kind: type[Written], annotator: Annotator) -> dict[str, Written]:
-    """Read, by face id, what ``annotator`` wrote before, and people, who follow no prompt.
+def kept(
+    path: Path, kind: type[Written], annotator: Annotator, fresh: Callable[[Written], bool]
+) -> dict[str, Written]:
+    """Return, by face id, what ``annotator`` wrote before and is still ``fresh``, and people.
 
+    The rest is dropped, with a printed line; people follow no prompt, so theirs stays.
     Raises DataError if another annotator wrote in this file.
     """
-    found = {one.face: one for one in read_jsonl(path, kind)} if path.exists() else {}
-    for one in found.values():
+    every = list(read_jsonl(path, kind)) if path.exists() else []
+    for one in every:
         if one.annotator.prompt_version and one.annotator != annotator:
             raise DataError(
                 f"{path}: {one.face} was written by {signature(one.annotator)}, not by"
                 f" {signature(annotator)}; give another out, or remove this file"
             )
+    found = {one.face: one for one in every if not one.annotator.prompt_version or fresh(one)}
+    if stale := len(every) - len(found):
+        print(f"{path.name}: {stale:,} answers are asked for again: what they rest on has changed")
+        write_jsonl(path, found.values())
     return found
+
+
+def code_digest(*things: type | ModuleType) -> str:
+    """Digest the source of modules, and of the methods of classes, wherever they are defined."""
+    digest = sha256()
+    for thing in things:
+        parts = [thing] if isinstance(thing, ModuleType) else vars(thing).values()
+        for part in parts:
+            if isinstance(part, FunctionType | ModuleType):
+                digest.update(inspect.getsource(part).encode())
+    return digest.hexdigest()[:12]
 
 
 def signature(who: Annotator) -> str:
@@ -87,12 +108,9 @@ def collect(
     mine = {face: found[face] for face in order if face in found}
     if list(mine) != [face for face in found if face in mine]:
         write_jsonl(path, (mine | found).values())
-    _set_aside(path.with_suffix(".unanswered.jsonl"), [aside[f] for f in order if f in aside])
+    unanswered = path.with_suffix(".unanswered.jsonl")
+    unanswered.unlink(missing_ok=True)
+    if aside:
+        write_jsonl(unanswered, [aside[face] for face in order if face in aside])
+        print(f"{len(aside):,} faces have no answer; {unanswered.name} says why")
     return mine
-
-
-def _set_aside(path: Path, unanswered: Sequence[Unanswered]) -> None:
-    path.unlink(missing_ok=True)
-    if unanswered:
-        write_jsonl(path, unanswered)
-        print(f"{len(unanswered):,} faces have no answer; {path.name} says why")

@@ -21,7 +21,7 @@ from dfa_lib.instruct.conversations import (
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt
 from dfa_lib.instruct.wording import meaning
-from dfa_lib.records import QA, Annotation, Face, write_jsonl
+from dfa_lib.records import QA, Annotation, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import CLASSES, Region, Split, Task
 
@@ -76,7 +76,11 @@ class Talking:
         """
         path = shard_path(out / "talks.jsonl", shard)
         mine = {face.id: face for face in block(faces, shard) if face.id in notes}
-        known = self._fresh(path, notes)
+
+        def fresh(talk: Talk) -> bool:
+            return talk.face not in notes or notes[talk.face].text == talk.about
+
+        known = kept(path, Talk, self.annotator, fresh)
         todo = [face for face in mine.values() if face.id not in known]
         return collect(path, list(mine), known, self._answers(todo, notes))
 
@@ -85,15 +89,6 @@ class Talking:
         turns = range(1 if self.schema else TURNS)
         asked = [(face, turn) for face in faces for turn in turns]
         return Requests(lambda item: self._request(*item, notes[item[0].id]), asked)
-
-    def _fresh(self, path: Path, notes: Mapping[str, Annotation]) -> dict[str, Talk]:
-        """What was written before about the very descriptions of today; the rest is dropped."""
-        known = kept(path, Talk, self.annotator)
-        texts = {face: note.text for face, note in notes.items()}
-        fresh = {f: talk for f, talk in known.items() if texts.get(f, talk.about) == talk.about}
-        if len(fresh) < len(known):
-            write_jsonl(path, fresh.values())
-        return fresh
 
     def _request(self, face: Face, turn: int, note: Annotation) -> Request:
         fields = {"label": _label(face), "description": note.text}
