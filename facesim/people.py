@@ -22,16 +22,16 @@ from dfa_lib.face.geometry import (
     move,
     warp,
 )
-from facesim import scene
+from facesim import hair, scene
 
 MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
 _BOLD = np.float32(1.2)  # mixing also makes people alike; this sets them apart again
-_HALF_LONG = np.float32(9)  # pixels: a mix of long and short hair is neither; make it short
 _SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
 _OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
 _STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
+_APART = 0.42  # of the way between the sexes, which mixing brings together
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -41,21 +41,22 @@ Rng = np.random.Generator
 class Model:
     """The fitted model, S = SIDE, k texture and m shape components, A anchors.
 
-    ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2), ``outline`` (1 + k, S/2, S/2) and
-    ``flow`` (1 + k, S/4, S/4, 2) hold the mean and the components; colours are YCrCb in 0..1, the
-    outline is the distance in pixels to the silhouette, the flow cosine and sine of twice the
-    angle of the hair. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
+    ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2), ``outline`` (1 + k, S/2, S/2)
+    hold the mean and the components; colours are YCrCb in 0..1, the outline is the distance in
+    pixels to the silhouette. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
     (A, 2, k + m) are scores with a neutral and a smiling face; ``spread`` (k + m,) is their
     standard deviation over people, ``grain`` (2, S, S) that of fine and middle detail.
+    ``controls`` (3, k + m) is what ten years, a tenth of the skin's luma and a woman's sex
+    instead of a man's add to the scores.
     """
 
     luma: Floats
     chroma: Floats
     outline: Floats
-    flow: Floats
     shape: Floats
     anchors: Floats
     spread: Floats
+    controls: Floats
     grain: Floats
 
     @property
@@ -70,12 +71,14 @@ def model() -> Model:
     with np.load(MODEL, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     whole = {}
-    for name in ("luma", "chroma", "outline", "flow"):
+    for name in ("luma", "chroma", "outline"):
         mean, axes, step = (stored[f"{name}_{what}"] for what in ("mean", "axes", "step"))
         scaled = axes * step.reshape(-1, *[1] * mean.ndim)
         whole[name] = np.concatenate([mean[None], scaled]).astype(np.float32)
     shape = np.concatenate([stored["shape_mean"][None], stored["shape_axes"]]).astype(np.float32)
-    rest = {name: stored[name].astype(np.float32) for name in ("anchors", "spread", "grain")}
+    rest = {
+        name: stored[name].astype(np.float32) for name in ("anchors", "spread", "controls", "grain")
+    }
     return Model(**whole, shape=shape, **rest)
 
 
@@ -83,11 +86,11 @@ def model() -> Model:
 class Person:
     """One person in the mean shape, each field with a neutral and a smiling face first.
 
-    ``colours`` (2, S, S, 3) RGB in 0..1, ``outline`` (2, S, S) px, ``points`` (2, 81, 2) px.
+    ``colours`` (2, S, S, 3) RGB in 0..1, ``opacity`` (2, S, S) in 0..1, ``points`` (2, 81, 2) px.
     """
 
     colours: Floats
-    outline: Floats
+    opacity: Floats
     points: Floats
 
 
@@ -97,11 +100,23 @@ def generator(name: str, number: int = 0) -> Rng:
 
 
 @lru_cache(maxsize=64)
-def person(name: str) -> Person:
-    """Draw the person of a name; the same name always gives the same person."""
+def person(name: str, *, years: float = 0, fairness: float = 0) -> Person:
+    """Draw the person of a name; the same name always gives the same person.
+
+    ``years`` makes the person look older or younger by about as much, ``fairness`` the skin
+    lighter or darker by that share of white, each as in the photographs of the London Set:
+    what goes along with them there, such as hair, changes as well.
+    """
     rng, known = generator(name), model()
-    skin, features = known.anchors[rng.choice(len(known.anchors), 2, replace=False)]
-    skin, features = _BOLD * skin, _BOLD * features
+    female = _amount(known, known.anchors[:, 0], 2)
+    first = rng.integers(len(female))
+    like = np.argsort(np.abs(female - female[first]))[1 : len(female) // 3]
+    woman = female[first] > np.median(female)
+    push = (
+        np.float32(years / 10) * known.controls[0] + np.float32(fairness * 10) * known.controls[1]
+    )
+    push += (np.float32(_APART if woman else -_APART) - female[first]) * known.controls[2]
+    skin, features = (_BOLD * known.anchors[at] + push for at in (first, rng.choice(like)))
     noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
     k = len(known.luma) - 1
     scores = skin + _OWN * noise
@@ -112,18 +127,25 @@ def person(name: str) -> Person:
     colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
     blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 1.2) for one in colours])
     colours += _SHARP * _inner() * (colours - blurred)
-    hair, strands = _hair(colours[0]), _strands(_weighted(known.flow, scores[0, :k]), rng)
-    warmth = np.float32(rng.uniform(0, 0.12)) * np.float32([0.6, 0, -1])
-    colours *= 1 + hair[..., None] * (_STRANDS * strands[..., None] + warmth)
     outline = np.stack([_outline(known, one[:k]) for one in scores - 0.7 * _OWN * noise])
-    outline += _FRAYED * hair * cv2.GaussianBlur(strands, (0, 0), 0.7)
+    long = 0.92 if woman else 0.06
+    hairy = _hair(colours[0])
+    colours, opacity = hair.haired(colours, outline, hairy, known.mean_shape, long, rng)
     points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
-    return Person(colours, outline, points)
+    return Person(colours, opacity, points)
+
+
+def _amount(known: Model, scores: Floats, which: int) -> Floats:
+    """Return how much of a control is in ``scores`` (..., k + m): 0 is the mean of the people."""
+    weights = known.controls[which] / known.spread**2
+    total = np.einsum("k,k->", weights, known.controls[which])
+    return np.einsum("...k,k->...", scores, weights) / total
 
 
 def _outline(known: Model, scores: Floats) -> Floats:
     """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin."""
-    rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE)) - _HALF_LONG * _beside()
+    rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE))
+    rough += (np.minimum(rough, _neck()) - rough) * _beside()
     return rough + (1 - _scalp()) * (_soft(rough, 6) - rough)
 
 
@@ -154,32 +176,17 @@ def _scalp() -> Floats:
 def _beside() -> Floats:
     """Where only long hair hangs, (S, S) in 0..1: beside the neck, down to the shoulders."""
     points, beside = model().mean_shape, np.zeros((SIDE, SIDE), np.float32)
-    rows = slice(int(points[3, 1]), int(0.93 * SIDE))
+    rows = slice(int(points[3, 1]), int(0.9 * SIDE))
     beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
     return cv2.GaussianBlur(beside, (0, 0), 4)
 
 
-def _strands(flow: Floats, rng: Rng) -> Floats:
-    """Noise smeared along the flow (S/4, S/4, 2) of the hair: (S, S) of unit variance."""
-    noise = cv2.GaussianBlur(rng.normal(0, 1, (SIDE, SIDE)).astype(np.float32), (0, 0), 0.6)
-    astray = cv2.GaussianBlur(rng.normal(0, 1.5, flow.shape).astype(np.float32), (0, 0), 3)
-    across, mixed = cv2.split(flow + astray)
-    angle = np.arctan2(mixed, across) / 2
-    way = cv2.resize(
-        np.dstack([np.cos(angle), np.sin(angle)]), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST
-    )
-    start = np.dstack(np.meshgrid(np.arange(SIDE), np.arange(SIDE))).astype(np.float32)
-    total = noise.copy()
-    for side in (-1.6, 1.6):
-        at, before = start, side * way
-        for _ in range(5):
-            at = at + before
-            step = cv2.remap(way, at, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
-            along = step[..., 0] * before[..., 0] + step[..., 1] * before[..., 1]
-            before = step * np.copysign(np.float32(1.6), along)[..., None]
-            total += cv2.remap(noise, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    total -= _soft(total, 8)
-    return total / total.std()
+@cache
+def _neck() -> Floats:
+    """Distance (1, S) to the sides of a neck in pixels, positive inside."""
+    x = np.arange(SIDE, dtype=np.float32)
+    left, right = model().mean_shape[[4, 12], 0]
+    return np.minimum(x - left, right - x)[None]
 
 
 def _weighted(stack: Floats, scores: Floats) -> Floats:
@@ -211,25 +218,36 @@ def _inner() -> Floats:
     return cv2.GaussianBlur(mask, (0, 0), 6)[..., None]
 
 
-def portrait(name: str, take: int, size: int = 128) -> Portrait:
+def portrait(
+    name: str,
+    take: int,
+    size: int = 128,
+    *,
+    years: float = 0,
+    fairness: float = 0,
+    lamp: float | None = None,
+) -> Portrait:
     """Photograph a person: picture (size, size, 3) uint8 RGB with exact landmarks (81, 2).
 
-    Takes of a person differ in expression, turn of the head, light and background.
+    Takes of a person differ in expression, turn of the head, light and background. For
+    ``years`` and ``fairness`` see ``person``; ``lamp`` is the angle in degrees from which a
+    strong light falls, -90 to 90 from the left to the right of the picture.
     """
-    rng, who, known = generator(name, take + 1), person(name), model()
+    rng, known = generator(name, take + 1), model()
+    who = person(name, years=years, fairness=fairness)
     smile = float(rng.uniform(0.75, 1.05) if rng.random() < 0.4 else rng.uniform(-0.1, 0.15))
-    colours, outline, points = (
+    colours, opacity, points = (
         one[0] + np.float32(smile) * (one[1] - one[0])
-        for one in (who.colours, who.outline, who.points)
+        for one in (who.colours, who.opacity, who.points)
     )
     colours = colours + _grain(known, rng)
     colours = scene.clothed(colours, rng)
-    colours = colours * scene.shading(known.mean_shape, SIDE, rng)
+    colours = colours * scene.shading(known.mean_shape, SIDE, rng, lamp)
     points = _turned(points, rng)
     points = move(points, frame(points, SIDE))
-    layers = np.dstack([colours, outline / 64]).astype(np.float32)
+    layers = np.dstack([colours, opacity]).astype(np.float32)
     moved = warp(layers, known.mean_shape, points)
-    alpha = np.clip(moved[..., 3:] * 64 / 1.5 + 0.5, 0, 1)
+    alpha = np.clip(moved[..., 3:], 0, 1)
     behind = scene.background(SIDE, rng)
     picture = np.clip(255 * (behind + alpha * (moved[..., :3] - behind)) + 0.5, 0, 255)
     return _resized(Portrait(picture.astype(np.uint8), points), size)

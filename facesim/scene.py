@@ -10,10 +10,11 @@ Floats = NDArray[np.float32]
 Rng = np.random.Generator
 
 
-def shading(points: Points, size: int, rng: Rng) -> Floats:
+def shading(points: Points, size: int, rng: Rng, side: float | None = None) -> Floats:
     """Return the light (size, size, 3) to multiply a face with: one lamp and the room's tint.
 
-    The normals are those of an ellipsoid through the ``points`` (81, 2) with a nose on it.
+    The lamp stands anywhere, or ``side`` degrees to the right, and is strong then. The normals
+    are those of an ellipsoid through the ``points`` (81, 2) with a nose on it.
     """
     y, x = np.mgrid[:size, :size].astype(np.float32)
     centre, half = points.mean(axis=0), np.ptp(points, axis=0) / 2 * np.float32([1.15, 1.05])
@@ -26,8 +27,10 @@ def shading(points: Points, size: int, rng: Rng) -> Floats:
     normal = np.dstack([-right, -down, np.ones_like(depth)])
     normal /= np.sqrt(right**2 + down**2 + 1)[..., None]
     lamp = np.float32([rng.normal(0, 0.7), -abs(rng.normal(0.3, 0.4)), 1.0])
-    lamp /= np.linalg.norm(lamp)
     share = rng.uniform(0.1, 0.75)
+    if side is not None:
+        lamp[[0, 2]], share = [np.sin(np.deg2rad(side)), np.cos(np.deg2rad(side))], 0.95
+    lamp /= np.linalg.norm(lamp)
     light = 1.05 - share + share * np.clip(normal @ lamp, 0, None) / 0.85
     tint = 1 + rng.normal(0, 0.04) * np.float32([1, 0.1, -1]) + rng.normal(0, 0.008, 3)
     return (np.clip(light, 0.2, 1.4)[..., None] ** 0.6 * tint).astype(np.float32)
@@ -51,7 +54,7 @@ def clothed(colours: Floats, rng: Rng) -> Floats:
 
 def background(size: int, rng: Rng) -> Floats:
     """Return what is behind a person, out of focus: (size, size, 3) in 0..1."""
-    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.4, 0.35, 0.25])]
+    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.6, 0.22, 0.18])]
     return np.clip(draw(size, rng), 0, 1).astype(np.float32)
 
 

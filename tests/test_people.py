@@ -1,5 +1,8 @@
 """People who do not exist: repeatable, varied, exactly marked, and nobody of the London Set."""
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -34,21 +37,37 @@ def test_a_name_gives_the_same_picture_on_any_number_of_workers() -> None:
 
 
 def test_pictures_are_those_of_the_committed_model(portraits: list[Portrait]) -> None:
-    """Means of 16 blocks, as other processors may round the last bit of a pixel differently."""
-    small = [
-        cv2.resize(p.image, (2, 2), interpolation=cv2.INTER_AREA).mean(2) for p in portraits[:4]
-    ]
-    assert np.abs(np.array(small).reshape(4, 4) - STORED).max() < 0.6
+    """Byte for byte where the processor has AVX2, on any number of threads; else block means.
+
+    Processors without it, and those of other makes, round the last bit of some pixels differently.
+    """
+    images = np.stack([p.image for p in portraits[:4]])
+    small = [cv2.resize(i, (2, 2), interpolation=cv2.INTER_AREA).mean(2) for i in images]
+    assert np.abs(np.array(small).reshape(4, 4) - MEANS).max() < 0.6
+    if {"AVX2", "*AVX2"} & set(cv2.getCPUFeaturesLine().split()):
+        assert sha256(images).hexdigest() == DIGEST
 
 
-STORED = np.float32(
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_threads_of_the_linear_algebra_change_no_byte(threads: str) -> None:
+    """OpenBLAS and OpenMP read their numbers of threads when a process starts."""
+    code = f"from tests.test_people import digest; print(digest({NAMES[0]!r}))"
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | counts, check=True, stdout=subprocess.PIPE
+    )
+    assert told.stdout.decode().split()[-1] == digest(NAMES[0])
+
+
+MEANS = np.float32(
     [
-        [104.3, 93.3, 122.7, 105.7],
-        [90.0, 95.3, 87.0, 93.3],
-        [110.7, 106.3, 124.7, 104.3],
-        [85.3, 94.3, 88.7, 104.0],
+        [107.3, 98.7, 134.3, 114.7],
+        [115.0, 128.0, 101.3, 122.0],
+        [116.3, 128.0, 124.7, 134.0],
+        [92.7, 92.7, 102.0, 104.0],
     ]
 )
+DIGEST = "6f21b62f8ec7aca03f5ca715136d37f4ce42012320bafda8fce42338f4f496de"
 
 
 @pytest.mark.parametrize("size", [128, 192, 224, 256])
@@ -80,6 +99,60 @@ def test_takes_differ_and_people_differ_more() -> None:
     takes = [np.linalg.norm(shape(n, 0) - shape(n, 2)) for n in NAMES]
     people = [np.linalg.norm(shape(a, 0) - shape(b, 0)) for a, b in pairwise(NAMES)]
     assert min(takes) > 1 and np.median(people) > np.median(takes)
+
+
+def luma(name: str, points: np.ndarray, **controls: float) -> float:
+    """The mean luma of skin round some landmarks, over three takes."""
+    shown = [portrait(name, take, **controls) for take in range(3)]
+    spots = [(one, one.landmarks[points].mean(axis=0).astype(int)) for one in shown]
+    return float(np.mean([one.image[y - 3 : y + 4, x - 3 : x + 4].mean() for one, (x, y) in spots]))
+
+
+def test_fairness_makes_skin_lighter() -> None:
+    nose = np.r_[28:34]
+    for name in NAMES[:4]:
+        dark, usual, fair = (luma(name, nose, fairness=by) for by in (-0.2, 0, 0.2))
+        assert dark < usual - 10 and usual + 10 < fair
+
+
+def test_the_lamp_lights_its_side() -> None:
+    left, right = np.r_[2, 31], np.r_[14, 35]
+    for name in NAMES[:4]:
+        for lamp, lit, dim in ((-70, left, right), (70, right, left)):
+            assert luma(name, lit, lamp=lamp) > luma(name, dim, lamp=lamp) + 5
+
+
+@needs_london
+def test_years_make_people_look_older() -> None:
+    """What years add looks like what the oldest training people have and the youngest lack."""
+    from dfa_lib.instruct.london import London
+    from dfa_lib.taxonomy import Split
+    from tools.fit_people import cut_out, in_shape
+
+    def grey(colours: np.ndarray) -> np.ndarray:
+        small = cv2.resize(colours, (28, 28), interpolation=cv2.INTER_AREA).mean(axis=2)
+        return small[8:22, 8:20].ravel() - small[8:22, 8:20].mean()
+
+    london, mean = London(LONDON, SIDE), model().mean_shape
+    told = {who: london.row(who)["face_age"] for who in london.people(Split.TRAIN, 102)}
+    order = sorted(
+        (who for who, age in told.items() if age != "NA"), key=lambda who: float(told[who])
+    )
+    ends = [order[-14:], order[:14]]
+    seen = [
+        [grey(in_shape(who, *cut_out(london, who, 0), mean).colours) for who in end] for end in ends
+    ]
+    age = np.mean(seen[0], axis=0) - np.mean(seen[1], axis=0)
+    for name in NAMES[:4]:
+        old, young = (grey(person(name, years=years).colours[0]) for years in (15, -15))
+        assert np.corrcoef(old - young, age)[0, 1] > 0.4
+
+
+def test_hair_is_long_and_short_and_of_many_colours(portraits: list[Portrait]) -> None:
+    """Something is beside the neck of some people only; above the hairline, tones differ."""
+    tops = [one.image[int(one.landmarks[74, 1]) - 6, 60:68].mean() for one in portraits]
+    low = [person(name).opacity[0, 170:200, [40, 184]].mean() for name in NAMES]
+    assert np.ptp(tops) > 40 and min(low) < 0.05 and max(low) > 0.9
 
 
 def test_the_model_is_small_and_free_of_pickles() -> None:

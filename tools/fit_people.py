@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 TEXTURE, SHAPE, ANCHORS = 44, 24, 400
 LIKENESS = 0.5  # greatest correlation of an anchor with a person, in standardised scores
 REACH = 24  # pixels either side of the silhouette in which the distance to it is modelled
-WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH, "flow": 0.05}
+WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH}
 
 
 @dataclass(frozen=True)
@@ -109,27 +109,14 @@ def left_over(root: Path, person: str) -> float:
 
 
 def blocks(example: Example) -> dict[str, Floats]:
-    """Split into luma (S, S), chroma (S/2, S/2, 2), outline (S/2, S/2) and flow (S/4, S/4, 2)."""
+    """Split into luma (S, S), chroma (S/2, S/2, 2) and outline (S/2, S/2)."""
     ycc = cv2.cvtColor(np.clip(example.colours, 0, 1), cv2.COLOR_RGB2YCrCb)
     half = (SIDE // 2, SIDE // 2)
     return {
         "luma": ycc[..., 0],
         "chroma": cv2.resize(ycc[..., 1:] - 0.5, half, interpolation=cv2.INTER_AREA),
         "outline": cv2.resize(example.outline, half, interpolation=cv2.INTER_AREA),
-        "flow": flow(ycc[..., 0]),
     }
-
-
-def flow(luma: Floats) -> Floats:
-    """Return which way hair runs, (S/4, S/4, 2): cosine and sine of twice the angle, in -1..1."""
-    right, down = (
-        cv2.Scharr(cv2.GaussianBlur(luma, (0, 0), 1), cv2.CV_32F, *d) for d in ((1, 0), (0, 1))
-    )
-    products = np.dstack([down**2 - right**2, -2 * right * down, right**2 + down**2])
-    across, mixed, power = cv2.split(cv2.GaussianBlur(products, (0, 0), 5))
-    quarter = (SIDE // 4, SIDE // 4)
-    angle = np.dstack([across, mixed]) / (power[..., None] + 1e-6)
-    return cv2.resize(angle, quarter, interpolation=cv2.INTER_AREA)
 
 
 def components(rows: Floats, k: int) -> tuple[Floats, Floats, Floats]:
@@ -179,6 +166,19 @@ def hair(shown: list[Example]) -> Floats:
     return np.stack(coarse)
 
 
+def controls(root: Path, people: list[str], scores: Floats, skin: Floats) -> Floats:
+    """Return how scores (n, d) change with ten years, a tenth of skin's luma, and woman for man.
+
+    Each row of (3, d) is the slope of the scores on one of the three alone.
+    """
+    rows = [London(root).row(who) for who in people]
+    old = [float(row["face_age"].replace("NA", "nan")) / 10 for row in rows]
+    told = np.array([old, 10 * skin, [row["face_gender"] == "female" for row in rows]])
+    told = np.nan_to_num(told - np.nanmean(told, axis=1, keepdims=True))
+    slopes = told @ (scores - scores.mean(axis=0)) / (told**2).sum(axis=1, keepdims=True)
+    return slopes.astype(np.float32)
+
+
 def grain(left: Floats) -> Floats:
     """Return the standard deviation (2, S, S) of fine and middle detail in luma ``left`` over."""
     soft, softer = (np.stack([cv2.GaussianBlur(r, (0, 0), s) for r in left]) for s in (1.0, 2.5))
@@ -212,6 +212,9 @@ def fit(root: Path) -> dict[str, NDArray]:
         at += width
     both = np.concatenate([scores, shape_scores], axis=1).reshape(len(shown) // 2, 2, -1)
     fitted["anchors"] = anchors(both, hair(shown[::2]), np.random.default_rng(0))
+    skin = np.array([np.median(part["luma"][130:150, 70:85]) for part in parts[::2]])
+    people = [example.person for example in shown[::2]]
+    fitted["controls"] = controls(root, people, both[:, 0], skin)
     fitted["spread"] = np.concatenate([scores, shape_scores], axis=1).std(axis=0)
     luma = rows["luma"].reshape(len(shown), -1)
     rebuilt = (centre + scores @ axes)[:, : luma.shape[1]]

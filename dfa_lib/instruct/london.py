@@ -48,12 +48,16 @@ class London:
 
     def subgroup(self, person: str) -> dict[str, str]:
         """Age band, gender and ethnicity as the set gives them."""
-        row = _london_people(self.root)[person]
+        row = self.row(person)
         return {
             "age": _band(row["face_age"]),
             "gender": row["face_gender"],
             "ethnicity": row["face_eth"],
         }
+
+    def row(self, person: str) -> dict[str, str]:
+        """Return what london_info.csv says of a person, by column."""
+        return _london_people(self.root)[person]
 
     def frame(self, person: str, take: int) -> str:
         """The photograph, relative to the root."""
