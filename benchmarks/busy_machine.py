@@ -27,6 +27,9 @@ POLICIES = {"spin": {"GOMP_SPINCOUNT": "300000"}, "sleep": {}}
 
 def tune(steps: int) -> float:
     """Tune nano on the rescue faces; seconds of the median step."""
+    from dfa_lib import runtime
+
+    runtime.prepare()
     from dfa_lib.gpt.base import add_lora, load_base
     from dfa_lib.gpt.presets import NANO
     from dfa_lib.gpt.train import train

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfa_lib.records import DataError
-from dfa_lib.runtime import work_path
+from dfa_lib.runtime import prepare, work_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ OTHER_LIMITS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer one question on one photograph; return the exit status."""
     args = _parser().parse_args(argv)
+    prepare()
     try:
         _ask(args)
     except DataError as error:

@@ -3,6 +3,7 @@
 import getpass
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -17,6 +18,19 @@ FINISHED = {
     "02_gpt": "adapter/adapter_model.safetensors",
 }
 """The file that a lesson writes last, by the folder it writes into."""
+
+
+def prepare() -> None:
+    """Set this process up for a lesson or a command; call it before torch is imported.
+
+    OpenMP threads that wait for another sleep almost at once, unless the environment says how
+    they wait: beside a browser, threads that spin keep the processor from the one they wait for
+    (``benchmarks/busy_machine.py``). Warnings about names whose successors Colab's transformers
+    does not have yet are not shown.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="300")
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 
 def in_colab() -> bool:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dfa_lib.records import DataError
-from dfa_lib.runtime import work_path
+from dfa_lib.runtime import prepare, work_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--device", default="auto", help="for example cpu or cuda:0")
     args = parser.parse_args(argv)
+    prepare()
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing but this folder is served
     try:
         if not find_spec("uvicorn") or not find_spec("fastapi"):

@@ -83,3 +83,22 @@ def test_then_from_a_person_who_types_it_unseen(typed: str, found: str) -> None:
 def test_where_nobody_can_answer_it_stays_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert runtime.api_key("DFA_TEST_KEY") is None
+
+
+def test_importing_changes_nothing_for_others() -> None:
+    """Neither the environment nor our warning filter is touched until ``prepare`` is called."""
+    code = """
+import os, sys, warnings, dfa_lib
+from dfa_lib import runtime
+before = dict(os.environ)
+import dfa_lib.analysts, dfa_lib.endpoint, dfa_lib.findings, dfa_lib.records, dfa_lib.shards
+assert dict(os.environ) == before
+assert "torch" not in sys.modules, "what an analyst needs has torch in tow"
+import dfa_lib.gpt.train
+assert "OMP_WAIT_POLICY" not in os.environ
+assert not any("gradient_check" in str(one[1]) for one in warnings.filters)
+runtime.prepare()
+assert os.environ["OMP_WAIT_POLICY"] == "passive"
+"""
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    subprocess.run([sys.executable, "-c", code], env=clean, check=True)

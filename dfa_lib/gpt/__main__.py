@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.records import DataError
-from dfa_lib.runtime import work_path
+from dfa_lib.runtime import prepare, work_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command says; return the exit status."""
     args = _parser().parse_args(argv)
+    prepare()
     try:
         args.run(args)
     except DataError as error:

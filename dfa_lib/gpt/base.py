@@ -1,7 +1,6 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
 import re
-import warnings
 from pathlib import Path
 
 import torch
@@ -23,9 +22,6 @@ from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import core, projector_names
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
-
-# names on their way out, whose successors the transformers of Colab does not have yet
-warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 
 def load_base(
