@@ -6,6 +6,7 @@ shares together. Exit status 2 and one line on stderr for whatever cannot be don
 
 import argparse
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,61 +47,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the shell understands."""
+    """Return what the shell understands."""
     parser = argparse.ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
     steps = parser.add_subparsers(required=True, metavar="STEP")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--out", type=Path, default=work_path() / "01_instruct", help="default: %(default)s"
-    )
+    out = work_path() / "01_instruct"
+    common.add_argument("--out", type=Path, default=out, help="default: %(default)s")
     common.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
     common.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
+    common.add_argument("--seed", type=int, default=0)
 
     faces = steps.add_parser("faces", parents=[common], help="1: make or read faces")
     faces.set_defaults(step=_faces)
     faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
-    faces.add_argument("--root", type=Path, help="where the data set of the source lies")
+    faces.add_argument("--root", type=Path, help="where the data set, or the table, lies")
+    faces.add_argument("--column", action="append", default=[], metavar="MEANING=NAME",
+                       help="a column of a table whose name does not tell")  # fmt: skip
     faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
-    faces.add_argument("--seed", type=int, default=0)
 
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("--model", help="written by this model, instead of measured or by rule")
     model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
     model.add_argument("--money", type=float, metavar="DOLLARS", help="never spend more than this")
-
-    notes = steps.add_parser("annotate", parents=[common, model], help="2: describe every face")
+    both = [common, model]
+    notes = steps.add_parser("annotate", parents=both, help="2: describe every face")
     notes.set_defaults(step=_annotate)
-
-    talk = steps.add_parser("conversations", parents=[common, model], help="3: question, answer")
+    talk = steps.add_parser("conversations", parents=both, help="3: question, answer")
     talk.set_defaults(step=_conversations)
-    talk.add_argument("--seed", type=int, default=0)
 
     whole = steps.add_parser("join", parents=[common], help="put the shards of a file together")
     whole.set_defaults(step=_join)
     whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
-
     given = steps.add_parser("export", parents=[common], help="write for other trainers")
     given.set_defaults(step=_export)
     given.add_argument("format", choices=FORMATS)
     return parser
 
 
-def _faces(args: argparse.Namespace) -> None:
+def _faces(args: Namespace) -> None:
     load_faces(
-        args.source, args.out, n=args.n, seed=args.seed, size=args.size,
-        root=args.root, workers=args.workers, shard=args.shard,
+        args.source, args.out, n=args.n, seed=args.seed, size=args.size, root=args.root,
+        columns=dict(column.partition("=")[::2] for column in args.column),
+        workers=args.workers, shard=args.shard,
     )  # fmt: skip
 
 
-def _annotate(args: argparse.Namespace) -> None:
-    annotator, endpoint = ("endpoint", _endpoint(args)) if args.model else ("measuring", None)
-    annotate(
-        _face_set(args.out), annotator, workers=args.workers, endpoint=endpoint, shard=args.shard
-    )
+def _annotate(args: Namespace) -> None:
+    faces, endpoint = _face_set(args.out), _endpoint(args) if args.model else None
+    annotator = "endpoint" if endpoint else "measuring"
+    annotate(faces, annotator, workers=args.workers, endpoint=endpoint, shard=args.shard)
 
 
-def _conversations(args: argparse.Namespace) -> None:
+def _conversations(args: Namespace) -> None:
     """The annotations are those of the same shard, or of all faces."""
     faces, path = _face_set(args.out), args.out / "annotations.jsonl"
     mine = shard_path(path, args.shard)
@@ -115,25 +114,23 @@ def _conversations(args: argparse.Namespace) -> None:
         _card(args.out)
 
 
-def _endpoint(args: argparse.Namespace) -> Endpoint:
+def _endpoint(args: Namespace) -> Endpoint:
     """The answers are kept beside the faces, each shard's by itself: no two share a database."""
     cache = shard_path(args.out / "answers", args.shard)
     return Endpoint(args.model, args.base_url, cache=cache, ceiling=Ceiling(money=args.money))
 
 
-def _join(args: argparse.Namespace) -> None:
+def _join(args: Namespace) -> None:
     for name in args.names:
         join(args.out / f"{name}.jsonl")
     if "instruct" in args.names:
         _card(args.out)
 
 
-def _export(args: argparse.Namespace) -> None:
+def _export(args: Namespace) -> None:
     records, out = read_jsonl(args.out / "instruct.jsonl", InstructRecord), args.out / args.format
-    if args.format == "huggingface":
-        export.to_huggingface(records, out, args.out)
-    else:
-        getattr(export, f"to_{args.format}")(records, out)
+    root = (args.out,) if args.format == "huggingface" else ()
+    getattr(export, f"to_{args.format}")(records, out, *root)
     print(out)
 
 

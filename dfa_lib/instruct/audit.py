@@ -54,7 +54,7 @@ def _audited(face: Face, note: Annotation, faces: FaceSet, normal: Normal) -> An
 def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
     """Measure what there is to measure, once for all claims on a face."""
     if not face.category.forged:
-        return _contradicted
+        return lambda region, artifact: False
     source = faces[face.source] if face.source else None
     where = (source.landmarks if source else None) or face.landmarks
     if where is None:
@@ -62,10 +62,6 @@ def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
     if source is None:
         return partial(_off_normal, measure_single(faces.image(face), where), normal)
     return partial(_altered, change_of_pair(faces.image(source), faces.image(face), where), normal)
-
-
-def _contradicted(region: Region, artifact: Artifact) -> bool:
-    return False
 
 
 def _unchecked(region: Region, artifact: Artifact) -> None:
@@ -96,9 +92,6 @@ def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
         return check(region, artifact)
     votes = [vote for part in BARE_SKIN if (vote := check(part, artifact)) is not None]
     return sum(votes) > len(votes) / 2 if votes else None
-
-
-# --- the table ----------------------------------------------------------------------------
 
 
 @dataclass
@@ -141,16 +134,8 @@ class AuditTable(list[AuditRow]):
     __str__ = _repr_markdown_
 
 
-_HEAD = (
-    "annotator",
-    "category",
-    "faces",
-    "claims",
-    "checked",
-    "supported",
-    "hallucinated regions",
-    "words per description",
-)
+_HEAD = (*"annotator category faces claims checked supported".split(), "hallucinated regions",
+         "words per description")  # fmt: skip
 
 
 def _cells(row: AuditRow) -> list[str]:
@@ -167,8 +152,5 @@ def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> AuditTabl
     for note in (note for notes in audited for note in notes.values()):
         key = signature(note.annotator), faces[note.face].category
         rows.setdefault(key, AuditRow(*key)).add(note)
-    return AuditTable(rows[key] for key in sorted(rows, key=_place))
-
-
-def _place(key: tuple[str, Category]) -> tuple[str, int]:
-    return key[0], list(Category).index(key[1])
+    order = list(Category)
+    return AuditTable(rows[key] for key in sorted(rows, key=lambda k: (k[0], order.index(k[1]))))

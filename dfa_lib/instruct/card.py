@@ -3,11 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfa_lib.instruct.wording import library
-from dfa_lib.records import QA, Annotator, InstructRecord
+from dfa_lib.records import QA, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
 
@@ -25,56 +24,71 @@ def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
 
 
 def data_card(records: Iterable[InstructRecord]) -> str:
-    """Word the data card in Markdown."""
+    """Return the data card in Markdown."""
     tally = _Tally()
     for record in records:
         tally.add(record)
+    tables = {
+        "Images by split": _by_split(tally),
+        "Forgery methods": [["category", "method", "images"], *_methods(tally)],
+        "Questions and answers": _questions(tally),
+        "Balance of answers": _balance(tally),
+        "Balance of wordings": _wordings(tally),
+        "Sources, licences, people": [
+            ["data set", "licence", "images"],
+            *([*key, n] for key, n in sorted(tally.sources.items())),
+        ],
+        "Annotators": _annotators(tally),
+    }
     sections = [
         "# Data card: DFA-Instruct",
         f"{tally.images.total():,} images, {tally.tasks.total():,} QA.",
-        "## Images by split\n\n" + markdown_table(_by_split(tally)),
-        "## Forgery methods\n\n" + markdown_table(_methods(tally)),
-        "## Questions and answers\n\n" + markdown_table(_questions(tally)),
-        "## Balance of answers\n\n" + markdown_table(_balance(tally)),
-        "## Balance of wordings\n\n" + markdown_table(_wordings(tally)),
-        "## Sources, licences, people\n\n" + markdown_table(_sources(tally)),
-        "## Annotators\n\n" + markdown_table(_annotators(tally)),
-        "## How it was made\n\n" + _how(tally),
-        "## Limits\n\n" + _limits(tally),
+        *(f"## {title}\n\n{markdown_table(rows)}" for title, rows in tables.items()),
+        "## How it was made",
+        *_how(tally),
+        "## Limits",
+        *([_CLASSICAL] if tally.forged_here else []),
+        _LIMITS,
     ]
     return "\n\n".join(sections) + "\n"
 
 
-@dataclass
 class _Tally:
     """What is counted, record by record; only people are remembered by name."""
 
-    images: Counter[tuple[Split, Category]] = field(default_factory=Counter)
-    people: dict[Split, set[str]] = field(default_factory=lambda: {split: set() for split in Split})
-    methods: Counter[tuple[Category, str]] = field(default_factory=Counter)
-    tasks: Counter[Task] = field(default_factory=Counter)
-    answers: Counter[tuple[str, str, Split]] = field(default_factory=Counter)
-    templates: Counter[str] = field(default_factory=Counter)
-    sources: Counter[tuple[str, str]] = field(default_factory=Counter)
-    annotators: dict[Annotator, Counter[str]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.images, self.methods, self.sources = (Counter[tuple]() for _ in range(3))
+        self.tasks, self.answers, self.templates = Counter[Task](), Counter[tuple](), Counter[str]()
+        self.annotators: dict[tuple[str, str, str], Counter[str]] = {}
+        self.people: dict[Split, set[str]] = {split: set() for split in Split}
+
+    @property
+    def forged_here(self) -> bool:
+        """True where any forgery is by a method of ours."""
+        return any(method in METHODS for _, method in self.methods)
 
     def add(self, record: InstructRecord) -> None:
+        """Count one record."""
         face, note = record.face, record.annotation
         self.images[face.split, face.category] += 1
         self.sources[face.dataset, face.licence] += 1
-        self.tasks.update(qa.task for qa in record.qa)
-        self.templates.update(qa.template for qa in record.qa)
-        self.answers.update((*_answered(qa), face.split) for qa in record.qa)
+        for qa in record.qa:
+            self.tasks[qa.task] += 1
+            self.templates[qa.template] += 1
+            self.answers[(*_answered(qa), face.split)] += 1
         if face.category is not Category.EFS:  # a synthetic person is nobody
             self.people[face.split].update(face.identities)
         if face.category.forged:
             self.methods[face.category, face.method or "unknown"] += 1
-        mine = self.annotators.setdefault(note.annotator, Counter())
-        mine["images"] += 1
-        mine["forged"] += face.category.forged
-        mine["claims"] += len(note.findings)
-        mine["supported"] += sum(finding.supported is True for finding in note.findings)
-        mine["checked"] += sum(finding.supported is not None for finding in note.findings)
+        who, checked = note.annotator, [finding.supported for finding in note.findings]
+        key = who.name, who.model or "-", who.prompt_version or "-"
+        self.annotators.setdefault(key, Counter()).update(
+            images=1,
+            forged=face.category.forged,
+            claims=len(checked),
+            supported=checked.count(True),
+            checked=len(checked) - checked.count(None),
+        )
 
 
 def markdown_table(rows: Iterable[Sequence[object]]) -> str:
@@ -97,7 +111,7 @@ def _by_split(tally: _Tally) -> Rows:
 def _methods(tally: _Tally) -> Rows:
     order = list(Category)
     rows = sorted(tally.methods.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    return [["category", "method", "images"], *([*key, n] for key, n in rows)]
+    return [[*key, n] for key, n in rows]
 
 
 def _questions(tally: _Tally) -> Rows:
@@ -109,52 +123,38 @@ def _questions(tally: _Tally) -> Rows:
     return rows
 
 
-def _sources(tally: _Tally) -> Rows:
-    rows = sorted(tally.sources.items())
-    return [["data set", "licence", "images"], *([*key, n] for key, n in rows)]
-
-
 def _annotators(tally: _Tally) -> Rows:
-    rows: Rows = [
-        ["annotator", "model", "prompt", "images", "findings per forged image", "supported"]
-    ]
+    head = "annotator, model, prompt, images, findings per forged image, supported"
+    rows: Rows = [head.split(", ")]
     for who, mine in tally.annotators.items():
         each = f"{mine['claims'] / mine['forged']:.1f}" if mine["forged"] else "-"
         share = f"{mine['supported'] / mine['checked']:.0%}" if mine["checked"] else "not audited"
-        name = (who.name, who.model or "-", who.prompt_version or "-")
-        rows.append([*name, mine["images"], each, share])
+        rows.append([*who, mine["images"], each, share])
     return rows
 
 
 def _answered(qa: QA) -> tuple[str, str]:
-    """The kind of a question, and its answer as far as answers of that kind can be counted."""
-    kind = "/".join(qa.template.split("/")[:2])
+    """Return the kind of a question, and its answer as far as such answers can be counted."""
     if qa.task in (Task.DF_D, Task.DF_C):
         return qa.task, qa.answer
     verdict = re.match(r"(Yes|No)[,.]", qa.answer)
-    return kind, verdict[1] if verdict else ""
+    return "/".join(qa.template.split("/")[:2]), verdict[1] if verdict else ""
 
 
 def _balance(tally: _Tally) -> Rows:
-    """How often each answer is the right one, of all answers to that kind of question."""
-    total = Counter[tuple[str, Split]]()
+    """Tell how often each answer is the right one, of all answers to that kind of question."""
+    total = Counter[tuple]()
     for (question, _, split), n in tally.answers.items():
         total[question, split] += n
-    counted = dict.fromkeys((question, answer) for question, answer, _ in tally.answers if answer)
     rows: Rows = [["question", "answer", *Split]]
-    for question, answer in sorted(counted):
-        shares = (
-            f"{tally.answers[question, answer, split] / total[question, split]:.0%}"
-            if total[question, split]
-            else "-"
-            for split in Split
-        )
-        rows.append([question, answer, *shares])
+    for question, answer in sorted({key[:2] for key in tally.answers if key[1]}):
+        counts = ((tally.answers[question, answer, s], total[question, s]) for s in Split)
+        rows.append([question, answer, *(f"{n / of:.0%}" if of else "-" for n, of in counts)])
     return rows
 
 
 def _wordings(tally: _Tally) -> Rows:
-    """How often the least and the most used wording of each kind of question were used."""
+    """Tell how often the least and the most used wording of each kind of question were used."""
     rows: Rows = [["question", "trained", "each used", "held out", "each used"]]
     for task in Task:
         for kind, known in library(task).questions.items():
@@ -169,23 +169,19 @@ def _wordings(tally: _Tally) -> Rows:
     return rows
 
 
-def _how(tally: _Tally) -> str:
-    names = {who.name for who in tally.annotators}
-    told = [_PEOPLE]
-    told += [_OURS] if _forged_here(tally) else []
-    told += [_MEASURED] if "measuring" in names else []
-    told += [_WRITTEN] if any(name.startswith("endpoint") for name in names) else []
+def _how(tally: _Tally) -> list[str]:
+    names = {name for name, _, _ in tally.annotators}
     by_model = sum(n for name, n in tally.templates.items() if name.startswith("FC/endpoint/"))
-    told.append(_TALKED.format(by_model=by_model, by_rule=tally.tasks[Task.FC] - by_model))
-    return "\n\n".join(told)
-
-
-def _limits(tally: _Tally) -> str:
-    return "\n\n".join([*([_CLASSICAL] if _forged_here(tally) else []), _LIMITS])
-
-
-def _forged_here(tally: _Tally) -> bool:
-    return any(method in METHODS for _, method in tally.methods)
+    talked = _TALKED.format(by_model=by_model, by_rule=tally.tasks[Task.FC] - by_model)
+    written = any(name.startswith("endpoint") for name in names)
+    told = {
+        _PEOPLE: True,
+        _OURS: tally.forged_here,
+        _MEASURED: "measuring" in names,
+        _WRITTEN: written,
+        talked: True,
+    }
+    return [text for text, holds in told.items() if holds]
 
 
 _PEOPLE = """Splits are by identity: no person is in two of them. Validation and test ask in

@@ -10,7 +10,7 @@ from dfa_lib.findings import findings as claimed
 from dfa_lib.findings import reading
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt
+from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning, say
 from dfa_lib.records import Annotation, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region, Task
@@ -40,7 +40,7 @@ class Description(BaseModel):
         return plain(text) if text.strip() else ""
 
 
-class Looking:
+class Looking(Writer):
     """The annotator "endpoint": a vision model sees the pictures and is told the label.
 
     It is shown the pair for FS, FR and FE, and a single picture for bona fide and EFS, or
@@ -49,19 +49,17 @@ class Looking:
     """
 
     def __init__(self, endpoint: Endpoint, prompt_name: str = "describe") -> None:
-        self._endpoint, self._prompt = endpoint, prompt(prompt_name)
-        self.annotator = author(endpoint, self._prompt)
-        self.schema = Description if self._prompt.structured else None
+        super().__init__(endpoint, prompt_name, Description)
 
     def requests(self, faces: FaceSet, todo: Sequence[Face] | None = None) -> Requests[Face]:
-        """What is sent for ``todo``, or all faces: for ``Endpoint.estimate`` and ``submit``."""
+        """Return what is sent for ``todo``, or all faces: for ``Endpoint.estimate``."""
         asked = list(faces) if todo is None else todo
         return Requests(lambda face: self._request(face, faces), asked)
 
     def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
         """Ask for every face of ``todo``, as many at once as the endpoint allows."""
         for answer in self._endpoint.ask(self.requests(faces, todo), self.schema) if todo else ():
-            yield failure(answer, answer.id, self.annotator) or self._read(answer)
+            yield self.read(answer.id, [answer], lambda answer=answer: self._note(answer))
 
     def _request(self, face: Face, faces: FaceSet) -> Request:
         text, shown = self._prompt.texts["single"], [face]
@@ -69,29 +67,20 @@ class Looking:
             text = self._prompt.texts.get("bona fide", text)
         elif face.source and "pair" in self._prompt.texts:
             text, shown = self._prompt.texts["pair"], [faces[face.source], face]
+        regions, artifacts = ", ".join(Region), ", ".join(Artifact)
         return Request(
             id=face.id,
-            system=self._prompt.system.format(regions=_names(Region), artifacts=_names(Artifact)),
+            system=self._prompt.system.format(regions=regions, artifacts=artifacts),
             text=text.format(category=face.category.phrase, meaning=meaning(face.category)).strip(),
             images=tuple(encode(faces.image(one)) for one in shown),
             max_tokens=self._prompt.max_tokens,
         )
 
-    def _read(self, answer: Answer) -> Annotation | Unanswered:
-        read = _from_json if self.schema else _from_prose
-        try:
-            findings, text = read(answer)
-        except ValueError as error:
-            return Unanswered(
-                face=answer.id, annotator=self.annotator, kind="invalid", reason=str(error)
-            )
+    def _note(self, answer: Answer) -> Annotation:
+        findings, text = (_from_json if self.schema else _from_prose)(answer)
         return Annotation(
             face=answer.id, findings=tuple(findings), text=text, annotator=self.annotator
         )
-
-
-def _names(kind: type[Region] | type[Artifact]) -> str:
-    return ", ".join(kind)
 
 
 def _from_json(answer: Answer) -> tuple[list[Finding], str]:

@@ -14,11 +14,14 @@ from importlib.resources import files
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
+
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.records import Annotator, DataError, Record
 
 Item = TypeVar("Item")
+Read = TypeVar("Read")
 _VENDOR = "api.openai.com"
 
 
@@ -72,17 +75,34 @@ class Requests(Generic[Item]):
         return map(self.make, self.items)
 
 
-def failure(answer: Answer, face: str, annotator: Annotator) -> Unanswered | None:
-    """Say what is wrong with an answer; None if there is one to be read."""
-    if not (answer.refusal or answer.error):
-        return None
-    kind = "refusal" if answer.refusal else "invalid" if answer.text is not None else "error"
-    reason = answer.refusal or answer.error.removeprefix("invalid: ")
-    return Unanswered(face=face, annotator=annotator, kind=kind, reason=reason)
+class Writer:
+    """What asks a model by a prompt; ``schema`` parses its answers, None takes prose."""
+
+    def __init__(self, endpoint: Endpoint, prompt_name: str, schema: type[BaseModel]) -> None:
+        self._endpoint, self._prompt = endpoint, prompt(prompt_name)
+        self.annotator = author(endpoint, self._prompt)
+        self.schema = schema if self._prompt.structured else None
+
+    def read(
+        self, face: str, answers: Sequence[Answer], reader: Callable[[], Read]
+    ) -> Read | Unanswered:
+        """Return what ``reader`` makes of the answers on a face, or what is wrong with them."""
+        for answer in answers:
+            if answer.refusal or answer.error:
+                kind = "invalid" if answer.text is not None else "error"
+                reason = answer.refusal or answer.error.removeprefix("invalid: ")
+                return self._unanswered(face, "refusal" if answer.refusal else kind, reason)
+        try:
+            return reader()
+        except ValueError as error:
+            return self._unanswered(face, "invalid", str(error))
+
+    def _unanswered(self, face: str, kind: str, reason: str) -> Unanswered:
+        return Unanswered(face=face, annotator=self.annotator, kind=kind, reason=reason)
 
 
 def plain(text: str) -> str:
-    """Text on one line, without Markdown; ValueError for tags or nothing at all."""
+    """Return text on one line, without Markdown; ValueError for tags or nothing at all."""
     text = " ".join(re.sub(r"[*`#|]+", " ", text).split())
     if not text or re.search(r"[<>{}]", text):
         raise ValueError("write plain sentences, without tags or braces")

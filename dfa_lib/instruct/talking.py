@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from zlib import crc32
@@ -19,7 +20,7 @@ from dfa_lib.instruct.conversations import (
     two_regions,
 )
 from dfa_lib.instruct.evidence import BARE_SKIN
-from dfa_lib.instruct.prompting import Requests, author, failure, plain, prompt
+from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
 from dfa_lib.records import QA, Annotation, Face
 from dfa_lib.shards import Shard, block, shard_path
@@ -49,7 +50,7 @@ class Conversation(BaseModel):
     follow_up: Turn
 
 
-class Talking:
+class Talking(Writer):
     """A language model that writes free conversation; it is shown no picture.
 
     A structured prompt has the model write questions and answers; with a plain one the
@@ -58,9 +59,8 @@ class Talking:
     """
 
     def __init__(self, endpoint: Endpoint, prompt_name: str = "converse", seed: int = 0) -> None:
-        self._endpoint, self._prompt, self._seed = endpoint, prompt(prompt_name), seed
-        self.annotator = author(endpoint, self._prompt)
-        self.schema = Conversation if self._prompt.structured else None
+        super().__init__(endpoint, prompt_name, Conversation)
+        self._seed = seed
 
     def talk(
         self,
@@ -132,23 +132,11 @@ class Talking:
             key, _, turn = answer.id.rpartition("/")
             waiting[key][int(turn)] = answer
             if len(waiting[key]) == len(requests) // len(todo):
-                turns = waiting.pop(key)
-                yield self._talk(faces[key], notes[key], [turns[k] for k in sorted(turns)])
+                answers = [answer for _, answer in sorted(waiting.pop(key).items())]
+                talk = partial(self._talk, faces[key], notes[key], answers)
+                yield self.read(key, answers, talk)
 
-    def _talk(self, face: Face, note: Annotation, answers: list[Answer]) -> Talk | Unanswered:
-        for answer in answers:
-            if fault := failure(answer, face.id, self.annotator):
-                return fault
-        try:
-            turns = self._turns(face, note, answers)
-            check_faithful(turns, face, note)
-        except ValueError as error:
-            return Unanswered(
-                face=face.id, annotator=self.annotator, kind="invalid", reason=str(error)
-            )
-        return Talk(face=face.id, about=note.text, turns=tuple(turns), annotator=self.annotator)
-
-    def _turns(self, face: Face, note: Annotation, answers: list[Answer]) -> list[QA]:
+    def _talk(self, face: Face, note: Annotation, answers: list[Answer]) -> Talk:
         """Sign every turn: who wrote it stands where a template would."""
         if self.schema:
             said = Conversation.model_validate(answers[0].parsed)
@@ -158,7 +146,9 @@ class Talking:
             pairs = [(qa.question, plain(a.text)) for qa, a in zip(asked, answers, strict=True)]
         part = "train" if face.split is Split.TRAIN else "test"
         template = f"FC/endpoint/{part}/{self.annotator.model}@{self._prompt.signature}"
-        return [QA(task=Task.FC, question=q, answer=a, template=template) for q, a in pairs]
+        turns = [QA(task=Task.FC, question=q, answer=a, template=template) for q, a in pairs]
+        check_faithful(turns, face, note)
+        return Talk(face=face.id, about=note.text, turns=tuple(turns), annotator=self.annotator)
 
 
 def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
