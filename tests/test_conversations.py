@@ -1,52 +1,22 @@
-"""Conversations by rule: the optional attribution, and what the data card says of the balance."""
+"""Conversations by rule: what the data card says of their balance."""
 
 import re
 from collections import Counter
 
 from dfa_lib.instruct.card import data_card
-from dfa_lib.instruct.conversations import attribution, converse, load_records
+from dfa_lib.instruct.conversations import load_records
 from dfa_lib.records import Annotator, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Split, Task
 from tools.make_rescue import RESCUE
 
 ROOT = RESCUE / "01_instruct"
 RECORDS = load_records(ROOT / "instruct.jsonl")
-KNOWN = ("poisson_swap", "age")
 
 
 def section(card: str, title: str) -> list[list[str]]:
     """The cells of the table under a heading, without its head."""
     body = card.split(f"## {title}\n\n")[1].split("\n\n")[0]
     return [line.strip("| ").split(" | ") for line in body.splitlines()[2:]]
-
-
-# --- attribution --------------------------------------------------------------------------
-
-
-def test_attribution_is_an_eighth_question_and_off_by_default() -> None:
-    for record in RECORDS:
-        plain = converse(record.face, record.annotation)
-        asked = converse(record.face, record.annotation, methods=KNOWN)
-        assert len(plain.qa) == 7 and asked.qa[:7] == plain.qa and len(asked.qa) == 8
-        last, part = asked.qa[7], "train" if record.face.split is Split.TRAIN else "test"
-        assert last.task is Task.FC and last.template.startswith(f"FC/method/{part}/")
-        assert last.answer == attribution(record.face, KNOWN)
-
-
-def test_a_method_that_may_not_be_named_is_unknown() -> None:
-    said = {
-        (record.face.method in KNOWN, record.face.category.forged): attribution(record.face, KNOWN)
-        for record in RECORDS
-        if record.face.method in (None, "poisson_swap", "morph")
-    }
-    assert said == {
-        (True, True): "This face was made by the method poisson swap.",
-        (False, True): "This face was made by a method that I do not know.",
-        (False, False): "No method made it: this face is bona fide.",
-    }
-    nameless = next(r.face for r in RECORDS if r.face.category.forged)
-    unnamed = nameless.model_copy(update={"method": None})
-    assert attribution(unnamed, KNOWN) == said[False, True]
 
 
 # --- balance ------------------------------------------------------------------------------
@@ -73,7 +43,9 @@ def test_the_card_says_how_evenly_wordings_were_drawn() -> None:
     assert rows["DF-D/ask"][:2] == ["24", f"{min(counts)} to {max(counts)}"]
     held = [used[f"DF-D/ask/test/{k}@1"] for k in range(8)]
     assert rows["DF-D/ask"][2:] == ["8", f"{min(held)} to {max(held)}"]
-    assert "FC/method" not in rows, "what was not asked has no row"
+    mute = [record.model_copy(update={"qa": record.qa[:3]}) for record in RECORDS]
+    mute_rows = {row[0] for row in section(data_card(mute), "Balance of wordings")}
+    assert "FC/region" in rows and "FC/region" not in mute_rows, "what was not asked has no row"
 
 
 def test_the_card_names_who_wrote_what() -> None:

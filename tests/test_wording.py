@@ -49,14 +49,9 @@ def test_every_task_has_twenty_to_train_on_and_some_held_out(task: Task) -> None
     assert len(ask.train) >= 20 and len(ask.test) >= 8
 
 
-def test_the_optional_attribution_has_twenty_of_its_own() -> None:
-    method = library(Task.FC).questions["method"]
-    assert len(method.train) + len(method.test) >= 20
-
-
 @pytest.mark.parametrize("task", Task)
 def test_templates_have_known_fields_only(task: Task) -> None:
-    known = {"region", "regions", "Regions", "show", "look", "artifact", "category", "method"}
+    known = {"region", "regions", "Regions", "show", "look", "artifact", "category"}
     kinds = library(task).questions.values()
     texts = [text for kind in kinds for text in (*kind.train, *kind.test)]
     for text in [*texts, *library(task).answers.values()]:

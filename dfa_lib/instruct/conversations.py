@@ -45,18 +45,15 @@ def build_conversations(
     seed: int = 0,
     shard: Shard | None = None,
     talks: Mapping[str, Talk] | None = None,
-    methods: Collection[str] = (),
 ) -> list[InstructRecord]:
     """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
 
     Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
     of the data set comes out the same alone as within the whole; a ``shard`` has no card.
-    ``talks`` replace the FC by rule where there are any. With ``methods``, which the paper does
-    not have, an eighth QA asks which of these made the face; any other is "unknown".
-    A face that its annotator left without a note is left out. DataError if no face has one.
+    ``talks`` replace the FC by rule where there are any. A face that its annotator left without
+    a note is left out. Raises DataError if no face has one.
     """
-    path = write_conversations(faces, notes, out, seed, shard, talks, methods)
-    records = load_records(path)
+    records = load_records(write_conversations(faces, notes, out, seed, shard, talks))
     if left_out := len(block(faces, shard)) - len(records):
         print(f"{left_out:,} faces without a description are left out")
     if shard is None:
@@ -71,18 +68,16 @@ def write_conversations(
     seed: int = 0,
     shard: Shard | None = None,
     talks: Mapping[str, Talk] | None = None,
-    methods: Collection[str] = (),
 ) -> Path:
     """Write instruct.jsonl alone, one record in memory at a time; return its path.
 
     With ``Stored`` faces and notes (``records``), a data set of any size passes through.
     """
-    path, mine = shard_path(out / "instruct.jsonl", shard), block(faces, shard)
-    described = (face for face in tqdm(mine, "conversations") if face.id in notes)
+    path, mine, talks = shard_path(out / "instruct.jsonl", shard), block(faces, shard), talks or {}
     if mine and not any(face.id in notes for face in mine):
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
-    talks = talks or {}
-    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id), methods) for f in described))
+    described = (face for face in tqdm(mine, "conversations") if face.id in notes)
+    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in described))
     return path
 
 
@@ -92,43 +87,20 @@ def load_records(path: Path) -> list[InstructRecord]:
 
 
 def converse(
-    face: Face,
-    note: Annotation,
-    seed: int = 0,
-    talk: Talk | None = None,
-    methods: Collection[str] = (),
+    face: Face, note: Annotation, seed: int = 0, talk: Talk | None = None
 ) -> InstructRecord:
-    """Hold the seven-part conversation on one face; ``methods`` add an eighth.
+    """Hold the seven-part conversation on one face.
 
     A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
     """
-    dice = Random(f"{seed}/{face.id}")
-    label = detection_label(face.category)
-    qa = [
-        _qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label]),
-        *_classified(face, dice),
-        _qa(Task.AD, "ask", face.split, dice, note.text),
-        *(talk.turns if talk else _free(face, note, dice)),
-    ]
-    if methods:
-        qa.append(_qa(Task.FC, "method", face.split, dice, attribution(face, methods)))
+    dice, label = Random(f"{seed}/{face.id}"), detection_label(face.category)
+    qa = [_qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label])]
+    if face.category in CLASSES:
+        answer = OPTIONS[Task.DF_C][face.category.value]
+        qa.append(_qa(Task.DF_C, "ask", face.split, dice, answer))
+    qa.append(_qa(Task.AD, "ask", face.split, dice, note.text))
+    qa += talk.turns if talk else _free(face, note, dice)
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
-
-
-def _classified(face: Face, dice: Random) -> list[QA]:
-    if face.category not in CLASSES:
-        return []
-    answer = OPTIONS[Task.DF_C][face.category.value]
-    return [_qa(Task.DF_C, "ask", face.split, dice, answer)]
-
-
-def attribution(face: Face, methods: Collection[str]) -> str:
-    """Say which of ``methods`` made a face; one that is not among them is unknown."""
-    if not face.category.forged:
-        return say(Task.FC, "method none")
-    if face.method not in methods:
-        return say(Task.FC, "method unknown")
-    return say(Task.FC, "method known", method=face.method.replace("_", " "))
 
 
 def detection_label(category: Category) -> str:
