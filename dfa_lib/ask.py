@@ -17,8 +17,7 @@ from dfa_lib.records import DataError
 from dfa_lib.runtime import prepare, work_path
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from dfa_lib.bench.scope import Picture
     from dfa_lib.chat.verdict import Verdict
     from dfa_lib.gpt.analyst import LocalAnalyst
 
@@ -70,20 +69,24 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ask(args: argparse.Namespace) -> None:
     """Read the photograph before the model: a bad picture is told of within a second."""
-    face, note = _face(args.photo, args.aligned)
+    picture, note = _face(args.photo, args.aligned)
     analyst = _analyst(args.model, args.base)
     from dfa_lib.bench.calibration import calibration
+    from dfa_lib.bench.scope import framed
     from dfa_lib.chat.verdict import judge
 
     fitted = calibration(analyst, work_path() / "03_bench")
-    verdict = judge(analyst, [face], calibration=fitted)[0]
-    answer = "".join(analyst.stream(face, (), args.question)).strip() or "(no answer)"
-    lines = [_report(args.photo, verdict), f"Q: {args.question}", f"A: {answer}"]
+    verdict = judge(analyst, [picture], calibration=fitted)[0]
+    lines = [_report(args.photo, verdict)]
+    if not verdict.abstained:
+        answer = "".join(analyst.stream(framed(picture), (), args.question)).strip()
+        lines += [f"Q: {args.question}", f"A: {answer or '(no answer)'}"]
+        lines += filter(None, [verdict.disagreement(answer, args.question)])
     lines += [note] if note else []
     print("\n".join([*lines, NANO_LIMITS if analyst.preset.name == "nano" else OTHER_LIMITS]))
 
 
-def _face(photo: Path, aligned: bool) -> "tuple[np.ndarray, str]":
+def _face(photo: Path, aligned: bool) -> "tuple[Picture, str]":
     from dfa_lib.photo import open_photo
 
     image = open_photo(photo)
@@ -95,7 +98,7 @@ def _face(photo: Path, aligned: bool) -> "tuple[np.ndarray, str]":
         crop = find_face(image, str(photo))
     except NoFace as error:
         raise DataError(f"{error}; --aligned takes a picture that is framed already") from None
-    return crop.image, crop.note
+    return crop, crop.note
 
 
 def _analyst(folder: Path | None, base: str | None) -> "LocalAnalyst":

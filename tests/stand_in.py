@@ -1,6 +1,7 @@
 """A small deterministic analyst and a gallery for chat tests; no model is loaded."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -80,12 +81,18 @@ class Broken(RedEye):
 
 
 def red_patch(side: int = 128) -> np.ndarray:
-    """Return a grey picture with a red patch in its upper left quarter."""
-    image = np.full((side, side, 3), 128, np.uint8)
+    """Return a framed face with a red patch in the upper left quarter."""
+    image = portrait(side).copy()
     image[side // 8 : side // 4, side // 8 : side // 4] = (255, 0, 0)
     return image
 
 
+def wall(side: int = 128) -> np.ndarray:
+    """Return a picture of no face."""
+    return np.full((side, side, 3), 128, np.uint8)
+
+
+@cache
 def portrait(side: int = 256) -> np.ndarray:
     """Return a generated photograph on which a face is found."""
     return modelled("stand-in", 0, side).image
@@ -101,7 +108,7 @@ def gallery(root: Path) -> FaceSet:
 
 def _face(root: Path, category: Category, k: int) -> Face:
     name = f"{category.value.replace(' ', '_').lower()}_{k}"
-    image = red_patch() if category.forged else np.full((128, 128, 3), 128, np.uint8)
+    image = red_patch() if category.forged else portrait(128).copy()
     image[-1, k] = len(name)  # so that no two files are equal
     path = root / "images" / f"{name}.png"
     Image.fromarray(image).save(path)

@@ -62,6 +62,8 @@ def test_a_framed_picture_is_taken_as_it_is(
     assert message.startswith(f"dfa_lib.ask: {grey}: no face was found") and "--aligned" in message
     assert message.count("\n") == 1
     assert ask.main([str(grey), "--model", str(tuned), "--aligned"]) == 0
+    out = capsys.readouterr().out
+    assert "no face was found" in out and "%" not in out and "A: " not in out
 
 
 def test_without_a_model_the_lesson_is_named(

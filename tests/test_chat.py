@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from chat_server import ChatServer
 from PIL import Image
-from stand_in import Blunt, Broken, RedEye, Talker, gallery, portrait, red_patch
+from stand_in import Blunt, Broken, RedEye, Talker, gallery, portrait, red_patch, wall
 from toy_bench import run_bench, toy_world
 
 from dfa_lib.bench.calibration import calibration
@@ -23,11 +23,11 @@ from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.overlay import occlusion_map, paint
 from dfa_lib.chat.page import verdict_html
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
-from dfa_lib.chat.verdict import Verdict, judge, percent
+from dfa_lib.chat.verdict import NO_SCOPE, Verdict, abstention, judge, percent
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.wording import library
-from dfa_lib.records import DataError, Prediction, read_jsonl
-from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Task
+from dfa_lib.records import DataError
+from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -53,12 +53,45 @@ def test_quick_questions_are_wordings_the_model_was_tuned_on() -> None:
 
 
 def test_verdict_follows_the_scores_and_sums_to_one() -> None:
-    plain, red = judge(RedEye(), [np.zeros((64, 64, 3), np.uint8), red_patch()])
+    plain, red = judge(RedEye(), [portrait(128), red_patch()])
     logit = 40 / 64 - 1
     assert plain.forged == pytest.approx(1 / (1 + np.exp(1)))
     assert red.forged == pytest.approx(1 / (1 + np.exp(-logit)))
     assert sum(red.categories.values()) == pytest.approx(1)
     assert red.categories[Category.FE] > plain.categories[Category.FE]
+
+
+def test_a_picture_without_a_face_is_shown_and_not_judged(session: ChatSession) -> None:
+    assert session.upload(as_png(wall(200)), "wall.png")
+    verdict = session.verdict()
+    assert verdict.abstained.startswith("this picture: no face was found")
+    assert (verdict.forged, verdict.label, verdict.category) == (None, None, None)
+    assert list(session.ask("Forged?")) == [] and last(session) == ("note", verdict.abstained)
+    shown = verdict_html("x", verdict, {"other": verdict})
+    assert verdict.abstained in shown and "%" not in shown and "dfa-bar" not in shown
+    assert session.review(None, "Ada") is None, "there is nothing to agree with"
+
+
+def test_words_that_contradict_the_numbers_are_told(session: ChatSession) -> None:
+    verdict = Verdict(0.9, {Category.BONA_FIDE: 0.1, Category.FS: 0.6, Category.FE: 0.3})
+    assert verdict.disagreement("This face is forged by face swapping.") == ""
+    assert verdict.disagreement("Yes.", "Has it been forged?") == ""
+    assert "say bona fide, the numbers say forged" in verdict.disagreement("It is genuine.")
+    assert "say face editing, the numbers say face swapping" in verdict.disagreement(
+        "It was made by face editing."
+    )
+    real = Verdict(0.1, {Category.BONA_FIDE: 0.9, Category.FS: 0.1})
+    assert "words say forged" in real.disagreement("The eyes show blur.")
+    assert abstention("No.").disagreement("This face is forged.") == ""
+    session.analyst.stream = lambda image, history, text: iter(["This face is genuine."])
+    session.pick("fs_0")
+    session.analyst._red = lambda image: 1.0
+    list(session.ask("Forged?"))
+    assert last(session)[0] == "analyst", "no numbers are shown yet"
+    session.verdict()
+    assert "words say bona fide" in last(session)[1]
+    list(session.ask("Forged?"))
+    assert last(session)[0] == "note" and "words say bona fide" in last(session)[1]
 
 
 def test_evidence_points_at_the_patch_that_moves_the_score() -> None:
@@ -125,7 +158,6 @@ def test_faults_of_the_analyst_are_one_sentence(tmp_path: Path) -> None:
     [
         (b"", "a.jpg: the file is empty"),
         (b"no picture", "known format"),
-        (as_png(np.full((200, 200, 3), 90, np.uint8)), "a.jpg: no face was found"),
         (as_png(np.zeros((9, 9, 3), np.uint8)), "only 9x9 pixels"),
     ],
 )
@@ -197,25 +229,19 @@ def test_votes_stand_in_for_probabilities() -> None:
 
 
 def test_probabilities_are_calibrated_where_this_analyst_has_a_report(tmp_path: Path) -> None:
-    """The chat's P(forged) is the one that the report's reliability curve is about."""
+    """The chat's P(forged) has the temperature of the report's reliability curve."""
     faces, records = toy_world(tmp_path / "world")
     analyst = RedEye()
     analyst.fingerprint = "these weights"
     report = run_bench({"red": analyst}, faces, records, tmp_path / "bench", resamples=10)
     warmth = report.data["details"]["red"]["DF-D"]["temperature"]
-    session = ChatSession(analyst, faces.split("test"), report=tmp_path / "bench")
-    session.pick(session.gallery.faces[0].id)
+    session = ChatSession(analyst, gallery(tmp_path / "faces"), report=tmp_path / "bench")
+    session.pick("fs_0")
     verdict = session.verdict()
-    (given,) = (
-        one
-        for one in read_jsonl(tmp_path / "bench" / "predictions" / "red.jsonl", Prediction)
-        if one.face == session.face.id and one.task is Task.DF_D
-    )
-    logit = given.options["forged"] - given.options["bona fide"]
-    assert verdict.forged == pytest.approx(1 / (1 + np.exp(-logit / warmth)), abs=1e-4)
+    assert verdict.forged == pytest.approx(1 / (1 + np.exp(-(40 / 64 - 1) / warmth)))
     assert sum(verdict.categories.values()) == pytest.approx(1)
     assert verdict.categories[Category.BONA_FIDE] == pytest.approx(1 - verdict.forged)
-    assert verdict.origin == "P(forged) is calibrated on 20 validation faces of lesson 03."
+    assert verdict.calibrated == 20 and verdict.origin == f"P(forged) is calibrated; {NO_SCOPE}"
     analyst.fingerprint = "other weights"
     assert calibration(analyst, tmp_path / "bench") is None
     assert "not calibrated" in judge(analyst, [red_patch()])[0].origin
@@ -271,7 +297,7 @@ def test_truth_and_counterpart(session: ChatSession) -> None:
     assert last(session)[1].startswith("The truth: face editing, made by patch. Left its bona")
     pair = session.turns[-1].image
     assert pair.shape == (128, 256, 3) and np.array_equal(pair[:, 128:], session.image)
-    assert np.all(pair[:100, :128] == 128)
+    assert np.array_equal(pair[:100, :128], portrait(128)[:100])
     session.upload(as_png(red_patch()), "mine.png", aligned=True)
     session.reveal()
     assert "Nobody knows" in last(session)[1]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from browsing import Site, chromium, needs_chromium, open_chat, serve, shot, widgets_7
-from stand_in import portrait, red_patch
+from stand_in import portrait, wall
 
 EVIL = "<img src=x onerror=\"document.title='hacked'\">"
 CELL = """
@@ -86,8 +86,12 @@ def test_a_visit(site: Site, tmp_path: Path) -> None:
         expect(log.get_by_text("After 3 questions")).to_be_visible()
         expect(log.get_by_text("onerror").first).to_be_visible()
 
-        upload(page, save(red_patch(300), tmp_path / "wall.png"))
-        expect(log.get_by_text("wall.png: no face was found")).to_be_visible()
+        upload(page, save(wall(300), tmp_path / "wall.png"))
+        expect(page.locator(".dfa-refused")).to_contain_text("no face was found")
+        expect(page.locator(".dfa-bar")).to_have_count(0)
+        shot(page, f"refused-{site.folder.name}")
+        press(page, "Forged?")
+        expect(log.locator(".dfa-note").last).to_contain_text("no face was found")
         upload(page, save(portrait(), tmp_path / "me.png"))
         expect(log.get_by_text("me.png.")).to_be_visible()
         press(page, "Show evidence")

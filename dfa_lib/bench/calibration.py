@@ -1,4 +1,4 @@
-"""How sure an analyst may be: the temperature that a report found for it, for use elsewhere.
+"""How sure an analyst may be, and of what: temperature and scope, from the report on it.
 
 A temperature holds for the weights and the wordings it was fitted with, so both are checked.
 """
@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfa_lib.analysts import Analyst, Question
+from dfa_lib.bench.scope import Scope
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A temperature of DF-D scores, the wordings they come from, and on how many faces."""
+    """A temperature of DF-D scores, the wordings they come from, and on how many faces.
+
+    ``scope`` says which pictures it holds for; None where the report has none.
+    """
 
     temperature: float
     questions: tuple[Question, ...]
     faces: int
+    scope: Scope | None = None
 
 
 def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
@@ -41,7 +46,7 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
         asked = exam["questions"][Task.DF_D]
         questions = tuple(Question(q["text"], Task.DF_D, tuple(q["options"])) for q in asked)
         warmth = report["details"][mine[0]]["DF-D"]["temperature"]
-        return Calibration(warmth, questions, len(exam["val"]))
+        return Calibration(warmth, questions, len(exam["val"]), Scope.read(folder, mark))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
 

@@ -81,10 +81,13 @@ def verdict_html(who: str, verdict: Verdict | None, others: Mapping[str, Verdict
     title = f"<h3>{escape(who)}</h3>"
     if verdict is None:
         return f'<div class="dfa-verdict">{title}<p class="dfa-empty">No verdict yet.</p></div>'
-    bars = [_bar("P(forged)", verdict.forged, "dfa-main")]
-    bars += [_bar(kind.phrase, p) for kind, p in verdict.categories.items()]
+    if verdict.abstained:
+        bars = [f'<p class="dfa-refused">{escape(verdict.abstained)}</p>']
+    else:
+        kinds = [_bar(kind.phrase, p) for kind, p in verdict.categories.items()]
+        bars = [_bar("P(forged)", verdict.forged, "dfa-main"), *kinds]
     bars += [f'<p class="dfa-small">{escape(verdict.origin)}</p>']
-    rest = [_bar(f"{name}: P(forged)", one.forged) for name, one in others.items()]
+    rest = [_bar(f"{n}: P(forged)", one.forged) for n, one in others.items() if not one.abstained]
     return f'<div class="dfa-verdict">{title}{"".join(bars)}{"".join(rest)}</div>'
 
 

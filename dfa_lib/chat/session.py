@@ -3,19 +3,20 @@
 Nothing raises out of a session: what goes wrong becomes one sentence in the transcript.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from dfa_lib.analysts import ChatAnalyst
-from dfa_lib.bench.calibration import calibration
+from dfa_lib.bench.calibration import Calibration, calibration
+from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.chat import page
 from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
 from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
-from dfa_lib.face.detect import find_face
+from dfa_lib.face.detect import find_faces
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
 from dfa_lib.photo import open_photo
@@ -53,7 +54,7 @@ class ChatSession:
         self.reviews = reviews or work_path() / "04_chat" / "reviews.jsonl"
         self.report = report
         self.turns: list[Turn] = []
-        self.image: np.ndarray | None = None
+        self.picture: Picture | None = None
         self.face: Face | None = None
         self.opinions: dict[str, Opinion] = {}
         self.findings: tuple[Finding, ...] = ()
@@ -64,6 +65,11 @@ class ChatSession:
     def analyst(self) -> ChatAnalyst:
         """The analyst that answers."""
         return self.analysts[self.who]
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """The framed face on the table, (H, W, 3) uint8, or the whole picture without a face."""
+        return None if self.picture is None else framed(self.picture)
 
     @property
     def opinion(self) -> Opinion:
@@ -99,22 +105,24 @@ class ChatSession:
     def upload(self, content: bytes | Path, name: str, aligned: bool = False) -> bool:
         """Find the face on a photograph and put it on the table; False if that failed.
 
-        ``aligned`` takes the picture as it is: already framed as the lessons frame faces.
+        ``aligned`` takes the picture as it is: already framed as the lessons frame faces. A
+        picture without a face is shown whole, and gets no verdict.
         """
 
         def load() -> None:
             image = open_photo(content, name)
-            crop = None if aligned else find_face(image, name)
-            self._show(image if crop is None else crop.image, f"{name}.")
-            if crop is not None and crop.note:
-                self._say("note", crop.note)
+            found = [] if aligned else find_faces(image)
+            self._show(found[0] if found else image, f"{name}.")
+            if found and found[0].note:
+                self._say("note", found[0].note)
 
         return self._try(load)
 
     def ask(self, text: str) -> Iterator[str]:
         """Yield the answer piece by piece; question and answer enter the transcript.
 
-        An interrupted answer is kept as far as it came.
+        An interrupted answer is kept as far as it came. Of a picture outside the analyst's
+        scope nothing is asked, and an answer that contradicts the verdict is told.
         """
         text = text.strip()
         if not self._askable(text):
@@ -122,6 +130,9 @@ class ChatSession:
         self._say("person", text)
         answer = ""
         try:
+            if why := self._refusal():
+                self._say("note", why)
+                return
             for piece in self.analyst.stream(self.image, self.opinion.history, text):
                 answer += piece
                 yield piece
@@ -133,13 +144,16 @@ class ChatSession:
             if answer.strip():
                 self._say("analyst", answer.strip())
                 self.opinion.history.append((text, answer.strip()))
+                self._compare([(text, answer)])
 
     def verdict(self) -> Verdict | None:
         """Score the picture on the table; None without one, or when scoring failed."""
 
         def score() -> None:
-            fitted = calibration(self.analyst, self.report) if self.report else None
-            (self.opinion.verdict,) = judge(self.analyst, [self.image], calibration=fitted)
+            (self.opinion.verdict,) = judge(
+                self.analyst, [self.picture], calibration=self._calibration()
+            )
+            self._compare(self.opinion.history)
 
         if self.image is not None and self.opinion.verdict is None:
             self._try(score)
@@ -234,6 +248,22 @@ class ChatSession:
         self._say("note", f"The report lies in {path}.")
         return path
 
+    def _calibration(self) -> Calibration | None:
+        return calibration(self.analyst, self.report) if self.report else None
+
+    def _refusal(self) -> str:
+        """Why the analyst cannot judge the picture on the table; "" if it can."""
+        if self.opinion.verdict:
+            return self.opinion.verdict.abstained
+        fitted = self._calibration()
+        return refusals(self.analyst, [self.picture], fitted and fitted.scope)[0]
+
+    def _compare(self, said: Sequence[tuple[str, str]]) -> None:
+        """Tell where answers to questions contradict the numbers beside them."""
+        if verdict := self.opinion.verdict:
+            for why in filter(None, (verdict.disagreement(a, q) for q, a in said)):
+                self._say("note", why)
+
     def _parts(self) -> list[str]:
         """The last picture, and what every analyst that was asked holds of it."""
         parts = [] if self.image is None else [page.figure(self.image, "The last picture")]
@@ -253,10 +283,10 @@ class ChatSession:
         with JsonlLog(self.reviews) as log:
             log.append(record)
 
-    def _show(self, image: np.ndarray, text: str, face: Face | None = None) -> None:
-        self.image, self.face = image, face
+    def _show(self, picture: Picture, text: str, face: Face | None = None) -> None:
+        self.picture, self.face = picture, face
         self.opinions, self.findings = {}, ()
-        self._say("picture", text, image)
+        self._say("picture", text, self.image)
 
     def _askable(self, text: str) -> bool:
         if self.image is None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from dfa_lib import findings
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.calibration import Calibration
+from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import wordings
 from dfa_lib.records import DataError
@@ -20,35 +21,63 @@ WORDINGS = 4
 
 @dataclass(frozen=True)
 class Verdict:
-    """The probability of forgery, and of each category.
+    """The probability of forgery, and of each category, or why there is none.
 
-    ``calibrated`` is the number of faces on which P(forged) was calibrated; the categories then
-    share it as the analyst weighs them. With 0 all are the analyst's own probabilities, and the
-    two may contradict each other.
+    The forged categories share P(forged) as the analyst weighs them, so the numbers agree.
+    ``calibrated`` is the number of faces on which P(forged) was calibrated; with 0 it is the
+    analyst's own. ``scoped`` tells whether the picture was compared with what the analyst
+    learnt. ``abstained`` is the sentence that says why there is no verdict, else "": then
+    ``forged`` is None and ``categories`` are empty.
     """
 
-    forged: float
+    forged: float | None
     categories: dict[Category, float]
     calibrated: int = 0
+    scoped: bool = False
+    abstained: str = ""
 
     @property
-    def category(self) -> Category:
-        """The likeliest category among those that agree with P(forged)."""
-        agree = {c: p for c, p in self.categories.items() if c.forged == (self.forged >= 0.5)}
-        return max(agree, key=agree.__getitem__)
+    def label(self) -> str | None:
+        """What the score says: "forged" or "bona fide"; None if there is no verdict."""
+        if self.forged is None:
+            return None
+        return "forged" if self.forged >= 0.5 else Category.BONA_FIDE.value
+
+    @property
+    def category(self) -> Category | None:
+        """The likeliest category among those that agree with P(forged); None without one."""
+        agree = {c: p for c, p in self.categories.items() if c.forged == (self.label == "forged")}
+        return max(agree, key=agree.__getitem__, default=None)
 
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        label = "forged" if self.forged >= 0.5 else "bona fide"
-        return f"{label}, P(forged) {percent(self.forged)}"
+        return self.abstained or f"{self.label}, P(forged) {percent(self.forged)}"
 
     @property
     def origin(self) -> str:
-        """How far the probabilities can be trusted, in words."""
-        if not self.calibrated:
-            return "The analyst's own probabilities, not calibrated."
-        return f"P(forged) is calibrated on {self.calibrated} validation faces of lesson 03."
+        """How far the verdict can be trusted, in words."""
+        if self.abstained:
+            return "No verdict: no number would mean anything here."
+        if self.scoped:
+            return f"P(forged) is calibrated on {self.calibrated} validation faces of lesson 03."
+        told = "calibrated" if self.calibrated else "the analyst's own, not calibrated"
+        return f"P(forged) is {told}; {NO_SCOPE}"
+
+    def disagreement(self, answer: str, question: str = "") -> str:
+        """Return a sentence if an ``answer`` in words contradicts the numbers, else ""."""
+        claimed = "forged" if findings.claims(answer) else None
+        said = findings.verdict(answer, Task.DF_D, question) or claimed
+        kind = findings.verdict(answer, Task.DF_C, question)
+        pairs = ((said, self.label), (kind and Category(kind), self.category))
+        for words, numbers in pairs:
+            if words and numbers and words != numbers:
+                told = [getattr(one, "phrase", one) for one in (words, numbers)]
+                return "The words say {}, the numbers say {}: the numbers count.".format(*told)
+        return ""
+
+
+NO_SCOPE = "only face, size and sharpness were checked: this analyst has no scope."
 
 
 def percent(share: float) -> str:
@@ -58,26 +87,30 @@ def percent(share: float) -> str:
 
 def judge(
     analyst: Analyst,
-    images: Sequence[np.ndarray],
+    pictures: Sequence[Picture],
     n: int = WORDINGS,
     calibration: Calibration | None = None,
 ) -> list[Verdict]:
-    """Return a verdict on each image (H, W, 3), averaged over ``n`` wordings.
+    """Return a verdict on each picture it may judge, averaged over ``n`` wordings.
 
-    A ``calibration`` brings the wordings of DF-D and the temperature with it. An analyst that
-    gives no probabilities has its answers counted.
+    Pictures are framed (H, W, 3) or faces as the detector found them. A ``calibration`` brings
+    scope, wordings of DF-D and temperature with it. An analyst that gives no probabilities has
+    its answers counted.
     """
+    refused = refusals(analyst, pictures, calibration and calibration.scope)
+    judged = [framed(one) for one, why in zip(pictures, refused, strict=True) if not why]
     detect = calibration.questions if calibration else _questions(Task.DF_D, n)
     kinds = _questions(Task.DF_C, n)
-    replies = analyst.reply(images, [[*detect, *kinds]] * len(images))
+    replies = iter(analyst.reply(judged, [[*detect, *kinds]] * len(judged)))
     return [
-        _verdict(
-            _logs(Task.DF_D, detect, row[: len(detect)]),
-            _logs(Task.DF_C, kinds, row[len(detect) :]),
-            calibration,
-        )
-        for row in replies
+        abstention(why) if why else _verdict(next(replies), detect, kinds, calibration)
+        for why in refused
     ]
+
+
+def abstention(why: str) -> Verdict:
+    """Return that there is no verdict, and ``why`` in one sentence."""
+    return Verdict(None, {}, abstained=why)
 
 
 def forged_logit(analyst: Analyst, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -114,15 +147,21 @@ def _logs(task: Task, asked: Sequence[Question], replies: Sequence[Reply]) -> di
 
 
 def _verdict(
-    detect: dict[str, float], kinds: dict[str, float], calibration: Calibration | None
+    replies: Sequence[Reply],
+    detect: Sequence[Question],
+    kinds: Sequence[Question],
+    calibration: Calibration | None,
 ) -> Verdict:
+    """P(category) = P(forged) x P(category | forged), whoever answers."""
+    logs = _logs(Task.DF_D, detect, replies[: len(detect)])
+    weights = _logs(Task.DF_C, kinds, replies[len(detect) :])
     warmth = calibration.temperature if calibration else 1.0
-    forged = expit((detect["forged"] - detect["bona fide"]) / warmth)
-    weights = {Category(label): np.exp(log - max(kinds.values())) for label, log in kinds.items()}
-    if calibration:  # P(category) = P(forged) x P(category | forged)
-        total = sum(w for kind, w in weights.items() if kind.forged)
-        shares = {k: forged * w / total if k.forged else 1 - forged for k, w in weights.items()}
-    else:
-        shares = {kind: w / sum(weights.values()) for kind, w in weights.items()}
-    numbers = {kind: float(share) for kind, share in shares.items()}
-    return Verdict(float(forged), numbers, calibration.faces if calibration else 0)
+    forged = float(expit((logs["forged"] - logs["bona fide"]) / warmth))
+    within = dict(zip(weights, softmax([*weights.values()]), strict=True))
+    total = sum(p for kind, p in within.items() if Category(kind).forged)
+    shares = {
+        Category(kind): forged * float(p) / total if Category(kind).forged else 1 - forged
+        for kind, p in within.items()
+    }
+    faces, scope = (calibration.faces, calibration.scope) if calibration else (0, None)
+    return Verdict(forged, shares, faces, scope is not None)
