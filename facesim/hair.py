@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import BROW_LEFT, BROW_RIGHT, Points, hull
+from dfa_lib.face.geometry import BROW_LEFT, BROW_RIGHT, NOSE_BASE, Points, hull
 from facesim.strands import Fall, Head, Strands, combed, curls, hanging, tied
 
 Floats = NDArray[np.float32]
@@ -18,9 +18,17 @@ _TONES = np.float32(
 )
 """RGB from black over brown to fair, evenly spaced on a scale from 0 to 1."""
 _SHORT = {"shorn": 0.15, "short": 0.35, "swept": 0.3, "curly": 0.2}
-_LONG = {"tied": 0.6, "bob": 0.16, "long": 0.24}
-_THICK = {"shorn": 14, "tied": 22, "bob": 24, "long": 24, "curly": 36, "short": 42, "swept": 42}
-"""How many px hair stands at most from the hairline, at the cut's usual length."""
+_LONG = {"tied": 0.66, "bob": 0.12, "long": 0.22}
+_THICK = {
+    "shorn": (14, 0.5),
+    "short": (34, 0.4),
+    "swept": (34, 0.45),
+    "curly": (38, 0.7),
+    "tied": (22, 0.8),
+    "bob": (26, 1.0),
+    "long": (25, 1.0),
+}
+"""How many px hair stands from the hairline on top, and which share of that at the sides."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,13 @@ def haired(
     """
     cuts = _LONG if rng.random() < long else _SHORT
     cut = str(rng.choice(list(cuts), p=list(cuts.values())))
-    volume = {"curly": rng.uniform(2, 10), "bob": 2.0}.get(cut, 1.0)
-    head = Head.of(points, outline[0], volume, _THICK[cut] * rng.uniform(0.8, 1.15), rng)
-    size, contrast = outline.shape[-1], rng.uniform(0.25, 0.4)
+    thick, sides = _THICK[cut]
+    head = Head.of(points, outline[0], thick * rng.uniform(0.8, 1.25), sides, rng)
+    size, contrast = outline.shape[-1], rng.uniform(0.25, 0.45)
     front, back = (drawn(strands, size, rng, contrast) for strands in _grown(cut, head, rng))
     luma = cv2.cvtColor(np.clip(colours[0], 0, 1), cv2.COLOR_RGB2GRAY)
     dark = float((luma * hairy).sum() / hairy.sum())
-    shade = _tone(2.2 * (_brows(luma, points) - 0.13) + 2 * (dark - 0.25) + rng.normal(0, 0.1))
+    shade = _tone(_fairness(luma, dark, points) + rng.normal(0, 0.1))
     texture = np.clip(luma / (dark + 0.02), 0.65, 1.6)[..., None]
     colours = colours + hairy[..., None] * (0.95 * shade * texture - colours)
     shadow = cv2.GaussianBlur(np.roll(front.opacity, 3, axis=0), (0, 0), 4) * (1 - hairy)
@@ -63,11 +71,19 @@ def _laid(
     """Lay hair before and behind a body of opacity (n, S, S)."""
     light, sheen, body = front.light[..., None], sheen[..., None], body[..., None]
     veil, beyond = front.opacity[..., None], back.opacity[..., None]
+    light = light * _hollow(len(light))
     over = shade * light * (0.9 + 0.3 * sheen) + 0.06 * sheen * np.clip(light - 0.6, 0, 1.2)
     under = 0.55 * shade * back.light[..., None]
     opacity = 1 - (1 - veil) * (1 - body) * (1 - beyond)
     mixed = veil * over + (1 - veil) * (body * colours + (1 - body) * beyond * under)
     return (mixed / np.maximum(opacity, 0.01)).astype(np.float32), opacity[..., 0]
+
+
+def _hollow(size: int) -> Floats:
+    """Return the shade (S, S, 1) in 0..1 of what hangs beside the neck, darkest next to it."""
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    deep = np.clip((y - 0.55) / 0.3, 0, 1) * np.clip((0.4 - np.abs(x - 0.5)) / 0.15, 0, 1)
+    return (1 - 0.5 * deep)[..., None]
 
 
 def _grown(cut: str, head: Head, rng: Rng) -> tuple[Strands, Strands]:
@@ -77,7 +93,7 @@ def _grown(cut: str, head: Head, rng: Rng) -> tuple[Strands, Strands]:
     if cut == "shorn":
         return combed(head, rng, 1800, 0.04, part, 0.25), behind
     if cut == "short":
-        reach, lift = rng.uniform(0.15, 0.35), rng.uniform(0.2, 0.5)
+        reach, lift = rng.uniform(0.15, 0.35), rng.uniform(0.1, 0.35)
         return combed(head, rng, 2400, reach, part, lift), behind
     if cut == "swept":
         reach, lift = rng.uniform(0.35, 0.6), rng.uniform(0.05, 0.25)
@@ -88,9 +104,9 @@ def _grown(cut: str, head: Head, rng: Rng) -> tuple[Strands, Strands]:
         if rng.random() < 0.5:  # half of it hangs down the back
             behind = hanging(head, rng, 1100, part, Fall(250, wave, -0.9))
         return tied(head, rng, 2400, part), behind
-    end, inner = rng.uniform(165, 205) if cut == "bob" else 250, rng.choice([-0.05, 0.15, 0.4])
-    fall = Fall(end, wave, inner, rng.uniform(0, 14))
-    deep = Fall(end, wave, inner - 0.8)
+    end, tuck = rng.uniform(165, 205) if cut == "bob" else 250, rng.uniform(0, 1)
+    fall = Fall(end, wave, -0.15, rng.uniform(0, 14), tuck)
+    deep = Fall(end, wave, -0.8)
     return hanging(head, rng, 2000, part, fall), hanging(head, rng, 500, part, deep)
 
 
@@ -100,11 +116,13 @@ def _tone(fairness: float) -> Floats:
     return np.float32([np.interp(fairness, at, channel) for channel in _TONES.T]) / 255
 
 
-def _brows(luma: Floats, points: Points) -> float:
-    """Return the luma in 0..1 of the brows of a face (S, S)."""
+def _fairness(luma: Floats, dark: float, points: Points) -> float:
+    """Guess the tone of hair from brows and skin of a face (S, S), and its hair's luma ``dark``."""
     size = len(luma)
     inside = [hull(points[brow], size, (0.9, 0.6)) for brow in (BROW_LEFT, BROW_RIGHT)]
-    return float(np.quantile(luma[np.any(inside, axis=0)], 0.3))
+    brows = np.quantile(luma[np.any(inside, axis=0)], 0.3)
+    skin = np.median(luma[hull(points[NOSE_BASE], size, (2, 3))])
+    return float(2 * (brows - 0.13) + 2 * (dark - 0.27) - 2.5 * np.maximum(0.56 - skin, 0))
 
 
 def _sheen(head: Head, size: int, rng: Rng) -> Floats:

@@ -108,38 +108,47 @@ def person(name: str, *, years: float = 0, fairness: float = 0) -> Person:
     what goes along with them there, such as hair, changes as well.
     """
     rng, known = generator(name), model()
-    female = _amount(known, known.anchors[:, 0], 2)
-    first = rng.integers(len(female))
+    female, woman = _female(known, known.anchors), rng.random() < 0.48
+    order = np.argsort(female)
+    first = rng.choice(order[-len(order) // 3 :] if woman else order[: -len(order) // 3])
     like = np.argsort(np.abs(female - female[first]))[1 : len(female) // 3]
-    woman = female[first] > np.median(female)
+    noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
     push = (
         np.float32(years / 10) * known.controls[0] + np.float32(fairness * 10) * known.controls[1]
     )
-    push += (np.float32(_APART if woman else -_APART) - female[first]) * known.controls[2]
-    skin, features = (_BOLD * known.anchors[at] + push for at in (first, rng.choice(like)))
-    noise = rng.normal(0, 1, len(known.spread)).astype(np.float32) * known.spread
+    skin, features = (
+        _sexed(known, _BOLD * known.anchors[at] + _OWN * noise, woman) + push
+        for at in (first, rng.choice(like))
+    )
     k = len(known.luma) - 1
-    scores = skin + _OWN * noise
-    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.85 * noise[k:]
+    scores = skin.copy()
+    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.4 * noise[k:]
     colours = np.stack([_colours(known, one[:k]) for one in scores])
-    others = np.stack([_colours(known, one[:k]) for one in features + _OWN * noise])
+    others = np.stack([_colours(known, one[:k]) for one in features])
     own = _detail(colours)
     colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
     blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 1.2) for one in colours])
     colours += _SHARP * _inner() * (colours - blurred)
+    colours += _smooth() * (np.stack([_soft(one, 6) for one in colours]) - colours)
     outline = np.stack([_outline(known, one[:k]) for one in scores - 0.7 * _OWN * noise])
-    long = 0.92 if woman else 0.06
+    long = 0.94 if woman else 0.04
     hairy = _hair(colours[0])
     colours, opacity = hair.haired(colours, outline, hairy, known.mean_shape, long, rng)
     points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
     return Person(colours, opacity, points)
 
 
-def _amount(known: Model, scores: Floats, which: int) -> Floats:
-    """Return how much of a control is in ``scores`` (..., k + m): 0 is the mean of the people."""
-    weights = known.controls[which] / known.spread**2
-    total = np.einsum("k,k->", weights, known.controls[which])
-    return np.einsum("...k,k->...", scores, weights) / total
+def _female(known: Model, scores: Floats) -> Floats:
+    """Read from scores (..., 2, k + m) which sex they are nearer to: women have more."""
+    neutral, weights = scores[..., 0, :], known.controls[2] / known.spread**2
+    total = np.einsum("k,k->", weights, known.controls[2])
+    return np.einsum("...k,k->...", neutral, weights) / total
+
+
+def _sexed(known: Model, scores: Floats, woman: bool) -> Floats:
+    """Move scores (2, k + m) to where the sexes are, as mixing people brings them together."""
+    goal = _APART if woman else -_APART
+    return scores + np.float32(goal - _female(known, scores)) * known.controls[2]
 
 
 def _outline(known: Model, scores: Floats) -> Floats:
@@ -161,14 +170,12 @@ def _hair(colours: Floats) -> Floats:
 
 @cache
 def _scalp() -> Floats:
-    """Where hair may be, (S, S) in 0..1: outside face, ears and neck, above the shoulders."""
+    """Where hair may be, (S, S) in 0..1: outside face and ears, above them."""
     points = model().mean_shape
     skin = hull(points, SIDE, 0.98).astype(np.float32)
-    left, right = points[[2, 14], 0].astype(int)
-    skin[int(points[3, 1]) :, left : right + 1] = 1
     for side in (slice(0, 4), slice(13, 17)):
         skin += hull(points[side], SIDE, (4, 1.1))
-    low = np.clip((0.85 * SIDE - np.arange(SIDE, dtype=np.float32)) / 10, 0, 1)[:, None]
+    low = np.clip((points[0, 1] - 6 - np.arange(SIDE, dtype=np.float32)) / 8, 0, 1)[:, None]
     return low * (1 - cv2.GaussianBlur(np.minimum(skin, 1), (0, 0), 2))
 
 
@@ -176,7 +183,7 @@ def _scalp() -> Floats:
 def _beside() -> Floats:
     """Where only long hair hangs, (S, S) in 0..1: beside the neck, down to the shoulders."""
     points, beside = model().mean_shape, np.zeros((SIDE, SIDE), np.float32)
-    rows = slice(int(points[3, 1]), int(0.9 * SIDE))
+    rows = slice(int(points[3, 1]), int(0.85 * SIDE))
     beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
     return cv2.GaussianBlur(beside, (0, 0), 4)
 
@@ -209,6 +216,14 @@ def _soft(image: Floats, sigma: float) -> Floats:
     """Blur by many pixels, at a quarter of the size, where it costs a twentieth."""
     small = cv2.resize(image, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), (SIDE, SIDE))
+
+
+@cache
+def _smooth() -> Floats:
+    """How much a forehead loses of what mixing leaves there of fringes, (S, S, 1) in 0..1."""
+    points = model().mean_shape
+    mask = hull(np.concatenate([points[70:79], points[[18, 25]]]), SIDE, 0.85).astype(np.float32)
+    return 0.8 * cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
 
 
 @cache

@@ -73,7 +73,7 @@ def _colour(rng: Rng, saturation: float, value: tuple[float, float]) -> Floats:
 
 
 def _wall(size: int, rng: Rng) -> Floats:
-    wall = _colour(rng, 0.3, (0.25, 0.9)) * (1 + rng.uniform(0, 0.25) * _ramp(size, rng))
+    wall = _colour(rng, 0.25, (0.35, 0.95)) * (1 + rng.uniform(0, 0.25) * _ramp(size, rng))
     plaster = rng.normal(0, 1, (size, size, 1)).astype(np.float32)
     return wall + 0.06 * cv2.GaussianBlur(plaster, (0, 0), size / 20)[..., None]
 

@@ -42,10 +42,10 @@ class Head:
     outline: Floats
 
     @classmethod
-    def of(cls, points: Points, outline: Floats, volume: float, thick: float, rng: Rng) -> Self:
+    def of(cls, points: Points, outline: Floats, thick: float, sides: float, rng: Rng) -> Self:
         """Measure a head by its landmarks (81, 2) and the distance to its silhouette (S, S).
 
-        Hair stands at most ``thick`` px high, or as high as the silhouette, and ``volume`` above.
+        Hair stands about ``thick`` px high on top and a share ``sides`` of that over the ears.
         """
         line = np.concatenate([points[JAW][[16]], points[HAIRLINE][::-1], points[JAW][[0]]])
         centre = points[JAW][[0, 16]].mean(axis=0)
@@ -63,8 +63,9 @@ class Head:
         high = np.maximum(0.35 * high + 0.65 * (oval - reach), 4)
         high = cv2.GaussianBlur(high[:, None].astype(np.float32), (0, 0), 1.5)[:, 0]
         lean, dent = rng.normal(0, 0.06 * thick, 2)
-        uneven = volume + lean * np.cos(angles) + dent * np.sin(3 * angles)
-        return cls(centre, angles, reach, np.float32(reach + np.maximum(high + uneven, 4)))
+        uneven = lean * np.cos(angles) + dent * np.sin(3 * angles)
+        fade = sides + (1 - sides) * np.clip(1.6 * np.sin(angles) - 0.1, 0, 1)
+        return cls(centre, angles, reach, np.float32(reach + np.maximum(fade * (high + uneven), 4)))
 
     def at(self, angle: Floats, height: Floats) -> Floats:
         """Return the pixels (..., 2) of angles and heights."""
@@ -129,28 +130,30 @@ def curls(head: Head, rng: Rng, count: int, radius: float) -> Strands:
 class Fall:
     """How long hair hangs: ``end`` the row it reaches, ``wave`` and inward ``curl`` in px.
 
-    ``inner`` is the height of the strands nearest to the face: the hairline is 0, behind the
-    ears is above, under the neck below.
+    ``inner`` is the height of the strands nearest to the face, of which a share ``tuck`` goes
+    behind the ears.
     """
 
     end: float
     wave: float
     inner: float
     curl: float = 0
+    tuck: float = 0
 
 
 def hanging(head: Head, rng: Rng, count: int, part: float, fall: Fall) -> Strands:
     """Strands from the angle ``part`` over the head and down beside the face."""
     side = rng.random((count, 1)) < part / np.pi  # to the right of the image
-    height = rng.uniform(fall.inner, 1, (count, 1)) + _stray(rng, count)
-    first = part + rng.normal(0, 0.05, (count, 1)) * height
+    height, astray = rng.uniform(fall.inner, 1, (count, 1)), 0.8 * _stray(rng, count, 0.008)
+    first = part + (1 - 2 * side) * (0.012 + 0.05 * np.abs(rng.normal(0, 1, (count, 1))))
     goal = np.where(side, 0.0, np.pi) + rng.normal(0, 0.04, (count, 1))
     over, drop = np.clip(2 * _T, 0, 1), np.clip(2 * _T - 1, 0, 1)
     lock = _locks(rng, 3 * side + 0.3 * first, height)
-    lock = lock + rng.normal(0, 3, (count, 1)) * (height > 1)
-    rise = 0.1 * lock * over + 0.12 * (1 - height) * np.sin(np.pi * over)
+    lock = lock + np.abs(rng.normal(0, 1.5, (count, 1))) * (astray > 0)
+    rise = (0.1 * lock + astray) * over + 0.12 * (1 - height) * np.sin(np.pi * over)
     at = head.at(first + (goal - first) * over, height + rise)
     swing = (7 * height - 4 + 3 * lock) * np.sin(1.8 * drop) - fall.curl * drop**3
+    swing += 30 * fall.tuck * np.clip(0.7 - height, 0, 1) * np.clip(3 * drop, 0, 1)
     swing += fall.wave * np.sin(drop * rng.uniform(7, 8) + 2.5 * lock + side) * np.sqrt(drop)
     at[..., 0] += np.where(side, 1.0, -1.0) * swing
     down = fall.end * (1.03 - 0.12 * rng.random((count, 1)) ** 2) + 5 * lock - head.centre[1]
@@ -169,6 +172,6 @@ def _locks(rng: Rng, start: Floats, height: Floats) -> Floats:
     return 0.5 * total + rng.normal(0, 0.25, start.shape)
 
 
-def _stray(rng: Rng, count: int) -> Floats:
-    """How far strands (count, 1) fly away from the head: one in thirty does, by up to 0.2."""
-    return (rng.random((count, 1)) < 0.033) * rng.uniform(0, 0.2, (count, 1))
+def _stray(rng: Rng, count: int, share: float = 0.033) -> Floats:
+    """How far strands (count, 1) fly away from the head: a ``share`` does, by up to 0.2."""
+    return (rng.random((count, 1)) < share) * rng.uniform(0, 0.2, (count, 1))
