@@ -184,12 +184,5 @@ def picture(config: PreTrainedConfig, side: int, images: int, device: str) -> di
     return {"pixel_values": torch.randn(shape, device=device)}
 
 
-def image_tokens(config: PreTrainedConfig, side: int) -> int:
-    """Return how many tokens a square picture takes."""
-    vision = config.vision_config
-    patches = (side // vision.patch_size) ** 2
-    return patches // getattr(vision, "spatial_merge_size", getattr(config, "scale_factor", 1)) ** 2
-
-
 def _sizes(width: int, inner: int, layers: int) -> dict[str, int]:
     return {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers}

@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import PrefixLoss, core, projector_names
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
+from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
 if __package__:
-    from benchmarks.geometry import BASES, build, image_tokens, picture
+    from benchmarks.geometry import BASES, build, picture
 else:
-    from geometry import BASES, build, image_tokens, picture
+    from geometry import BASES, build, picture
 
 GIB = 2**30
 CAP, LIMIT = 15.0, 520.0

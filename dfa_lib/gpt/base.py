@@ -19,7 +19,7 @@ from transformers import (
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano vision tower
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.forward import core, projector_names
+from dfa_lib.gpt.forward import core, part_of, parts
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
 
@@ -60,7 +60,6 @@ def load_base(
             f"preset {preset.name}: {preset.source} lacks {len(info['missing_keys'])} weights of a "
             f"{type(model).__name__}; point `base` at a whole checkpoint"
         )
-    _complete(processor, model.config)
     return model.requires_grad_(False).eval(), processor
 
 
@@ -103,30 +102,18 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
 
 def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
     """Return a pattern of the layers that get LoRA, and the names of what is tuned whole."""
-    inner = core(model).model
-    names = {id(module): name for name, module in core(model).named_modules()}
-    parts = {
-        names[id(inner.get_decoder())]: preset.language,
-        **dict.fromkeys(projector_names(model), preset.projector),
-        names[id(inner.get_encoder("image"))]: preset.vision,
-    }
+    owner = part_of(model)
     # the full path, because the last names alone match other parts as well
-    patterns = [_linears(model, part) for part, how in parts.items() if how == "lora"]
-    wholes = [part for part, how in parts.items() if how == "full"]
-    nested = {w for w in wholes for other in wholes if w.startswith(f"{other}.")}
-    return "|".join(filter(None, patterns)), [w for w in wholes if w not in nested]
-
-
-def _linears(model: PreTrainedModel, part: str) -> str:
-    """Return a pattern of the full names of the linear layers in ``part``; "" without any."""
-    between = tuple(f"{name}." for name in projector_names(model) if name != part)
-    found = {
+    layers = {
         re.sub(r"\d+", r"\\d+", re.escape(name))
         for name, layer in core(model).named_modules()
-        if isinstance(layer, nn.Linear) and f"{name}.".startswith(f"{part}.")
-        if not f"{name}.".startswith(between)
+        if isinstance(layer, nn.Linear) and layer in owner
+        if getattr(preset, owner[layer]) == "lora"
     }
-    return f".*({'|'.join(sorted(found))})" if found else ""
+    wholes = [n for part, names in parts(model).items() if getattr(preset, part) == "full"
+              for n in names]  # fmt: skip
+    nested = {w for w in wholes for other in wholes if w.startswith(f"{other}.")}
+    return "|".join(f".*{name}" for name in sorted(layers)), [w for w in wholes if w not in nested]
 
 
 def _config(source: str) -> PreTrainedConfig:
@@ -140,15 +127,15 @@ def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
     """Return the recipe for four bits in the language model alone."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
-    names = {id(module): name for name, module in model.named_modules()}
-    encoder, head = model.model.get_encoder("image"), model.get_output_embeddings()
+    spared = parts(model)["vision"] + parts(model)["projector"]
+    head = next(n for n, m in model.named_modules() if m is model.get_output_embeddings())
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
         # by the full path: a bare "vision_tower" matches nothing, and silently
-        llm_int8_skip_modules=[names[id(encoder)], *projector_names(model), names[id(head)]],
+        llm_int8_skip_modules=[*spared, head],
     )
 
 
@@ -176,14 +163,3 @@ def _why_not(preset: Preset, error: Exception) -> str:
     else:
         reason, mend = f"{reason:.160}", "mend this, or point `base` at a local folder"
     return f"preset {preset.name}: base {source} cannot be loaded: {reason}; {mend}"
-
-
-def _complete(processor: ProcessorMixin, config: PreTrainedConfig) -> None:
-    """Give a processor what older hub copies of LLaVA lack, from the model's own config."""
-    if not hasattr(processor, "num_additional_image_tokens"):
-        return
-    strategy = config.vision_feature_select_strategy
-    processor.patch_size = processor.patch_size or config.vision_config.patch_size
-    processor.vision_feature_select_strategy = processor.vision_feature_select_strategy or strategy
-    if strategy == "default":  # which drops the class token, so there is one
-        processor.num_additional_image_tokens = max(1, processor.num_additional_image_tokens)

@@ -32,9 +32,32 @@ def projector_names(model: nn.Module) -> list[str]:
     """
     inner = core(model).model
     halves = (inner.get_encoder("image"), inner.get_decoder())
-    beside = [f"model.{name}" for name, child in inner.named_children() if child not in halves]
-    merger = [name for name, _ in core(model).named_modules() if name.endswith("visual.merger")]
-    return [name for name in beside if any(True for _ in _get(model, name).parameters())] + merger
+    beside = [
+        f"model.{name}"
+        for name, child in inner.named_children()
+        if child not in halves and any(True for _ in child.parameters())
+    ]
+    return beside + [n for n, _ in core(model).named_modules() if n.endswith("visual.merger")]
+
+
+def parts(model: nn.Module) -> dict[str, list[str]]:
+    """Return the names of the modules that make up "language", "vision" and "projector"."""
+    inner, names = core(model).model, {id(m): n for n, m in core(model).named_modules()}
+    return {
+        "language": [names[id(inner.get_decoder())]],
+        "vision": [names[id(inner.get_encoder("image"))]],
+        "projector": projector_names(model),
+    }
+
+
+def part_of(model: nn.Module) -> dict[nn.Module, str]:
+    """Return the part that each module belongs to; a merger inside an encoder is a projector."""
+    return {
+        module: part
+        for part, names in parts(model).items()
+        for name in names
+        for module in core(model).get_submodule(name).modules()
+    }
 
 
 def image_positions(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
@@ -54,31 +77,26 @@ def image_positions(model: nn.Module, packed: Packed, pictures: Pictures) -> Ten
 
 def prefix_positions(model: nn.Module, ids: Tensor, grids: Tensor | None) -> Tensor:
     """Return the positions of image prefixes (I, P): alike, or (3, I, P) with M-RoPE."""
-    rope = getattr(core(model).model, "get_rope_index", None)
-    if rope is None:
+    if not (kinds := token_kinds(model, ids)):
         return torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
-    return rope(ids, _kinds(model, ids), image_grid_thw=grids)[0]
+    return core(model).model.get_rope_index(ids, *kinds.values(), image_grid_thw=grids)[0]
 
 
-def hidden_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
-    """Return the last hidden states (1, L, D) of a packed row."""
-    inner, words = core(model).model, core(model).get_input_embeddings().weight
-    return inner(
-        input_ids=packed.ids,
-        attention_mask=packed.mask(words.dtype),
-        position_ids=image_positions(model, packed, pictures),
-        use_cache=False,
-        segments=packed.segments,
-        **token_kinds(model, packed.ids),
-        **pictures,
-    ).last_hidden_state
+def hidden_states(
+    model: nn.Module, packed: Packed, pictures: Pictures, shared: bool = True
+) -> Tensor:
+    """Return the last hidden states (1, L, D) of a packed row.
 
-
-def unshared_states(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
-    """Return the last hidden states (1, L, D) of one image with one QA, by the stock pass."""
-    extra = token_kinds(model, packed.ids)
-    inner = core(model).model
-    return inner(input_ids=packed.ids, use_cache=False, **extra, **pictures).last_hidden_state
+    Not ``shared``: one image with one QA, by the stock pass with no mask or position of ours.
+    """
+    inputs = {"input_ids": packed.ids, **token_kinds(model, packed.ids), **pictures}
+    if shared:
+        inputs |= {
+            "attention_mask": packed.mask(core(model).get_input_embeddings().weight.dtype),
+            "position_ids": image_positions(model, packed, pictures),
+            "segments": packed.segments,
+        }
+    return core(model).model(use_cache=False, **inputs).last_hidden_state
 
 
 @torch.no_grad()
@@ -91,7 +109,7 @@ def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
     device, branch = core(model).device, len(tree[-1].ids)
     together = hidden_states(model, pack([tree]).to(device), pictures)[0, -branch:]
     single = pack([[tree[0], tree[-1]]]).to(device)
-    apart = (together - unshared_states(model, single, pictures)[0, -branch:]).abs().max()
+    apart = (together - hidden_states(model, single, pictures, False)[0, -branch:]).abs().max()
     # not <=: weights that are not finite are a matter of the loss
     return not bool(apart > 1e3 * torch.finfo(together.dtype).eps * together.abs().max())
 
@@ -110,7 +128,7 @@ class PrefixLoss(nn.Module):
         ``check`` puts beside it how many answers have a token that is not the likeliest: (2,).
         """
         pictures = on_device(self.model, pictures)
-        hidden = (hidden_states if self.shared else unshared_states)(self.model, packed, pictures)
+        hidden = hidden_states(self.model, packed, pictures, self.shared)
         return answer_loss(self.model, hidden, packed, check)
 
 
@@ -161,16 +179,8 @@ def check_image_tokens(model: nn.Module, prompter: Prompter) -> None:
         )
 
 
-def _kinds(model: nn.Module, ids: Tensor) -> Tensor:
-    """Return 1 where a token stands for a piece of an image, else 0."""
-    return (ids == core(model).config.image_token_id).int()
-
-
 def token_kinds(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
-    """Return what a model with M-RoPE wants beside the tokens."""
-    rope = hasattr(core(model).model, "get_rope_index")
-    return {"mm_token_type_ids": _kinds(model, ids)} if rope else {}
-
-
-def _get(model: nn.Module, name: str) -> nn.Module:
-    return core(model).get_submodule(name)
+    """Return what M-RoPE wants beside the tokens: 1 for a piece of an image, else 0."""
+    if not hasattr(core(model).model, "get_rope_index"):
+        return {}
+    return {"mm_token_type_ids": (ids == core(model).config.image_token_id).int()}

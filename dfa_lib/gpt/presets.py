@@ -12,23 +12,31 @@ WEIGHTS = Path(__file__).parent / "weights"
 class Preset:
     """Everything tuning needs to know about one base.
 
-    ``base`` is a hub id, a folder, or the name of weights in this package. ``batch`` counts
-    images per optimiser step (each with all its QA), ``row`` bounds the tokens of a forward
-    pass, which takes as many whole images as fit and at least one.
-    ``paged``: 8-bit optimiser states that may leave the GPU; a GPU without bf16 gets fp16.
-    ``epochs`` bounds the run, never minutes, so that a busy machine gives the same weights.
-    ``turns`` is how many earlier turns of a chat the base can follow. The learning rates are
-    those of LLaVA-1.5's LoRA recipe, except nano's, which were measured. ``lr_vision`` is that
-    of the encoder when lessons 03 and 05 tune it alone: a rival tuned badly would flatter us.
-    ``language``, ``projector`` and ``vision`` say how each part is tuned: "lora", "full" or
-    "frozen"; the encoder learns at ``lr_encoder``. ``processor``: what the base's processor is
-    loaded with, such as the size of its pictures. A checkpoint is written every ``save_every``
-    steps, and after ``save_minutes`` at the latest.
+    Args:
+        base: A hub id, a folder, or the name of weights in this package.
+        side: Pixels of the pictures the base sees; faces are made of this size.
+        epochs: Passes over the data. Never minutes, so that a busy machine gives the same weights.
+        batch: Images per optimiser step, each with all its QA.
+        row: Tokens of a forward pass, which takes as many whole images as fit and at least one.
+        language, projector, vision: How each part is tuned: "lora", "full" or "frozen".
+        rank, alpha: Of LoRA; ``alpha`` is twice the rank unless set.
+        lr_lora, lr_projector, lr_vision: Peak learning rates. ``lr_vision`` is that of the vision
+            encoder, here and when lessons 03 and 05 tune it alone. Those of nano were measured,
+            the others are LLaVA-1.5's.
+        balanced: Weigh answers alike, not tokens.
+        four_bit: Load the language model in nf4.
+        paged: 8-bit optimiser states that may leave the GPU.
+        checkpointing: Compute activations anew instead of keeping them.
+        save_every, save_minutes: A checkpoint is written and validated after so many steps, and
+            after so many minutes at the latest.
+        turns: Earlier turns of a chat that the base can follow.
+        processor: What the base's processor is loaded with, such as the size of its pictures.
     """
 
     name: str
     base: str
     licence: str
+    side: int
     epochs: float
     batch: int
     row: int
@@ -51,7 +59,6 @@ class Preset:
     language: str = "lora"
     projector: str = "full"
     vision: str = "frozen"
-    lr_encoder: float = 2e-5
     processor: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,6 +83,7 @@ NANO = Preset(
     name="nano",
     base="nano",
     licence="the licence of this repository",
+    side=128,
     epochs=3,
     batch=16,
     row=1024,
@@ -88,28 +96,13 @@ NANO = Preset(
     max_new_tokens=160,
     turns=0,
     vision="full",
-    lr_encoder=1e-3,
-)
-
-LLAVA_05B = Preset(
-    name="llava-0.5b",
-    base="llava-hf/llava-interleave-qwen-0.5b-hf",
-    licence="tongyi-qianwen-research (non-commercial)",
-    epochs=1,
-    batch=32,
-    row=4096,
-    rank=64,
-    lr_lora=2e-4,
-    lr_projector=2e-5,
-    lr_vision=2e-5,
-    dropout=0.05,
-    checkpointing=True,
 )
 
 LLAVA_7B = Preset(
     name="llava-1.5-7b",
     base="llava-hf/llava-1.5-7b-hf",
     licence="llama2",
+    side=336,
     epochs=1,
     batch=32,
     row=1024,
@@ -122,62 +115,40 @@ LLAVA_7B = Preset(
     paged=True,
     checkpointing=True,
 )
-
-
-def _face(side: int, tiles: bool = False) -> dict:
-    """What makes a Qwen processor see faces of ``side`` pixels, or a SmolVLM one, untiled."""
-    if tiles:
-        return {"do_image_splitting": False, "size": {"longest_edge": side}}
-    return {"min_pixels": side**2, "max_pixels": side**2}
-
-
-SMOLVLM_256M = replace(
-    LLAVA_05B,
-    name="smolvlm-256m",
-    base="HuggingFaceTB/SmolVLM-256M-Instruct",
-    licence="apache-2.0",
-    row=2048,
-    processor=_face(512, tiles=True),
-)
-
-SMOLVLM_500M = replace(
-    SMOLVLM_256M, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"
-)
-
-QWEN3_2B = replace(
-    LLAVA_7B,
-    name="qwen3-vl-2b",
-    base="Qwen/Qwen3-VL-2B-Instruct",
-    licence="apache-2.0",
-    rank=64,
-    processor=_face(448),
-)
-
-QWEN3_4B = replace(QWEN3_2B, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct")
-QWEN3_8B = replace(QWEN3_2B, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct")
-QWEN25_3B = replace(
-    QWEN3_2B,
-    name="qwen2.5-vl-3b",
-    base="Qwen/Qwen2.5-VL-3B-Instruct",
-    licence="qwen-research (non-commercial)",
-)
-QWEN25_7B = replace(QWEN3_2B, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct")
-
 LLAVA_13B = replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf")
+
+SMOLVLM = replace(
+    LLAVA_7B,
+    licence="apache-2.0",
+    side=512,
+    row=2048,
+    rank=64,
+    four_bit=False,
+    paged=False,
+    processor={"do_image_splitting": False, "size": {"longest_edge": 512}},
+)
+QWEN = replace(
+    LLAVA_7B,
+    licence="apache-2.0",
+    side=448,
+    rank=64,
+    processor={"min_pixels": 448**2, "max_pixels": 448**2},
+)
+NON_COMMERCIAL = "qwen-research (non-commercial)"
 
 PRESETS = {
     preset.name: preset
     for preset in (
         NANO,
-        SMOLVLM_256M,
-        SMOLVLM_500M,
-        LLAVA_05B,
-        QWEN3_2B,
-        QWEN25_3B,
-        QWEN3_4B,
+        replace(SMOLVLM, name="smolvlm-256m", base="HuggingFaceTB/SmolVLM-256M-Instruct"),
+        replace(SMOLVLM, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"),
+        replace(QWEN, name="qwen3-vl-2b", base="Qwen/Qwen3-VL-2B-Instruct"),
+        replace(QWEN, name="qwen2.5-vl-3b", base="Qwen/Qwen2.5-VL-3B-Instruct",
+                licence=NON_COMMERCIAL),
+        replace(QWEN, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct"),
         LLAVA_7B,
-        QWEN25_7B,
-        QWEN3_8B,
+        replace(QWEN, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct"),
+        replace(QWEN, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct"),
         LLAVA_13B,
     )
-}
+}  # fmt: skip

@@ -30,7 +30,7 @@ from dfa_lib.gpt.forward import (
     check_image_tokens,
     core,
     on_device,
-    projector_names,
+    part_of,
     shares,
 )
 from dfa_lib.gpt.prefix import Prompter
@@ -80,19 +80,16 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def make_optimizer(model: nn.Module, preset: Preset) -> Optimizer:
     """Return AdamW with a learning rate of its own for each part."""
-    inner = core(model).model
-    between = {
-        id(p) for n in projector_names(model) for p in core(model).get_submodule(n).parameters()
-    }
-    encoder = {id(p) for p in inner.get_encoder("image").parameters()} - between
-    peaks = {"lora": preset.lr_lora, "projector": preset.lr_projector}
-    peaks["encoder"] = preset.lr_encoder
-    parts: dict[str, list[nn.Parameter]] = {part: [] for part in peaks}
-    for p in model.parameters():
-        if p.requires_grad:
-            part = "projector" if id(p) in between else "encoder" if id(p) in encoder else "lora"
-            parts[part].append(p)
-    groups = [{"params": ps, "peak": peaks[part]} for part, ps in parts.items() if ps]
+    owner = part_of(model)
+    peaks = {
+        "language": preset.lr_lora, "projector": preset.lr_projector, "vision": preset.lr_vision,
+    }  # fmt: skip
+    held: dict[str, list[nn.Parameter]] = {part: [] for part in peaks}
+    for module in model.modules():
+        held[owner.get(module, "language")] += [
+            p for p in module.parameters(recurse=False) if p.requires_grad
+        ]
+    groups = [{"params": held[part], "peak": peak} for part, peak in peaks.items() if held[part]]
     if preset.paged and next(model.parameters()).is_cuda:
         from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
 
