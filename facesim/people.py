@@ -220,9 +220,11 @@ def _soft(image: Floats, sigma: float) -> Floats:
 
 @cache
 def _smooth() -> Floats:
-    """How much a forehead loses of what mixing leaves there of fringes, (S, S, 1) in 0..1."""
+    """How much forehead and neck lose of what mixing leaves there of hair, (S, S, 1) in 0..1."""
     points = model().mean_shape
     mask = hull(np.concatenate([points[70:79], points[[18, 25]]]), SIDE, 0.85).astype(np.float32)
+    neck = slice(int(points[3, 1]), int(0.86 * SIDE))
+    mask[neck] = 1 - hull(points[:68], SIDE, 1.04)[neck]
     return 0.8 * cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
 
 

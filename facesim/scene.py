@@ -43,12 +43,13 @@ def clothed(colours: Floats, rng: Rng) -> Floats:
     bright = np.minimum(np.minimum(red, green), blue)
     dull = np.maximum(np.maximum(red, green), blue) - bright
     low = np.clip((np.arange(size, dtype=np.float32) / size - 0.87) / 0.04, 0, 1)[:, None]
-    shirt = np.clip((bright - 0.6) / 0.15, 0, 1) * np.clip((0.14 - dull) / 0.05, 0, 1) * low
+    shirt = np.clip((bright - 0.54) / 0.15, 0, 1) * np.clip((0.16 - dull) / 0.06, 0, 1) * low
+    shirt = cv2.dilate(shirt.astype(np.float32), np.ones((5, 5), np.uint8))
     dye = cv2.cvtColor(
         np.float32([[[rng.uniform(0, 360), rng.beta(1, 3), rng.uniform(0.1, 0.9)]]]),
         cv2.COLOR_HSV2RGB,
     )[0, 0]
-    shirt = cv2.GaussianBlur(shirt.astype(np.float32), (0, 0), 0.8)[..., None]
+    shirt = cv2.GaussianBlur(shirt, (0, 0), 0.8)[..., None]
     return colours * (1 - shirt * (1 - dye))
 
 
