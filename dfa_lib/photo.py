@@ -20,6 +20,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from dfa_lib.records import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .pbm .pgm"
+    " .ppm .pnm .pfm .jp2 .j2k .jpf .jpx .j2c .heic .heif .hif .jxl .tga".split()
+)
+VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg".split())
+"""By suffix a folder's pictures and videos are told from its other files, and by no more."""
 MIN_SIDE = 64  # pixels; below this no face is left to look at
 MAX_PIXELS = 100_000_000  # about 300 MB once decoded
 MAX_JPEG = 256_000_000  # pixels; a JPEG of more than MAX_PIXELS is decoded at half its size
@@ -37,7 +43,8 @@ _MAGIC = {
     b"<!doctype html": "HTML page", b"<html": "HTML page", b"<?xml": "XML or SVG", b"PK": "ZIP",
     b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"v/1\x01": "OpenEXR",
     b"#?RADIANCE": "Radiance HDR", b"FUJIFILMCCD-RAW": "Fujifilm raw", b"gimp xcf": "GIMP (XCF)",
-    b"\0\0\x01\0": "icon (ICO)", b"\x1aE\xdf\xa3": "Matroska or WebM video", b"RIFF": "RIFF (AVI)",
+    b"\0\0\x01\0": "icon (ICO)", b"\x1aE\xdf\xa3": "Matroska or WebM video",
+    b"\0\0\x01\xba": "MPEG video", b"\0\0\x01\xb3": "MPEG video",
     b"\x93NUMPY": "NumPy array", b"II*\0": "TIFF of a rare kind", b"MM\0*": "TIFF of a rare kind",
     b"\xff\x4f\xff\x51": "JPEG 2000", b"\0\0\0\x0cjP  ": "JPEG 2000",
 }  # fmt: skip
@@ -54,6 +61,17 @@ def open_photo(source: Path | str | bytes, name: str | None = None) -> np.ndarra
     if not content:
         raise DataError(f"{name}: the file is empty; copy or download it again")
     return np.array(_decode(content, name))
+
+
+def is_video(path: Path) -> bool:
+    """Tell by the first bytes whether a file holds a video."""
+    try:
+        if not path.is_file():  # to open a pipe would wait for whoever fills it
+            return False
+        with path.open("rb") as file:
+            return (_format_of(file.read(64)) or "").endswith("video")
+    except OSError:
+        return False
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -114,6 +132,8 @@ def _format_of(content: bytes) -> str | None:
     """Name the format by the first bytes; None if they are of no known one."""
     if content[4:8] == b"ftyp":
         return _BRANDS.get(content[8:12], "MP4 or QuickTime video")
+    if content.startswith(b"RIFF"):
+        return {b"WEBP": "WebP", b"AVI ": "AVI video"}.get(content[8:12], "RIFF")
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return next(
         (name for magic, name in _MAGIC.items()
@@ -127,7 +147,7 @@ def _diagnosis(content: bytes) -> str:
     if content.startswith(b"version https://git-lfs"):
         return "a git-lfs pointer, not the picture itself; fetch it with `git lfs pull`"
     kind, mend = _format_of(content), "save it as JPEG, PNG or WebP"
-    if kind in {"JPEG 2000", "AVIF"}:
+    if kind in {"JPEG 2000", "AVIF", "WebP"}:
         return f"{_DAMAGED}, or {mend} ({kind})"
     if kind in _PLUGINS:
         return f"{kind}, for which no decoder is installed; {mend}, or `{_PLUGINS[kind][2]}`"

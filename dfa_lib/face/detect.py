@@ -20,6 +20,9 @@ _PASSES = 3  # looks of the mesh network; each is framed by the one before
 _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
 
 
+NO_FACE = "no face was found; use an upright, frontal, well-lit portrait or crop the picture closer"
+
+
 class NoFace(DataError):
     """No face was found on the picture."""
 
@@ -52,10 +55,7 @@ def find_face(image: Image, name: str = "picture", size: int = 128) -> FaceCrop:
     """Return the largest face on ``image`` (H, W, 3); raise NoFace if there is none."""
     faces = find_faces(image, size)
     if not faces:
-        raise NoFace(
-            f"{name}: no face was found; use an upright, frontal, well-lit portrait"
-            " or crop the picture closer"
-        )
+        raise NoFace(f"{name}: {NO_FACE}")
     return faces[0]
 
 

@@ -1,0 +1,1 @@
+"""Ask about pictures from the shell: ``python -m dfa_lib.ask PICTURE "question"``."""

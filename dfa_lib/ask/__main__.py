@@ -1,0 +1,126 @@
+"""Ask about pictures from the shell: ``python -m dfa_lib.ask PICTURE "question"``.
+
+Pictures are files, folders, videos, or "-" for standard input. The heavy imports happen once a
+face was found, so that ``--help``, a mistyped path and a damaged picture answer at once.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dfa_lib.ask.judging import Session
+from dfa_lib.ask.progress import Progress
+from dfa_lib.ask.said import PictureSaid, as_csv, as_json, as_text
+from dfa_lib.ask.shots import listed
+from dfa_lib.records import DataError
+from dfa_lib.runtime import prepare
+
+QUESTION = "Has this face been forged?"
+NANO_LIMITS = (
+    "Limits: the nano model knows only its small generated world of faces and the photographs"
+    " it was shown in lessons; this is no evidence about a real person."
+)
+OTHER_LIMITS = (
+    "Limits: the model knows only forgeries like those it was tuned on;"
+    " this is no evidence about a real person."
+)
+_PICTURES = (
+    "a picture, a folder, a video, or - for standard input; a last one that is no file and has a"
+    " blank or a question mark is the question"
+)
+_STATUSES = """exit status:
+  0    every face of every picture was judged
+  1    some picture has no face, or one outside what the model can judge
+  2    some picture cannot be read (the others are answered), or nothing could be done
+  130  interrupted; with --resume, the same command goes on where it was"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer the questions on the pictures; return the exit status."""
+    args = _parser().parse_args(argv)
+    prepare()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a legacy locale cannot hold every name and answer
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _ask(args)
+        sys.stdout.flush()
+        return status
+    except DataError as error:
+        return _failed(str(error), 2)
+    except KeyboardInterrupt:
+        again = "; the same command goes on where it was" if args.resume else ""
+        return _failed(f"interrupted{again}", 130)
+    except BrokenPipeError:  # whoever read this has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _failed(f"{error.filename or 'output'}: {error.strerror}", 2)
+
+
+def _failed(reason: str, status: int) -> int:
+    print(f"dfa_lib.ask: {reason}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "dfa_lib.ask", description="Ask about the faces on pictures.", epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("pictures", nargs="+", metavar="PICTURE", help=_PICTURES)
+    add("-q", "--question", action="append", default=[], help=f'repeatable; default: "{QUESTION}"')
+    add("--model", type=Path, metavar="FOLDER", help="what lesson 02 wrote")
+    add("--base", metavar="PRESET", help="ask this untuned base instead, e.g. nano")
+    add("--aligned", action="store_true", help="take pictures as they are: the face is framed")
+    add("--every", type=float, default=1.0, metavar="SECONDS", help="between frames of a video")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one line of JSON for each picture")
+    form.add_argument("--csv", action="store_true", help="a row for each question on each face")
+    add("--resume", type=Path, metavar="FILE", help="keep answers in FILE and go on from there")
+    return parser
+
+
+def _ask(args: argparse.Namespace) -> int:
+    pictures, questions = _meant(args.pictures, args.question)
+    if not args.every > 0:
+        raise DataError(f"--every {args.every}: not a time; give a number of seconds above 0")
+    session = Session(args.model, args.base, args.aligned, questions)
+    sources = listed(pictures)
+    form = as_json if args.json else as_csv if args.csv else as_text
+    if args.csv:
+        print(as_csv(None))
+    progress = Progress(len(sources))
+    for said in session.answers(sources, args.every, args.resume):
+        progress.clear()
+        _tell(said, form)
+        progress.add(said.status)
+    if form is as_text and session.loaded:
+        print(NANO_LIMITS if session.analyst.preset.name == "nano" else OTHER_LIMITS)
+    progress.end()
+    return 2 if progress.of["unreadable"] else 1 if progress.of["not judged"] else 0
+
+
+def _tell(said: PictureSaid, form: Callable[[PictureSaid], str]) -> None:
+    """Write what was said; why a picture cannot be read goes to stderr in any case."""
+    if said.status == "unreadable":
+        print(f"dfa_lib.ask: {said.reason}", file=sys.stderr)
+    if said.status != "unreadable" or form is not as_text:
+        print(form(said), flush=True)
+
+
+def _meant(words: Sequence[str], questions: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell pictures from a question behind them."""
+    *first, last = words
+    if first and not questions and re.search(r"\s|[?？]$", last):
+        if not os.path.exists(last) and not re.search(r"\.\w{2,5}$", last):
+            return first, [last]
+    return list(words), list(questions) or [QUESTION]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Load a model from the shell, and judge pictures with it, many faces at a time."""
+
+import gc
+import itertools
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfa_lib.ask.said import Answer, FaceSaid, PictureSaid, kept
+from dfa_lib.ask.shots import Seen, Shot, look, printable, shots
+from dfa_lib.face import detect
+from dfa_lib.face.detect import FaceCrop
+from dfa_lib.files import digest
+from dfa_lib.records import DataError, JsonlLog
+from dfa_lib.runtime import work_path
+
+if TYPE_CHECKING:
+    from dfa_lib.bench.scope import Picture
+    from dfa_lib.chat.verdict import Verdict
+    from dfa_lib.gpt.analyst import LocalAnalyst
+
+BATCHES = (1, 4)
+BATCH = 16
+"""Pictures judged in one go: the first at once, so that somebody sees an answer soon."""
+NO_FACE = f"{detect.NO_FACE}; --aligned takes a picture that is framed already"
+
+
+def find_model(folder: Path | None) -> Path:
+    """Return the tuned model: ``folder``, else the one lesson 02 made, else the shipped one."""
+    tuned = work_path() / "02_gpt"
+    shipped = Path(str(files("dfa_lib"))) / "rescue" / "02_gpt"
+    for choice in [folder] if folder else [tuned, shipped]:
+        if list(choice.glob("**/adapter_model.safetensors")):
+            return choice
+    where = folder or f"{tuned} or {shipped}"
+    raise DataError(f"{where}: no tuned model here; run lesson 02, or name one by --model FOLDER")
+
+
+class Session:
+    """One model and one set of questions; the model is loaded when a face needs it."""
+
+    def __init__(
+        self, folder: Path | None, base: str | None, aligned: bool, questions: Sequence[str]
+    ) -> None:
+        self._source = None if base else find_model(folder)
+        self._base = base
+        self._aligned = aligned
+        self._questions = tuple(questions)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model was needed so far."""
+        return "analyst" in vars(self)
+
+    @cached_property
+    def analyst(self) -> "LocalAnalyst":
+        """The model; nothing is fetched and no progress bar or warning is shown."""
+        gc.disable()  # nothing is garbage while importing: a seventh of the time to an answer
+        try:
+            return _load(self._source, self._base)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+    def answers(
+        self, sources: Sequence[Path | str], every: float, resume: Path | None = None
+    ) -> Iterator[PictureSaid]:
+        """Yield what is said of each picture, as soon as its batch is judged.
+
+        With ``resume``, what an earlier run kept in that file comes first and is not asked again.
+        """
+        if resume is None:
+            yield from self._fresh(shots(sources, every), "")
+            return
+        run = self._run()
+        with JsonlLog(resume) as log:
+            known, names = kept(resume, run), {printable(source) for source in sources}
+            yield from (said for said in known.values() if said.picture in names)
+            rest = (s for s in shots(sources, every) if (s.name, s.second) not in known)
+            for said in self._fresh(rest, run):
+                if said.status != "unreadable":  # which may be mended until the next run
+                    log.append(said)
+                yield said
+
+    def _fresh(self, pictures: Iterable[Shot], run: str) -> Iterator[PictureSaid]:
+        for batch in _batches(_looked(pictures, self._aligned)):
+            faces = [face for seen in batch for face in seen.faces]
+            verdicts = iter(self._judged(faces) if faces else ())
+            for seen in batch:
+                said = (_face(n, *next(verdicts)) for n in range(1, len(seen.faces) + 1))
+                yield _picture(seen, tuple(said), run)
+
+    def _judged(
+        self, faces: Sequence["Picture"]
+    ) -> Iterator[tuple["Picture", "Verdict", tuple[Answer, ...]]]:
+        """Yield each face with its verdict, and with the answers if it can be judged."""
+        from dfa_lib.analysts import Question
+        from dfa_lib.bench.calibration import calibration
+        from dfa_lib.bench.scope import framed
+        from dfa_lib.chat.verdict import judge
+
+        fitted = calibration(self.analyst, work_path() / "03_bench")
+        verdicts = judge(self.analyst, faces, calibration=fitted)
+        pairs = list(zip(faces, verdicts, strict=True))
+        inside = [framed(face) for face, verdict in pairs if not verdict.abstained]
+        asked = [Question(text) for text in self._questions]
+        replies = iter(self.analyst.reply(inside, [asked] * len(inside)))
+        for face, verdict in pairs:
+            row = () if verdict.abstained else zip(self._questions, next(replies), strict=True)
+            yield face, verdict, tuple(_answer(q, reply.text, verdict) for q, reply in row)
+
+    def _run(self) -> str:
+        """Return what tells this run from one with another model, other questions or options."""
+        about = json.dumps([self.analyst.fingerprint, self._questions, self._aligned])
+        return digest(about)[:16]
+
+
+def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore")  # of libraries about their own future
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    from dfa_lib.gpt.analyst import LocalAnalyst
+
+    return LocalAnalyst(source) if source else _untuned(base)
+
+
+def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = 2 * BATCH) -> Iterator[Seen]:
+    """Look at pictures in order, on a thread of its own, up to ``ahead`` of who takes them."""
+    waiting: deque[Future[Seen]] = deque()
+    pool = ThreadPoolExecutor(1)  # one: OpenCV's networks are not for several threads
+    try:
+        for shot in shots:
+            waiting.append(pool.submit(look, shot, aligned))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(seen: Iterable[Seen]) -> Iterator[list[Seen]]:
+    """Cut a stream of pictures into batches."""
+    rest = iter(seen)
+    for size in itertools.chain(BATCHES, itertools.repeat(BATCH)):
+        if not (batch := list(itertools.islice(rest, size))):
+            return
+        yield batch
+
+
+def _picture(seen: Seen, faces: tuple[FaceSaid, ...], run: str) -> PictureSaid:
+    """Sum up what is said of a picture and its faces."""
+    reasons = [face.reason for face in faces if face.reason]
+    reason = seen.error or (reasons[0] if reasons else "" if faces else NO_FACE)
+    status = "unreadable" if seen.error else "not judged" if reason else "judged"
+    return PictureSaid(
+        picture=seen.name, second=seen.second, status=status, reason=reason, faces=faces, run=run
+    )
+
+
+def _untuned(base: str) -> "LocalAnalyst":
+    from dfa_lib.gpt.analyst import LocalAnalyst
+    from dfa_lib.gpt.base import load_base
+    from dfa_lib.gpt.presets import PRESETS
+
+    if base not in PRESETS:
+        raise DataError(f"--base {base}: unknown preset; choose from {', '.join(PRESETS)}")
+    preset = PRESETS[base]
+    return LocalAnalyst(load_base(preset), preset, name=f"{base}, untuned")
+
+
+def _answer(question: str, text: str, verdict: "Verdict") -> Answer:
+    note = verdict.disagreement(text, question)
+    return Answer(question=question, answer=text.strip() or "(no answer)", note=note)
+
+
+def _face(
+    number: int, face: "Picture", verdict: "Verdict", answers: tuple[Answer, ...]
+) -> FaceSaid:
+    box = face.box if isinstance(face, FaceCrop) else None
+    box = box and tuple(round(edge, 1) for edge in box)
+    if verdict.abstained:
+        return FaceSaid(number=number, box=box, reason=verdict.abstained)
+    return FaceSaid(
+        number=number,
+        box=box,
+        verdict=verdict.label,
+        p_forged=round(verdict.forged, 4),
+        category=verdict.category.phrase,
+        categories={kind.phrase: round(share, 4) for kind, share in verdict.categories.items()},
+        calibrated_on=verdict.calibrated,
+        origin=verdict.origin,
+        answers=answers,
+    )

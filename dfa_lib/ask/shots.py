@@ -1,0 +1,117 @@
+"""Where pictures come from: files, folders, frames of videos, standard input."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfa_lib.face.detect import FaceCrop, find_faces
+from dfa_lib.photo import MAX_BYTES, SUFFIXES, VIDEO_SUFFIXES, is_video, open_photo
+from dfa_lib.records import DataError
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture before anybody looked at it.
+
+    ``source`` is a path, the content of a file, a decoded frame (H, W, 3) uint8 RGB, or the
+    error that kept it from being decoded. ``second`` is the time of a frame in its video.
+    """
+
+    name: str
+    source: Path | bytes | np.ndarray | DataError
+    second: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture with its faces (framed pictures with ``--aligned``), or why it is not one."""
+
+    name: str
+    second: float | None
+    faces: tuple[FaceCrop | np.ndarray, ...] = ()
+    error: str = ""
+
+
+def listed(pictures: Sequence[str]) -> list[Path | str]:
+    """Return every file meant by paths, folders (searched below, in order) and "-", once each."""
+    found: dict[Path | str, None] = {}
+    for name in pictures:
+        path = Path(name)
+        found |= dict.fromkeys(_below(path) if path.is_dir() and name != STDIN else [_one(name)])
+    return list(found)
+
+
+def shots(sources: Sequence[Path | str], every: float) -> Iterator[Shot]:
+    """Yield the pictures of ``sources``; of videos, one frame each ``every`` seconds."""
+    for source in sources:
+        if source == STDIN:
+            yield Shot("standard input", sys.stdin.buffer.read(MAX_BYTES + 1))
+        elif is_video(source):
+            yield from _frames(source, every)
+        else:
+            yield Shot(printable(source), source)
+
+
+def look(shot: Shot, aligned: bool) -> Seen:
+    """Decode a picture and find its faces, the largest first; no fault leaves this function."""
+    try:
+        if isinstance(shot.source, DataError):
+            raise shot.source
+        frame = isinstance(shot.source, np.ndarray)
+        image = shot.source if frame else open_photo(shot.source, shot.name)
+        faces = (image,) if aligned else tuple(find_faces(image))
+        return Seen(shot.name, shot.second, faces)
+    except DataError as error:
+        return Seen(shot.name, shot.second, error=str(error))
+    except (cv2.error, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return Seen(shot.name, shot.second, error=f"{shot.name}: cannot be searched: {reason:.120}")
+
+
+def printable(path: Path | str) -> str:
+    """Return a file name as UTF-8 can hold it; other bytes are written as hexadecimal escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _one(name: str) -> Path | str:
+    return name if name == STDIN else Path(name)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return pictures and videos by their suffix; links to folders are not followed."""
+    kinds = SUFFIXES | VIDEO_SUFFIXES
+    found = [
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in kinds and not name.startswith(".")
+    ]
+    if not found:
+        raise DataError(f"{printable(folder)}: no picture or video in this folder; name another")
+    return sorted(found)
+
+
+def _frames(path: Path, every: float) -> Iterator[Shot]:
+    """Decode only the frames that are wanted; the others are skipped unseen."""
+    name, video, due = printable(path), cv2.VideoCapture(str(path)), 0.0
+    try:
+        while video.grab():
+            second = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if second < due:
+                continue
+            whole, frame = video.retrieve()
+            if whole:
+                yield Shot(name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), round(second, 3))
+            due += every
+        if not due:
+            message = f"{name}: no frame of this video can be decoded; save it as MP4 (H.264)"
+            yield Shot(name, DataError(message))
+    finally:
+        video.release()
