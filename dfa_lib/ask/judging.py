@@ -134,7 +134,7 @@ def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
     return LocalAnalyst(source) if source else _untuned(base)
 
 
-def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = 2 * BATCH) -> Iterator[Seen]:
+def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterator[Seen]:
     """Look at pictures in order, on a thread of its own, up to ``ahead`` of who takes them."""
     waiting: deque[Future[Seen]] = deque()
     pool = ThreadPoolExecutor(1)  # one: OpenCV's networks are not for several threads
