@@ -4,6 +4,8 @@ import csv
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -76,29 +78,30 @@ def test_london(tmp_path: Path) -> None:
     run("london", LONDON, tmp_path / "work")
 
 
-def faceforensics_tree(root: Path, films: bool) -> None:
-    split_lists(root / "FaceForensics++")
-    base = root / "FaceForensics++"
-    folders = {"original_sequences/youtube": PEOPLE, "manipulated_sequences/Deepfakes": PAIRS,
-               "manipulated_sequences/Face2Face": PAIRS}  # fmt: skip
+def clips(root: Path, folders: dict[str, Sequence[str]], films: bool, tail: str = "") -> None:
+    """Write every clip of some folders, as a film or as two frames; those forged differ."""
     for folder, names in folders.items():
+        forged = "synth" in folder or "manipulated" in folder
         for at, name in enumerate(names):
             if films:
-                video(base / folder / f"c23/videos/{name}.mp4", 4, mark="_" in name)
+                place = root / folder / tail / ("videos" if tail else "") / f"{name}.mp4"
+                video(place, 4, mark=forged)
             else:
-                frames(base / folder / "c23/frames" / name, (0, 9), seed=at)
+                frames(root / folder / tail / "frames" / name, (0, 9), seed=at)
+
+
+def faceforensics_tree(root: Path, films: bool) -> None:
+    split_lists(root / "FaceForensics++")
+    folders = {"original_sequences/youtube": PEOPLE, "manipulated_sequences/Deepfakes": PAIRS,
+               "manipulated_sequences/Face2Face": PAIRS}  # fmt: skip
+    clips(root / "FaceForensics++", folders, films, "c23")
 
 
 def celebdf_tree(root: Path, films: bool) -> None:
-    names = {"Celeb-real": ["id0_0000", "id1_0000", "id2_0000", "id3_0000"],
-             "Celeb-synthesis": ["id0_id3_0000", "id1_id2_0000", "id2_id1_0000"],
-             "YouTube-real": ["00170", "00171"]}  # fmt: skip
-    for folder, clips in names.items():
-        for at, name in enumerate(clips):
-            if films:
-                video(root / folder / f"{name}.mp4", 4, mark="synth" in folder)
-            else:
-                frames(root / folder / "frames" / name, (0, 9), seed=at)
+    folders = {"Celeb-real": ["id0_0000", "id1_0000", "id2_0000", "id3_0000"],
+               "Celeb-synthesis": ["id0_id3_0000", "id1_id2_0000", "id2_id1_0000"],
+               "YouTube-real": ["00170", "00171"]}  # fmt: skip
+    clips(root, folders, films)
     tested = ["1 Celeb-real/id0_0000.mp4", "1 YouTube-real/00170.mp4"]
     listed = [*tested, "0 Celeb-synthesis/id0_id3_0000.mp4"]
     (root / "List_of_testing_videos.txt").write_text("\n".join(listed) + "\n")
@@ -136,22 +139,19 @@ def deepfakebench_tree(root: Path) -> None:
     write_json(root / "dataset_json/FaceForensics++.json", {"FaceForensics++": content})
 
 
+TREES = {
+    "df40": df40_tree,
+    "deepfakebench": deepfakebench_tree,
+    "faceforensics": partial(faceforensics_tree, films=False),
+    "faceforensics films": partial(faceforensics_tree, films=True),
+    "celebdf": partial(celebdf_tree, films=False),
+    "celebdf films": partial(celebdf_tree, films=True),
+}
+
+
 @pytest.mark.full
 @pytest.mark.notebook
-@pytest.mark.parametrize(
-    "kind",
-    ["df40", "deepfakebench", "faceforensics", "faceforensics films", "celebdf", "celebdf films"],
-)
+@pytest.mark.parametrize("kind", TREES)
 def test_research_trees(tmp_path: Path, kind: str) -> None:
-    source, _, films = kind.partition(" ")
-    root = tmp_path / "data"
-    match source:
-        case "df40":
-            df40_tree(root)
-        case "deepfakebench":
-            deepfakebench_tree(root)
-        case "faceforensics":
-            faceforensics_tree(root, films=bool(films))
-        case "celebdf":
-            celebdf_tree(root, films=bool(films))
-    run(source, root, tmp_path / "work")
+    TREES[kind](tmp_path / "data")
+    run(kind.partition(" ")[0], tmp_path / "data", tmp_path / "work")
