@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_lib.face.geometry import Image, Points, Portrait, from_frl189, move
-from dfa_lib.instruct.people import retaken
+from dfa_lib.instruct.people import Population, retaken
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Split
 
 
 @dataclass(frozen=True)
-class London:
+class London(Population):
     """The Face Research Lab London Set (DeBruine & Jones): 102 consenting adults.
 
     ``root`` holds neutral_front/ and smiling_front/ with NNN_*.jpg and .tem (189 points
@@ -49,11 +49,8 @@ class London:
     def subgroup(self, person: str) -> dict[str, str]:
         """Age band, gender and ethnicity as the set gives them."""
         row = self.row(person)
-        return {
-            "age": _band(row["face_age"]),
-            "gender": row["face_gender"],
-            "ethnicity": row["face_eth"],
-        }
+        age, gender, ethnicity = (row[f"face_{name}"] for name in ("age", "gender", "eth"))
+        return {"age": _band(age), "gender": gender, "ethnicity": ethnicity}
 
     def row(self, person: str) -> dict[str, str]:
         """Return what london_info.csv says of a person, by column."""
