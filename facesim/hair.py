@@ -1,7 +1,5 @@
 """Hair as a picture: cut, colour and light, laid on the heads of the face model."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from facesim.strands import Fall, Head, Strands, combed, curls, hanging, tied
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
+Layer = tuple[Floats, Floats]  # brightness about 1 and opacity in 0..1 of strands, both (S, S)
 _FINE = 2  # strands are drawn at twice the size, so that they are finer than a pixel
 _GREY = 110  # of a strand of brightness 1, while drawing
 _TONES = np.float32(
@@ -31,14 +30,6 @@ _THICK = {
 """How many px hair stands from the hairline on top, and which share of that at the sides."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Strands as a picture: brightness about 1 and opacity in 0..1, both (S, S)."""
-
-    light: Floats
-    opacity: Floats
-
-
 def haired(
     colours: Floats, outline: Floats, hairy: Floats, points: Points, long: float, rng: Rng
 ) -> tuple[Floats, Floats]:
@@ -55,11 +46,11 @@ def haired(
     size, contrast = outline.shape[-1], rng.uniform(0.25, 0.45)
     front, back = (drawn(strands, size, rng, contrast) for strands in _grown(cut, head, rng))
     luma = cv2.cvtColor(np.clip(colours[0], 0, 1), cv2.COLOR_RGB2GRAY)
-    dark = float((luma * hairy).sum() / hairy.sum())
+    dark = float((luma * hairy).sum() / max(hairy.sum(), 1e-3))
     shade = _tone(_fairness(luma, dark, points) + rng.normal(0, 0.1))
     texture = np.clip(luma / (dark + 0.02), 0.65, 1.6)[..., None]
     colours = colours + hairy[..., None] * (0.95 * shade * texture - colours)
-    shadow = cv2.GaussianBlur(np.roll(front.opacity, 3, axis=0), (0, 0), 4) * (1 - hairy)
+    shadow = cv2.GaussianBlur(np.roll(front[1], 3, axis=0), (0, 0), 4) * (1 - hairy)
     colours *= 1 - 0.45 * shadow[..., None]
     body = np.clip(np.minimum(outline, (1 - head.height(size)) * 12) / 2.5 + 0.5, 0, 1)
     return _laid(colours, body, front, back, shade, _sheen(head, size, rng))
@@ -69,11 +60,11 @@ def _laid(
     colours: Floats, body: Floats, front: Layer, back: Layer, shade: Floats, sheen: Floats
 ) -> tuple[Floats, Floats]:
     """Lay hair before and behind a body of opacity (n, S, S)."""
-    light, sheen, body = front.light[..., None], sheen[..., None], body[..., None]
-    veil, beyond = front.opacity[..., None], back.opacity[..., None]
+    sheen, body = sheen[..., None], body[..., None]
+    (light, veil), (dim, beyond) = ([one[..., None] for one in layer] for layer in (front, back))
     light = light * _hollow(len(light))
     over = shade * light * (0.9 + 0.3 * sheen) + 0.06 * sheen * np.clip(light - 0.6, 0, 1.2)
-    under = 0.55 * shade * back.light[..., None]
+    under = 0.55 * shade * dim
     opacity = 1 - (1 - veil) * (1 - body) * (1 - beyond)
     mixed = veil * over + (1 - veil) * (body * colours + (1 - body) * beyond * under)
     return (mixed / np.maximum(opacity, 0.01)).astype(np.float32), opacity[..., 0]
@@ -146,4 +137,4 @@ def drawn(strands: Strands, size: int, rng: Rng, contrast: float) -> Layer:
         cv2.polylines(canvas, [line], False, (float(grey), 255.0), 1, cv2.LINE_AA, 4)
     canvas = cv2.GaussianBlur(canvas, (0, 0), 0.8)
     small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return Layer(small[..., 0] / np.maximum(small[..., 1], 1) * (255 / _GREY), small[..., 1] / 255)
+    return small[..., 0] / np.maximum(small[..., 1], 1) * (255 / _GREY), small[..., 1] / 255

@@ -14,14 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import (
-    Points,
-    Portrait,
-    frame,
-    hull,
-    move,
-    warp,
-)
+from dfa_lib.face.geometry import Points, Portrait, frame, hull, move, warp
 from facesim import hair, scene
 
 MODEL = Path(__file__).with_name("people.npz")
@@ -154,7 +147,9 @@ def _sexed(known: Model, scores: Floats, woman: bool) -> Floats:
 def _outline(known: Model, scores: Floats) -> Floats:
     """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin."""
     rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE))
-    rough += (np.minimum(rough, _neck()) - rough) * _beside()
+    x, (left, right) = np.arange(SIDE, dtype=np.float32), known.mean_shape[[4, 12], 0]
+    neck = np.minimum(x - left, right - x)  # distance to its sides
+    rough += (np.minimum(rough, neck) - rough) * _beside()
     return rough + (1 - _scalp()) * (_soft(rough, 6) - rough)
 
 
@@ -186,14 +181,6 @@ def _beside() -> Floats:
     rows = slice(int(points[3, 1]), int(0.85 * SIDE))
     beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
     return cv2.GaussianBlur(beside, (0, 0), 4)
-
-
-@cache
-def _neck() -> Floats:
-    """Distance (1, S) to the sides of a neck in pixels, positive inside."""
-    x = np.arange(SIDE, dtype=np.float32)
-    left, right = model().mean_shape[[4, 12], 0]
-    return np.minimum(x - left, right - x)[None]
 
 
 def _weighted(stack: Floats, scores: Floats) -> Floats:

@@ -15,8 +15,7 @@ from dfa_lib.face.geometry import HAIRLINE, JAW, Points
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
-_T = np.linspace(0, 1, 14, dtype=np.float32)
-"""From the root of a strand to its end."""
+_T = np.linspace(0, 1, 14, dtype=np.float32)  # from the root of a strand to its end
 
 
 @dataclass(frozen=True)
