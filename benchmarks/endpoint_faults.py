@@ -34,7 +34,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
-from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request, encode
+from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request
+from dfa_lib.files import png
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from chat_server import FAULTS, Remote, remote
@@ -59,7 +60,7 @@ def requests(n: int) -> list[Request]:
     pixels = np.random.default_rng(0)
     pictures = (pixels.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(n))
     return [
-        Request(id=f"{i:04}", text="Is this face forged?", images=(encode(picture),), max_tokens=99)
+        Request(id=f"{i:04}", text="Is this face forged?", images=(png(picture),), max_tokens=99)
         for i, picture in enumerate(pictures)
     ]
 

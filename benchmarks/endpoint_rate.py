@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
-from dfa_lib.endpoint import Endpoint, Request, encode
+from dfa_lib.endpoint import Endpoint, Request
+from dfa_lib.files import png
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from chat_server import Remote, remote
@@ -40,7 +41,7 @@ def requests(n: int) -> list[Request]:
     pixels = np.random.default_rng(0)
     pictures = (pixels.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(n))
     return [
-        Request(id=str(i), text="Is this face forged?", images=(encode(picture),))
+        Request(id=str(i), text="Is this face forged?", images=(png(picture),))
         for i, picture in enumerate(pictures)
     ]
 

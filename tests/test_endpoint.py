@@ -19,10 +19,11 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from benchmarks import endpoint_faults
-from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request, encode
+from dfa_lib.endpoint import Answer, Ceiling, Endpoint, Prices, Request
 from dfa_lib.endpoint.contract import CeilingReached
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import read
+from dfa_lib.files import png
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 
@@ -112,12 +113,12 @@ def test_a_dead_server_ends_the_run_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_cache_knows_whatever_decides_the_answer(tmp_path: Path) -> None:
-    base = Request(id="a", text="Is it?", images=(encode(np.zeros((8, 8, 3), np.uint8)),))
+    base = Request(id="a", text="Is it?", images=(png(np.zeros((8, 8, 3), np.uint8)),))
     others = [
         base.model_copy(update=change)
         for change in (
             {"text": "Is it not?"}, {"system": "Be brief."}, {"seed": 1}, {"max_tokens": 9},
-            {"images": (encode(np.ones((8, 8, 3), np.uint8)),)}, {"images": ()},
+            {"images": (png(np.ones((8, 8, 3), np.uint8)),)}, {"images": ()},
         )
     ]  # fmt: skip
     with ChatServer() as server:
@@ -281,13 +282,13 @@ def test_no_metadata_of_a_photograph_reaches_the_server(tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif, comment=b"SECRET-COMMENT")
     photo = (tmp_path / "a.jpg").read_bytes()
     assert b"SECRET-CAMERA" in photo and Image.open(io.BytesIO(photo)).getexif().get_ifd(0x8825)
-    with pytest.raises(ValidationError, match=r"encode"):
+    with pytest.raises(ValidationError, match=r"png"):
         Request(id="a", text="?", images=(photo,))
     marked = io.BytesIO()
     Image.fromarray(noise).save(marked, "PNG", exif=exif)
-    with pytest.raises(ValidationError, match=r"encode"):
+    with pytest.raises(ValidationError, match=r"png"):
         Request(id="a", text="?", images=(marked.getvalue(),))
-    request = Request(id="secret-id", text="?", images=(encode(open_photo(photo)),))
+    request = Request(id="secret-id", text="?", images=(png(open_photo(photo)),))
     with ChatServer(keep=True) as server:
         list(at(server, tmp_path / "cache").ask([request]))
         ((_, headers, content),) = server.received

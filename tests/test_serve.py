@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from served import ROOT, Served
 
-from dfa_lib.endpoint import Answer, Endpoint, Request, encode
+from dfa_lib.endpoint import Answer, Endpoint, Request
+from dfa_lib.files import png
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.photo import open_photo
 from dfa_lib.serve import main
@@ -19,7 +20,7 @@ def ask(served: Served, cache: Path, **options: object) -> list[Answer]:
     """One question about each of three faces."""
     endpoint = Endpoint(*served, cache=cache, options=options)
     asked = (
-        Request(id=p.name, text=QUESTION, images=(encode(open_photo(p)),), max_tokens=24)
+        Request(id=p.name, text=QUESTION, images=(png(open_photo(p)),), max_tokens=24)
         for p in PHOTOS
     )
     return sorted(endpoint.ask(asked), key=lambda answer: answer.id)

@@ -20,8 +20,8 @@ from dfa_lib.bench.describing import reference
 from dfa_lib.bench.exam import Exam, some
 from dfa_lib.bench.intervals import Sheet, Triple
 from dfa_lib.bench.report import Report
-from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
-from dfa_lib.files import digest
+from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
+from dfa_lib.files import digest, png
 from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
@@ -118,7 +118,7 @@ class Judge:
                 reference=reference(self.records.get(face.id))[1] or "none",
                 description=(one.text or "")[:LONGEST] or "(nothing was said)",
             ).strip(),
-            images=(encode(self.faces.image(face)),),
+            images=(png(self.faces.image(face)),),
             max_tokens=self.rubric.max_tokens,
         )
 

@@ -17,8 +17,8 @@ import numpy as np
 from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.run import elect, names_of, vote
-from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request, encode
-from dfa_lib.files import digest
+from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
+from dfa_lib.files import digest, png
 
 SYSTEM = "You examine photographs of faces. Answer the question about the picture and nothing else."
 _LETTER = "Answer with the letter alone."
@@ -91,7 +91,7 @@ class EndpointAnalyst:
         self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
     ) -> Iterator[str]:
         """Answer ``text`` piece by piece as the server writes it, after ``history``."""
-        picture = (encode(image),)
+        picture = (png(image),)
         request = Request(
             id="0", system=self._system, text=text, images=picture, max_tokens=LONGEST
         )
@@ -101,7 +101,7 @@ class EndpointAnalyst:
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
     ) -> Iterator[Request]:
         for i, (image, asked) in enumerate(zip(images, questions, strict=True)):
-            picture = (encode(image),)
+            picture = (png(image),)
             for j, question in enumerate(asked):
                 for k in range(self._draws(question)):
                     yield Request(

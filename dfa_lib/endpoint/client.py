@@ -1,10 +1,7 @@
 """Ask many questions of one model at once, and pay for each answer once."""
 
-import asyncio
 import os
-import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -27,14 +24,14 @@ from dfa_lib.endpoint.contract import (
     Request,
     Spend,
 )
-from dfa_lib.endpoint.live import (
+from dfa_lib.endpoint.dispatch import (
     MISSING,
     NO_KEY,
     Dispatcher,
+    Failed,
     SpendGuard,
     sentence,
 )
-from dfa_lib.endpoint.loop import as_completed, loop_in_a_thread
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.records import DataError
@@ -141,37 +138,15 @@ class Endpoint:
         broken off stays counted at its worst case.
         Raises CeilingReached instead of sending, and DataError in one line for what fails.
         """
-        body = wire.after(self._body(request, None), turns)
-        with Store(self.cache) as store:
-            call = Call.of(body, self.prices, store.dialect(self._name))
-            if known := store.get(call.key):
-                yield known.text or known.refusal or ""
-                return
-            with self._client() as client:
-                reply = yield from self._streamed(client, store, call)
-            store.settle(call.key, reply, call.bound)
-
-    def _streamed(
-        self, client: openai.OpenAI, store: Store, call: Call
-    ) -> Generator[str, None, wire.Reply]:
-        """Yield the words and return the reply; what is refused is asked in another way."""
-        usage = {"stream_options": {"include_usage": True}} if not self.base_url else {}
-        while True:
-            if not store.reserve(call.bound, self.ceiling.limits):
-                raise CeilingReached(store.spent, self.ceiling.limits)
-            reply, dialect = wire.Streamed(call.bound, self.prices), store.dialect(self._name)
+        usage = {} if self.base_url else {"stream_options": {"include_usage": True}}
+        with self._dispatcher() as desk:
             try:
-                core = {"model": self.model, "messages": call.body["messages"], "stream": True}
-                for chunk in client.chat.completions.create(**core, extra_body=call.body | usage):
-                    yield reply.add(chunk)
-                return reply.whole.model_copy(update={"settings": dialect.settings})
-            except openai.APIStatusError as error:  # the server took nothing for it
-                store.release(call.bound)
-                better = dialect.after(call.body, error.status_code, error.response.text)
-                if better is None:
-                    raise
-                store.learn(self._name, better)
-                call = Call.of(call.asked, self.prices, better)
+                yield from desk.stream(wire.after(self._body(request, None), turns), usage)
+            except CeilingReached:
+                raise
+            except (Failed, DataError) as error:
+                said = str(error).removeprefix(f"{self.model}: ")
+                raise DataError(f"{self.model}: {said}") from None
 
     def submit(self, requests: Iterable[Request], schema: Schema | None = None) -> int:
         """Send what the cache does not answer through the vendor's Batch API; say how many.
@@ -179,7 +154,7 @@ class Endpoint:
         Half the price, up to a day. What already waits in a batch is not sent again.
         Raises CeilingReached before a batch that could pass the ceiling.
         """
-        with Store(self.cache) as store, self._client() as client:
+        with self._batches() as (store, client):
             calls = (self._next(store, request, schema) for request in requests)
             todo = (call for call in calls if call)
             return batch.submit(client, store, todo, self.prices, self.ceiling.limits)
@@ -190,7 +165,7 @@ class Endpoint:
         Looks every ``poll`` seconds, and may be interrupted and called again. Then ``ask``
         yields the answers, and ``submit`` sends those that were invalid or not done once more.
         """
-        with Store(self.cache) as store, self._client() as client:
+        with self._batches() as (store, client):
             return batch.collect(client, store, self.prices, poll)
 
     def _next(self, store: Store, request: Request, schema: Schema | None) -> Call | None:
@@ -203,52 +178,44 @@ class Endpoint:
         return wire.write(request, self.model, schema, {limit: request.max_tokens} | self.options)
 
     def _answers(self, requests: Iterable[Request], schema: Schema | None) -> Iterator[Answer]:
-        with self._desk() as (desk, loop):
+        with self._dispatcher() as desk:
 
-            def start(request: Request) -> Future[Answer]:
-                work = desk.answer(request, self._body(request, schema), schema)
-                return asyncio.run_coroutine_threadsafe(work, loop)
+            def work(request: Request) -> Answer:
+                return desk.answer(request, self._body(request, schema), schema)
 
-            yield from as_completed(start, requests, 2 * self.concurrency)
+            yield from desk.answers(work, requests, self.concurrency)
 
     @contextmanager
-    def _desk(self) -> Iterator[tuple[Dispatcher, asyncio.AbstractEventLoop]]:
-        with Store(self.cache) as store, loop_in_a_thread() as loop:
+    def _dispatcher(self) -> Iterator[Dispatcher]:
+        with Store(self.cache) as store:
             guard = SpendGuard(store, self.ceiling.limits)
-            http = openai.DefaultAsyncHttpxClient(event_hooks=guard.hooks, **self._transport)
-            client = openai.AsyncOpenAI(**self._settings, http_client=http)
-            desk = Dispatcher(client, guard, store, self.prices, self.concurrency, self._name)
-            try:
-                yield desk, loop
-            finally:
-                if not sys.is_finalizing():
-                    asyncio.run_coroutine_threadsafe(desk.close(self.timeout), loop).result()
+            with self._client(guard.hooks) as client:
+                yield Dispatcher(client, guard, store, self.prices, self._name)
 
     @contextmanager
-    def _client(self) -> Iterator[openai.OpenAI]:
-        """The blocking client, for batches and chats; its errors come out in one line."""
+    def _batches(self) -> Iterator[tuple[Store, openai.OpenAI]]:
+        """The cache and a client for batches; its errors come out in one line."""
         if self._secret.get_secret_value() == MISSING:
             raise DataError(NO_KEY)
-        http = openai.DefaultHttpxClient(**self._transport)
-        with openai.OpenAI(**self._settings, http_client=http) as client:
+        with Store(self.cache) as store, self._client({}) as client:
             try:
-                yield client
+                yield store, client
             except openai.OpenAIError as error:
                 raise DataError(f"{self.model}: {sentence(error, client.api_key)}") from None
 
-    @property
-    def _settings(self) -> dict[str, Any]:
-        key = self._secret.get_secret_value()
-        return {
-            "base_url": self._address.url, "api_key": key,
-            "timeout": self.timeout, "max_retries": self.retries,
-            "default_query": self._address.query,
-        }  # fmt: skip
-
-    @property
-    def _transport(self) -> dict[str, Any]:
-        auth = self._address.auth(self._secret.get_secret_value())
-        return {"trust_env": not self._address.loopback, "auth": auth}
+    def _client(self, hooks: dict[str, list[Callable[..., Any]]]) -> openai.OpenAI:
+        key, address = self._secret.get_secret_value(), self._address
+        http = openai.DefaultHttpxClient(
+            trust_env=not address.loopback, auth=address.auth(key), event_hooks=hooks
+        )
+        return openai.OpenAI(
+            base_url=address.url,
+            api_key=key,
+            timeout=self.timeout,
+            max_retries=self.retries,
+            default_query=address.query,
+            http_client=http,
+        )
 
     @cached_property
     def _secret(self) -> SecretStr:

@@ -1,12 +1,9 @@
 """What goes into an endpoint and what comes back: requests, answers, prices and ceilings."""
 
-import io
 import math
 import struct
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
 from pydantic import JsonValue, field_validator
 
 from dfa_lib.records import DataError, Record
@@ -14,15 +11,8 @@ from dfa_lib.records import DataError, Record
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def encode(rgb: np.ndarray) -> bytes:
-    """Return (H, W, 3) uint8 as PNG: lossless, and nothing in it but pixels."""
-    file = io.BytesIO()
-    Image.fromarray(rgb).save(file, "PNG")
-    return file.getvalue()
-
-
 class Request(Record):
-    """One question: instructions, text and pictures, each from ``encode``.
+    """One question: instructions, text and pictures, each from ``dfa_lib.files.png``.
 
     ``id`` is for the caller alone, and not sent. ``max_tokens`` bounds the answer. Another
     ``seed`` is another request: that is how to draw several answers to one question.
@@ -41,7 +31,7 @@ class Request(Record):
     def _bare(cls, images: tuple[bytes, ...]) -> tuple[bytes, ...]:
         for image in images:
             if _chunks(image) != {b"IHDR", b"IDAT", b"IEND"}:
-                raise ValueError("not a bare PNG; make each picture by dfa_lib.endpoint.encode")
+                raise ValueError("not a bare PNG; make each picture by dfa_lib.files.png")
         return images
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
+from threading import RLock
 from typing import Self
 
 from dfa_lib.endpoint.contract import Spend
@@ -36,7 +37,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "answers.sqlite"
-        self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
+        self._db, self._lock = sqlite3.connect(path, timeout=60, check_same_thread=False), RLock()
         try:
             self._db.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
@@ -48,42 +49,46 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def _row(self, query: str, *values: str) -> tuple | None:
+        with self._lock:  # one thread at a time: a transaction is of one of them
+            return self._db.execute(query, values).fetchone()
+
     def get(self, key: str) -> Reply | None:
         """Return the stored reply to the call of this key."""
-        row = self._db.execute("SELECT reply FROM answers WHERE key = ?", (key,)).fetchone()
+        row = self._row("SELECT reply FROM answers WHERE key = ?", key)
         return Reply.model_validate_json(row[0]) if row else None
 
     def dialect(self, name: str) -> Dialect:
         """What was learned about a model behind a server; the default at first."""
-        row = self._db.execute("SELECT dialect FROM dialects WHERE name = ?", (name,)).fetchone()
+        row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
         return Dialect.model_validate_json(row[0]) if row else Dialect()
 
     def learn(self, name: str, dialect: Dialect) -> None:
         """Keep what was learned, for later runs."""
-        with self._db:
+        with self._lock, self._db:
             row = (name, dialect.model_dump_json())
             self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", row)
 
     @property
     def spent(self) -> Spend:
         """All that may have been paid so far: what never came back counts at its bound."""
-        return Spend(*self._db.execute("SELECT * FROM spent").fetchone())
+        return Spend(*self._row("SELECT * FROM spent"))
 
     def reserve(self, bound: Spend, limits: Spend) -> bool:
         """Set ``bound`` aside, unless that would pass the limits; say whether it was done."""
         checks = [number for pair in zip(bound, limits, strict=True) for number in pair]
-        with self._db:
+        with self._lock, self._db:
             return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
 
     def release(self, bound: Spend) -> None:
         """Give back what was set aside: the server charged nothing."""
-        with self._db:
+        with self._lock, self._db:
             self._db.execute(_ADD, Spend().plus(bound, -1))
 
     def settle(self, key: str, reply: Reply, bound: Spend) -> None:
         """Store a reply and replace its bound by its price, both or neither."""
         price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
-        with self._db:
+        with self._lock, self._db:
             self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
             self._db.execute(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, reply.model_dump_json())
@@ -92,14 +97,14 @@ class Store:
 
     def waits(self, key: str) -> bool:
         """True for a call that was submitted in a batch and is not collected."""
-        return bool(self._db.execute("SELECT 1 FROM waiting WHERE key = ?", (key,)).fetchone())
+        return self._row("SELECT 1 FROM waiting WHERE key = ?", key) is not None
 
     def hold(self, batch: str, calls: Mapping[str, Spend], limits: Spend) -> bool:
         """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
         total = reduce(Spend.plus, calls.values(), Spend())
         if not self.reserve(total, limits):
             return False
-        with self._db:
+        with self._lock, self._db:
             self._db.execute("INSERT INTO batches VALUES (?, NULL)", (batch,))
             rows = ((key, batch, *bound) for key, bound in calls.items())
             self._db.executemany("INSERT INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
@@ -107,7 +112,7 @@ class Store:
 
     def sent(self, batch: str, vendor: str) -> None:
         """Note the vendor's id of a batch."""
-        with self._db:
+        with self._lock, self._db:
             self._db.execute("UPDATE batches SET vendor = ? WHERE name = ?", (vendor, batch))
 
     @property
@@ -124,13 +129,13 @@ class Store:
 
     def write_off(self, key: str) -> None:
         """Wait no longer for a reply that was charged and came to nothing."""
-        with self._db:
+        with self._lock, self._db:
             self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
 
     def close(self, batch: str) -> None:
         """Forget a batch and give back what is still set aside for it."""
         rest = reduce(Spend.plus, self.held(batch).values(), Spend())
-        with self._db:
+        with self._lock, self._db:
             self._db.execute(_ADD, Spend().plus(rest, -1))
             self._db.execute("DELETE FROM waiting WHERE batch = ?", (batch,))
             self._db.execute("DELETE FROM batches WHERE name = ?", (batch,))

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from dfa_lib.endpoint import Answer, Endpoint, Request, encode
+from dfa_lib.endpoint import Answer, Endpoint, Request
+from dfa_lib.files import png
 from dfa_lib.findings import findings as claimed
 from dfa_lib.findings import reading
 from dfa_lib.instruct.answers import Unanswered
@@ -72,7 +73,7 @@ class Looking(Writer):
             id=face.id,
             system=self._prompt.system.format(regions=regions, artifacts=artifacts),
             text=text.format(category=face.category.phrase, meaning=meaning(face.category)).strip(),
-            images=tuple(encode(faces.image(one)) for one in shown),
+            images=tuple(png(faces.image(one)) for one in shown),
             max_tokens=self._prompt.max_tokens,
         )
 

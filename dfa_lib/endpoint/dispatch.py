@@ -1,11 +1,13 @@
-"""The asynchronous side of asking: one loop in a thread, bounded calls, money before sending."""
+"""Asking in threads: each content once, money before sending, and what was learned kept."""
 
-import asyncio
 import json
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from queue import SimpleQueue
+from threading import Condition, Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,18 +16,12 @@ import openai
 from pydantic import ValidationError
 
 from dfa_lib.endpoint import wire
-from dfa_lib.endpoint.contract import (
-    Answer,
-    CeilingReached,
-    Prices,
-    Request,
-    Spend,
-    encode,
-)
+from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
 from dfa_lib.endpoint.dialect import HOPELESS, Dialect, no_pictures, probe
 from dfa_lib.endpoint.reading import NO_PICTURE, sentence_in, spoken
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Reply, Schema
+from dfa_lib.files import png
 from dfa_lib.records import DataError
 
 _HOPELESS = {
@@ -57,9 +53,9 @@ class SpendGuard:
     """
 
     def __init__(self, store: Store, limits: Spend) -> None:
-        self._store, self.limits = store, limits
+        self._store, self.limits, self.stopped = store, limits, False
         self._out: set[str] = set()  # keys of attempts whose outcome may still free money
-        self._freed = asyncio.Event()
+        self._freed = Condition()
 
     @property
     def hooks(self) -> dict[str, list[Callable[..., Any]]]:
@@ -77,20 +73,23 @@ class SpendGuard:
 
     def close(self, call: Call) -> None:
         """Nothing more will come of this call."""
-        self._out.discard(call.key)
-        self._freed.set()
+        with self._freed:
+            self._out.discard(call.key)
+            self._freed.notify_all()
 
-    async def _before(self, _request: object) -> None:
+    def _before(self, _request: object) -> None:
         call = _call.get()
         self.close(call)  # an earlier attempt of this call is lost
-        while not self._store.reserve(call.bound, self.limits):
-            if not self._out:
+        with self._freed:
+            while not self.stopped and not self._store.reserve(call.bound, self.limits):
+                if not self._out:
+                    raise _Refused
+                self._freed.wait()
+            if self.stopped:
                 raise _Refused
-            self._freed.clear()
-            await self._freed.wait()
-        self._out.add(call.key)
+            self._out.add(call.key)
 
-    async def _after(self, response: Any) -> None:
+    def _after(self, response: Any) -> None:
         if response.is_error:
             self._store.release(_call.get().bound)
             self.close(_call.get())
@@ -104,26 +103,38 @@ class Dispatcher:
     """Answers requests from the store, else from the server, each content once."""
 
     def __init__(
-        self,
-        client: openai.AsyncOpenAI,
-        guard: SpendGuard,
-        store: Store,
-        prices: Prices,
-        slots: int,
-        name: str,
+        self, client: openai.OpenAI, guard: SpendGuard, store: Store, prices: Prices, name: str
     ) -> None:
         self._client, self._guard, self._store, self._prices = client, guard, store, prices
-        self._slots, self._stopped = asyncio.Semaphore(slots), False
         self._name, self._dialect = name, store.dialect(name)
-        self._pilot, self._piloted = asyncio.Lock(), False
-        self._under_way: set[asyncio.Task[Answer]] = set()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._learning, self._pilot, self._piloted = Lock(), Lock(), False
+        self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
-    async def answer(self, request: Request, body: Body, schema: Schema | None) -> Answer:
+    def answers(
+        self, work: Callable[[Request], Answer], requests: Iterable[Request], threads: int
+    ) -> Iterator[Answer]:
+        """Yield ``work`` of each request as it comes; 2 x ``threads`` are taken ahead.
+
+        When that ends early, nothing new is sent, and what is under way, and so being paid for,
+        comes back first.
+        """
+        pool, done, running = ThreadPoolExecutor(threads), SimpleQueue[Future[Answer]](), 0
+        try:
+            for request in requests:
+                if running == 2 * threads:
+                    yield done.get().result()
+                    running -= 1
+                pool.submit(work, request).add_done_callback(done.put)
+                running += 1
+            for _ in range(running):
+                yield done.get().result()
+        finally:
+            self._guard.stopped = True
+            pool.shutdown(cancel_futures=True)
+
+    def answer(self, request: Request, body: Body, schema: Schema | None) -> Answer:
         """Ask, and once more with the complaint if the answer is not valid."""
-        paid, task = False, asyncio.current_task()
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        paid = False
         try:
             while True:
                 replies, call = wire.progress(
@@ -131,55 +142,70 @@ class Dispatcher:
                 )
                 if call is None:
                     return wire.answer(request, replies, schema, cached=not paid)
-                paid = await self._fetch(call, bool(request.images)) or paid
+                paid = self._fetch(call, bool(request.images)) or paid
         except Failed as error:
             return Answer(id=request.id, error=str(error))
 
-    async def close(self, patience: float) -> None:
-        """Send nothing new, and let what is under way, and so being paid for, come back."""
-        self._stopped = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=patience)
-        await self._client.close()
+    def stream(self, body: Body, fields: Body) -> Iterator[str]:
+        """Yield one answer as it is written; whole, it is kept. ``fields`` are sent as well.
 
-    async def _fetch(self, call: Call, pictures: bool) -> bool:
+        Raises DataError and CeilingReached, each in one line.
+        """
+        call = Call.of(body, self._prices, self._dialect)
+        if known := self._store.get(call.key):
+            yield known.text or known.refusal or ""
+            return
+        for _ in range(_ATTEMPTS):
+            dialect = self._dialect
+            call = Call.of(body, self._prices, dialect)
+            reply = wire.Streamed(call.bound, self._prices)
+            try:
+                for chunk in self._open(call, fields):
+                    yield reply.add(chunk)
+                whole = reply.whole.model_copy(update={"settings": dialect.settings})
+                return self._store.settle(call.key, whole, call.bound)
+            except openai.OpenAIError as error:
+                self._mend(error, call, dialect)
+            finally:
+                self._guard.close(call)
+
+    def _fetch(self, call: Call, pictures: bool) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.
 
         Equal calls wait for one another, so that their content is paid for once. The first
         call of all goes alone: what it learns about the server, the others need not.
         """
-        lock = self._locks.setdefault(call.key, asyncio.Lock())
-        async with lock, self._slots:
+        with self._locks.setdefault(call.key, Lock()):
             if self._store.get(call.key):
                 return False
             if self._store.waits(call.key):
                 raise Failed("in a batch that is not collected yet; call collect() first")
             if not self._piloted:
-                async with self._pilot:
+                with self._pilot:
                     if not self._piloted:
                         if pictures and self._dialect.sees is None:
-                            await self._look(call.body["model"])
+                            self._look(call.body["model"])
                         try:
-                            await self._pay(call)
+                            self._pay(call)
                         finally:
                             self._piloted = True
                         return True
-            await self._pay(call)
+            self._pay(call)
             return True
 
-    async def _look(self, model: str) -> None:
+    def _look(self, model: str) -> None:
         """Show a blue picture before money is spent; raise DataError if it is not seen.
 
         A model may be too weak to name a colour. Then a longer question without a picture
         tells: if that takes more tokens than the picture did, the picture was dropped.
         """
-        blue = wire.picture(encode(np.full((256, 256, 3), (0, 0, 255), np.uint8)))
-        shown = await self._probe(model, blue["image_url"]["url"])
+        blue = wire.picture(png(np.full((256, 256, 3), (0, 0, 255), np.uint8)))
+        shown = self._probe(model, blue["image_url"]["url"])
         said, sees = spoken(shown.text) or "", True
         if NO_PICTURE.search(said) or NO_PICTURE.search(shown.refusal or ""):
             sees = False
         elif "blue" not in said.lower():
-            sees = (await self._probe(model, None)).tokens_in <= shown.tokens_in
+            sees = self._probe(model, None).tokens_in <= shown.tokens_in
         if not sees:
             raise DataError(
                 f"{model}: unable to see pictures: it was shown a blue square and said"
@@ -187,39 +213,32 @@ class Dispatcher:
             )
         self._learn(self._dialect.model_copy(update={"sees": True}))
 
-    async def _probe(self, model: str, url: str | None) -> Reply:
+    def _probe(self, model: str, url: str | None) -> Reply:
         call = Call.of(probe(model, url), self._prices, self._dialect)
         if self._store.get(call.key) is None:
-            await self._pay(call)
+            self._pay(call)
         return self._store.get(call.key)
 
     def _learn(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._store.learn(self._name, dialect)
 
-    async def _pay(self, call: Call) -> None:
+    def _pay(self, call: Call) -> None:
         """Send, read and store; what the server refuses is written in another way."""
-        if self._client.api_key == MISSING:
-            raise DataError(NO_KEY)
         again = True
         for _ in range(_ATTEMPTS):
-            if self._stopped:
-                raise Failed("stopped before it was sent; run again")
             dialect = self._dialect
             call = Call.of(call.asked, self._prices, dialect)
             try:
-                text = await self._send(call)
+                text = self._send(call)
                 with suppress(ValidationError):
                     reply = wire.read(text, call, self._prices)
                     reply = reply.model_copy(update={"settings": dialect.settings})
                     self._store.settle(call.key, reply, call.bound)
                     return self._guard.check(call, reply)
-            except openai.APIStatusError as error:
-                if not self._adapt(call, dialect, error.status_code, error.response.text):
-                    raise self._told(error) from None
-                continue
             except openai.OpenAIError as error:
-                raise self._told(error) from None
+                self._mend(error, call, dialect)
+                continue
             finally:
                 self._guard.close(call)
             if not again or not text.strip():
@@ -228,29 +247,49 @@ class Dispatcher:
                 again = False  # nothing was learned: it may have been an accident
         raise Failed("the server refused every way of asking that is known")
 
-    async def _send(self, call: Call) -> str:
+    def _send(self, call: Call) -> str:
+        with self._paying(call):
+            return self._client.post("/chat/completions", cast_to=str, body=call.body)
+
+    def _open(self, call: Call, fields: Body) -> openai.Stream:
+        core = {"model": call.body["model"], "messages": call.body["messages"], "stream": True}
+        with self._paying(call):
+            return self._client.chat.completions.create(**core, extra_body=call.body | fields)
+
+    @contextmanager
+    def _paying(self, call: Call) -> Iterator[None]:
+        """Tell the guard which call the attempts of this thread are for."""
+        if self._key == MISSING:
+            raise DataError(NO_KEY)
         token = _call.set(call)
         try:
-            return await self._client.post("/chat/completions", cast_to=str, body=call.body)
+            yield
         finally:
             _call.reset(token)
 
+    def _mend(self, error: openai.OpenAIError, call: Call, used: Dialect) -> None:
+        """Learn from what the server refused; raise in one line what cannot be mended."""
+        status = getattr(error, "status_code", None)
+        if not status or not self._adapt(call, used, status, error.response.text):
+            raise self._told(error) from None
+
     def _adapt(self, call: Call, used: Dialect, status: int | None, said: str) -> bool:
         """Learn from a refusal, unless another call did meanwhile; False if nothing can be."""
-        if self._dialect is not used:
-            return True
-        words = said.replace(self._key, "***")
-        if status is None or status in HOPELESS:
-            return False
-        if _shows(call.body) and no_pictures(sentence_in(words)):
-            line = one_line(sentence_in(words), self._key)
-            raise DataError(
-                f"{call.body['model']}: unable to see pictures: {line}; take a vision model"
-            ) from None
-        better = self._dialect.after(call.body, status, words)
-        if better:
-            self._learn(better)
-        return better is not None
+        with self._learning:
+            if self._dialect is not used:
+                return True
+            words = said.replace(self._key, "***")
+            if status is None or status in HOPELESS:
+                return False
+            if _shows(call.body) and no_pictures(sentence_in(words)):
+                line = one_line(sentence_in(words), self._key)
+                raise DataError(
+                    f"{call.body['model']}: unable to see pictures: {line}; take a vision model"
+                ) from None
+            better = self._dialect.after(call.body, status, words)
+            if better:
+                self._learn(better)
+            return better is not None
 
     @property
     def _key(self) -> str:
@@ -259,7 +298,9 @@ class Dispatcher:
     def _told(self, error: openai.OpenAIError) -> Exception:
         """What to raise instead: one line, without the key should the server repeat it."""
         if isinstance(error, _Refused):
-            return CeilingReached(self._store.spent, self._guard.limits)
+            stopped = Failed("stopped before it was sent; run again")
+            limits = self._guard.limits
+            return stopped if self._guard.stopped else CeilingReached(self._store.spent, limits)
         status, line = getattr(error, "status_code", 0), sentence(error, self._key)
         return DataError(line) if status in _HOPELESS else Failed(line)
 
