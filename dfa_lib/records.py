@@ -78,13 +78,17 @@ class Finding(Record):
 
 
 class Annotation(Record):
-    """The artifact description (AD) of one face and the name of what wrote it."""
+    """The artifact description (AD) of one face and the name of what wrote it.
+
+    ``settings`` are what the annotator's server did not take as asked, such as "seed: not sent".
+    """
 
     face: str
     findings: tuple[Finding, ...]
     text: str
     annotator: Annotator
     audited: bool = False
+    settings: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

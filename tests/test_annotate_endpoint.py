@@ -20,10 +20,18 @@ from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.audit import audit, audit_table
+from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.looking import Looking
 from dfa_lib.instruct.prompting import prompt
-from dfa_lib.records import Annotation, Annotator, DataError, read_jsonl, write_jsonl
+from dfa_lib.records import (
+    Annotation,
+    Annotator,
+    DataError,
+    InstructRecord,
+    read_jsonl,
+    write_jsonl,
+)
 from dfa_lib.shards import join
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 from tools.make_rescue import RESCUE
@@ -126,6 +134,22 @@ def test_answers_become_findings_and_the_text_says_no_more(tmp_path: Path) -> No
         )
     kept = [note.face for note in read_jsonl(tmp_path / "annotations.jsonl", Annotation)]
     assert kept == [face.id for face in some()], "the file has the order of the faces"
+
+
+def test_the_card_tells_what_the_server_did_not_take(tmp_path: Path) -> None:
+    refuses = ["seed", "json_schema"]
+    options = {"seed": 7}
+    with ChatServer(reply=saying(GOOD), quirks=refuses) as server:
+        asked = endpoint(server, tmp_path / "c", options=options)
+        notes = annotate(some(), "endpoint", tmp_path, endpoint=asked)
+    told = data_card(InstructRecord(face=FACES[name], annotation=note, qa=())
+                     for name, note in notes.items())  # fmt: skip
+    for one in ("seed: not sent", "structured output: json_object"):
+        assert f"not as asked: stand-in: {one}." in told
+    plain = notes | {name: note.model_copy(update={"settings": ()}) for name, note in notes.items()}
+    assert "not as asked" not in data_card(
+        InstructRecord(face=FACES[name], annotation=note, qa=()) for name, note in plain.items()
+    )
 
 
 def test_the_audit_tells_its_true_claims_from_its_inventions(tmp_path: Path) -> None:
@@ -284,6 +308,7 @@ import sys
 from pathlib import Path
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.annotate import annotate
+from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet
 root, url, out, shard = sys.argv[1:]
 ask = Endpoint("stand-in", url, cache=Path(out) / "cache", concurrency=6)

@@ -44,6 +44,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
         "# Data card: DFA-Instruct",
         f"{tally.images.total():,} images, {tally.tasks.total():,} QA.",
         *(f"## {title}\n\n{markdown_table(rows)}" for title, rows in tables.items()),
+        *(f"Refused by the server, so not as asked: {one}." for one in sorted(tally.not_as_asked)),
         "## How it was made",
         *_how(tally),
         "## Limits",
@@ -60,6 +61,7 @@ class _Tally:
         self.images, self.methods, self.sources = (Counter[tuple]() for _ in range(3))
         self.tasks, self.answers, self.templates = Counter[Task](), Counter[tuple](), Counter[str]()
         self.annotators: dict[tuple[str, str, str], Counter[str]] = {}
+        self.not_as_asked: set[str] = set()
         self.people: dict[Split, set[str]] = {split: set() for split in Split}
 
     @property
@@ -80,6 +82,7 @@ class _Tally:
             self.people[face.split].update(face.identities)
         if face.category.forged:
             self.methods[face.category, face.method or "unknown"] += 1
+        self.not_as_asked |= {f"{note.annotator.model}: {words}" for words in note.settings}
         who, checked = note.annotator, [finding.supported for finding in note.findings]
         key = who.name, who.model or "-", who.prompt_version or "-"
         self.annotators.setdefault(key, Counter()).update(

@@ -80,7 +80,11 @@ class Looking(Writer):
     def _note(self, answer: Answer) -> Annotation:
         findings, text = (_from_json if self.schema else _from_prose)(answer)
         return Annotation(
-            face=answer.id, findings=tuple(findings), text=text, annotator=self.annotator
+            face=answer.id,
+            findings=tuple(findings),
+            text=text,
+            annotator=self.annotator,
+            settings=answer.settings,
         )
 
 
