@@ -30,8 +30,8 @@ from dfa_lib.endpoint.dispatch import (
     Dispatcher,
     Failed,
     SpendGuard,
-    sentence,
 )
+from dfa_lib.endpoint.reading import sentence
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.records import DataError

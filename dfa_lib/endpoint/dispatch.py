@@ -18,22 +18,12 @@ from pydantic import ValidationError
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
 from dfa_lib.endpoint.dialect import HOPELESS, Dialect, no_pictures, probe
-from dfa_lib.endpoint.reading import NO_PICTURE, sentence_in, spoken
+from dfa_lib.endpoint.reading import FATAL, NO_PICTURE, one_line, sentence, sentence_in, spoken
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Reply, Schema
 from dfa_lib.files import png
 from dfa_lib.records import DataError
 
-_HOPELESS = {
-    401: "key: missing or wrong; set it anew",
-    403: "key: not allowed here; ask for access or take another model",
-    404: "model or base_url: not known to the server; check both",
-}
-_PASSING = {
-    429: "busy: too many requests for now; wait a minute and ask again",
-    500: "the server is in trouble; ask again in a while",
-    503: "the server is in trouble; ask again in a while",
-}
 _ATTEMPTS = 16  # each is refused, and so free, or the last
 MISSING = "missing"  # the client wants some key, also where the cache answers everything
 NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
@@ -302,26 +292,8 @@ class Dispatcher:
             limits = self._guard.limits
             return stopped if self._guard.stopped else CeilingReached(self._store.spent, limits)
         status, line = getattr(error, "status_code", 0), sentence(error, self._key)
-        return DataError(line) if status in _HOPELESS else Failed(line)
+        return DataError(line) if status in FATAL else Failed(line)
 
 
 def _shows(body: Body) -> bool:
     return '"image_url"' in json.dumps(body["messages"])
-
-
-def sentence(error: openai.OpenAIError, key: str) -> str:
-    """What went wrong and what to do about it, then the server's own words, in one line."""
-    reason = (_HOPELESS | _PASSING).get(getattr(error, "status_code", 0))
-    if isinstance(error, openai.APITimeoutError):
-        reason = "no answer in time; ask again, or allow more by timeout"
-    elif isinstance(error, openai.APIConnectionError):
-        reason = f"no server answers at {error.request.url.host}; start it, or check base_url"
-    response = getattr(error, "response", None)
-    said = f"HTTP {response.status_code}: {sentence_in(response.text)}" if response else str(error)
-    line = one_line(f"{said} {error.__cause__ or ''}", key)
-    return f"{reason} ({line})" if reason else line
-
-
-def one_line(said: str, key: str) -> str:
-    """The words of a server in one line, without the key should it repeat it."""
-    return " ".join(said.replace(key, "***").split())[:300]

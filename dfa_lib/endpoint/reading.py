@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
+import openai
 from pydantic import BaseModel, ValidationError
 
 UNABLE = "unable: the model says that it sees no picture"
@@ -26,6 +27,17 @@ _THOUGHTS = re.compile(
 )
 _END = re.compile(r".*</(think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+FATAL = {
+    401: "key: missing or wrong; set it anew",
+    403: "key: not allowed here; ask for access or take another model",
+    404: "model or base_url: not known to the server; check both",
+}
+_PASSING = {
+    429: "busy: too many requests for now; wait a minute and ask again",
+    500: "the server is in trouble; ask again in a while",
+    503: "the server is in trouble; ask again in a while",
+}
 
 
 def spoken(text: str | None) -> str | None:
@@ -85,3 +97,21 @@ def sentence_in(content: str) -> str:
         if isinstance(found, dict) and found.get(name):
             found = found[name]
     return str(found)[:200]
+
+
+def sentence(error: openai.OpenAIError, key: str) -> str:
+    """What went wrong and what to do about it, then the server's own words, in one line."""
+    reason = (FATAL | _PASSING).get(getattr(error, "status_code", 0))
+    if isinstance(error, openai.APITimeoutError):
+        reason = "no answer in time; ask again, or allow more by timeout"
+    elif isinstance(error, openai.APIConnectionError):
+        reason = f"no server answers at {error.request.url.host}; start it, or check base_url"
+    response = getattr(error, "response", None)
+    said = f"HTTP {response.status_code}: {sentence_in(response.text)}" if response else str(error)
+    line = one_line(f"{said} {error.__cause__ or ''}", key)
+    return f"{reason} ({line})" if reason else line
+
+
+def one_line(said: str, key: str) -> str:
+    """The words of a server in one line, without the key should it repeat it."""
+    return " ".join(said.replace(key, "***").split())[:300]
