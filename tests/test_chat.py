@@ -64,7 +64,7 @@ def test_verdict_follows_the_scores_and_sums_to_one() -> None:
 def test_a_picture_without_a_face_is_shown_and_not_judged(session: ChatSession) -> None:
     assert session.upload(as_png(wall(200)), "wall.png")
     verdict = session.verdict()
-    assert verdict.abstained.startswith("this picture: no face was found")
+    assert verdict.abstained.startswith("No face was found")
     assert (verdict.forged, verdict.label, verdict.category) == (None, None, None)
     assert list(session.ask("Forged?")) == [] and last(session) == ("note", verdict.abstained)
     shown = verdict_html("x", verdict, {"other": verdict})

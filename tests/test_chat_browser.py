@@ -87,11 +87,11 @@ def test_a_visit(site: Site, tmp_path: Path) -> None:
         expect(log.get_by_text("onerror").first).to_be_visible()
 
         upload(page, save(wall(300), tmp_path / "wall.png"))
-        expect(page.locator(".dfa-refused")).to_contain_text("no face was found")
+        expect(page.locator(".dfa-refused")).to_contain_text("No face was found")
         expect(page.locator(".dfa-bar")).to_have_count(0)
         shot(page, f"refused-{site.folder.name}")
         press(page, "Forged?")
-        expect(log.locator(".dfa-note").last).to_contain_text("no face was found")
+        expect(log.locator(".dfa-note").last).to_contain_text("No face was found")
         upload(page, save(portrait(), tmp_path / "me.png"))
         expect(log.get_by_text("me.png.")).to_be_visible()
         press(page, "Show evidence")

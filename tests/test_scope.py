@@ -7,14 +7,17 @@ import cv2
 import numpy as np
 import pytest
 from stand_in import RedEye, portrait, red_patch, wall
+from toy_bench import toy_world
 
 from dfa_lib.analysts import Question
 from dfa_lib.bench.calibration import Calibration
+from dfa_lib.bench.coverage import abstention, risk_coverage, strangers
+from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.scope import EVERYDAY, Scope, flaw, refusals
 from dfa_lib.chat.verdict import judge
 from dfa_lib.face.detect import find_face
 from dfa_lib.instruct.conversations import OPTIONS
-from dfa_lib.records import DataError
+from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Task
 from facesim.people import portrait as modelled
 
@@ -66,7 +69,7 @@ def test_a_scope_is_of_one_analyst_and_one_file(scope: Scope, tmp_path: Path) ->
 def test_what_needs_no_scope_is_always_checked() -> None:
     face = find_face(portrait())
     assert flaw(face) == "" and flaw(portrait(128)) == ""
-    assert flaw(wall()).startswith("this picture: no face was found")
+    assert flaw(wall()).startswith("No face was found")
     left, top, _, _ = face.box
     assert "is 40 pixels wide" in flaw(replace(face, box=(left, top, left + 40, top + 40)))
     assert "too blurred" in flaw(replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 8)))
@@ -89,3 +92,45 @@ def test_everyday_changes_leave_a_face(kind: str) -> None:
     changed = EVERYDAY[kind](portrait(128), 0.8, rng)
     assert changed.shape == (128, 128, 3) and changed.dtype == np.uint8 and flaw(changed) == ""
     assert (kind == "clean") == np.array_equal(changed, portrait(128))
+
+
+def test_risk_falls_with_coverage_and_abstaining_counts_as_wrong(tmp_path: Path) -> None:
+    faces, _ = toy_world(tmp_path)
+    exam = set_exam(faces)
+    rng = np.random.default_rng(0)
+    logit = {face.id: 2.0 + rng.normal(0, 3) for face in exam.test}  # in favour of the truth
+    given = [_said(face, logit[face.id]) for face in exam.test]
+    refused = ["unlike"] * 6 + [""] * (len(exam.test) - 6)
+    told = risk_coverage(given, refused, exam, 50)
+    scores = {name: one[0] for name, one in told["scores"].items()}
+    right = np.array([logit[face.id] > 0 for face in exam.test])
+    assert scores["coverage"] == pytest.approx(1 - 6 / len(right))
+    assert scores["ACC, abstaining is wrong"] == pytest.approx(right[6:].sum() / len(right))
+    assert scores["ACC of faces judged"] == pytest.approx(right[6:].mean())
+    assert (
+        scores["AURC random"] == pytest.approx(1 - right[6:].mean()) and scores["AURC random"] > 0
+    )
+    share, risk = np.transpose(told["curve"])
+    assert scores["AURC"] == pytest.approx(risk.mean()) and risk.mean() < risk[-1]
+    assert share[-1] == scores["coverage"]
+
+
+def test_strangers_are_no_faces_or_of_another_world() -> None:
+    photograph = np.random.default_rng(0).integers(0, 255, (90, 140, 3), np.uint8)
+    strange = strangers([portrait(128)] * 6, [photograph])
+    assert {kind: len(pictures) for kind, pictures in strange.items()} == {
+        "no face": 13,
+        "another world": 6,
+    }
+    assert all(one.shape == (128, 128, 3) for pictures in strange.values() for one in pictures)
+    parts, noise = strange["no face"][:6], strange["no face"][-1:]  # between them, scrambled faces
+    assert abstention(RedEye(), {"none": [*parts, *noise]}, None) == {"none": (1.0, 7)}
+
+
+def _said(face: Face, towards_truth: float) -> Prediction:
+    lead = towards_truth if face.category.forged else -towards_truth
+    return Prediction(
+        analyst="toy", face=face.id, task=Task.DF_D, prompt="?", text="",
+        answer="forged" if lead > 0 else "bona fide",
+        options={"forged": lead, "bona fide": 0.0}, seconds=0.0, tokens=1,
+    )  # fmt: skip

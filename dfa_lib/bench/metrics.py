@@ -103,6 +103,14 @@ def set_scores(claimed: Array, true: Array, weights: Array) -> tuple[Array, Arra
     return ratio(hits, said), ratio(hits, there), ratio(2.0 * hits, said + there)
 
 
+def risk_coverage_area(wrong: Array, sure: Array, weights: Array) -> Array:
+    """Mean share of ``wrong`` (N,) answers among the surest 1, 2, ... N by ``sure`` (N,)."""
+    order = np.argsort(-sure, kind="stable")
+    weights, wrong = weights[:, order], wrong[order]
+    risk = np.nan_to_num(ratio((weights * wrong).cumsum(axis=1), weights.cumsum(axis=1)))
+    return ratio((weights * risk).sum(axis=1), weights.sum(axis=1))
+
+
 def fit_temperature(forged: Array, score: Array) -> float:
     """Temperature T > 0 for which sigmoid(score / T) fits validation labels best.
 

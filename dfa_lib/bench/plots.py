@@ -230,6 +230,27 @@ def robustness_curves(data: Mapping, picture: Image) -> Figure:
     return figure
 
 
+def coverage_curve(selective: Mapping) -> Figure:
+    """Share of wrong answers among the surest faces, by the share of all faces judged.
+
+    ``selective`` is what ``coverage.risk_coverage`` returned.
+    """
+    share, risk = np.transpose(selective["curve"])
+    error = selective["scores"]["AURC random"][0]
+    title = "The surest first: risk by coverage"
+    alt = (
+        f"{title}. {risk[len(risk) // 2]:.3f} of the answers are wrong when the surer half of the"
+        f" faces in scope is judged, {error:.3f} when all of them are."
+    )
+    figure, (ax,) = canvas(title, alt, (8, 3.2))
+    ax.plot(share, risk, color=TEAL, linewidth=2.5, label="silent where it is less sure")
+    ax.axhline(error, color=SOFT, linestyle="--", linewidth=1.2, label="silent at random")
+    ax.axvspan(share[-1], 1, color=GREY, alpha=0.4, linewidth=0, label="outside its scope")
+    ax.set(xlim=(0, 1), ylim=(0, None), xlabel="share of faces judged", ylabel="share wrong")
+    ax.legend(frameon=False, fontsize=10, loc="center left")
+    return figure
+
+
 def subgroup_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC by what people consented to have told of them; ``data`` is report.json."""
     kinds = data["details"][name]["DF-D"]["subgroups"]

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dfa_lib.analysts import Analyst
-from dfa_lib.face.detect import FaceCrop, NoFace, find_face
+from dfa_lib.face.detect import FaceCrop, shows_face
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
 from dfa_lib.records import DataError
@@ -126,12 +126,10 @@ def framed(picture: Picture) -> Image:
 
 def flaw(picture: Picture) -> str:
     """Return what keeps any analyst from judging a picture, as a sentence; "" if nothing does."""
-    image = framed(picture)
-    try:
-        found = picture if isinstance(picture, FaceCrop) else find_face(picture, "this picture")
-    except NoFace as error:
-        return f"{error}."
-    side = found.box[2] - found.box[0] if found is picture else image.shape[1]
+    image, found = framed(picture), isinstance(picture, FaceCrop)
+    if not found and not shows_face(image):
+        return NO_FACE
+    side = picture.box[2] - picture.box[0] if found else image.shape[1]
     if side < LEAST_SIDE:
         return f"The face is {side:.0f} pixels wide; use a picture with {LEAST_SIDE} or more."
     if blurriness(image) > MOST_BLUR:
@@ -139,6 +137,9 @@ def flaw(picture: Picture) -> str:
     return ""
 
 
+NO_FACE = (
+    "No face was found; use an upright, frontal, well-lit portrait or crop the picture closer."
+)
 _UNLIKE = (
     "The face looks unlike those this analyst was tuned and calibrated on;"
     " tune it on faces from the same kind of camera."

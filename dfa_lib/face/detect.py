@@ -17,6 +17,7 @@ from dfa_lib.records import DataError
 
 _SURE = 0.5  # what the mesh network must give a face
 _PASSES = 3  # looks of the mesh network; each is framed by the one before
+_FRAMED = 0.62  # side of the face as a share of its frame
 _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
 
 
@@ -65,6 +66,14 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     crops = [_crop(image, landmarks_of(points), sure, size) for points, sure in found]
     crops.sort(key=lambda crop: crop.box[0] - crop.box[2])
     return [replace(crop, others=len(crops) - 1) for crop in crops]
+
+
+def shows_face(image: Image) -> bool:
+    """Tell whether a framed picture (S, S, 3) shows a face, looking first where frames put it."""
+    side = image.shape[1]
+    centre = np.float32([side / 2, image.shape[0] / 2])
+    _, sure = networks.mesh(image, centre, _FRAMED * side, np.float32([1, 0]))
+    return sure >= _SURE or bool(find_mesh(image))
 
 
 def find_mesh(image: Image) -> list[tuple[Points, float]]:

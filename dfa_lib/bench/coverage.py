@@ -1,0 +1,111 @@
+"""Risk and coverage: what abstaining costs, and what it is worth.
+
+An abstention is no answer, so scores over all faces count it as wrong; selective scores are
+over the faces that were judged. Among those, the risk-coverage curve (El-Yaniv and Wiener
+2010) shows the share of wrong answers as the analyst keeps silent wherever it is less sure.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import cycle
+
+import cv2
+import numpy as np
+
+from dfa_lib.analysts import Analyst
+from dfa_lib.bench import metrics
+from dfa_lib.bench.detecting import Paper
+from dfa_lib.bench.exam import Exam
+from dfa_lib.bench.intervals import Sheet
+from dfa_lib.bench.scope import Picture, Scope, refusals
+from dfa_lib.face.geometry import Image
+from dfa_lib.records import Prediction
+from dfa_lib.taxonomy import Task
+
+
+def risk_coverage(
+    given: Sequence[Prediction], refused: Sequence[str], exam: Exam, resamples: int = 1000
+) -> dict:
+    """Return DF-D scores with and without the test faces that were ``refused``.
+
+    ``given`` are the analyst's predictions; ``refused`` says why each face of ``exam.test`` is
+    not judged, "" where it is. AURC is the area under the risk-coverage curve; an analyst whose
+    sureness tells nothing has the error rate of the faces judged, "AURC random".
+    """
+    sheet = Sheet.of(exam.test, resamples, exam.seed)
+    mine = {one.face: one for one in given if one.task is Task.DF_D}
+    paper = Paper.of(Task.DF_D, exam.test, mine)
+    right, judged = paper.right(sheet), np.array([not why for why in refused])
+    part, wrong, sure = sheet.part(judged), 1 - right[judged], np.abs(paper.scores[judged])
+    auc = partial(metrics.auc, part.forged, paper.scores[judged])
+    order = np.argsort(-sure, kind="stable")
+    risk = np.cumsum(wrong[order]) / np.arange(1, len(wrong) + 1)
+    return {
+        "scores": {
+            "coverage": sheet.estimate(partial(metrics.mean, judged.astype(float))),
+            "ACC, abstaining is wrong": sheet.estimate(partial(metrics.mean, right * judged)),
+            "ACC of faces judged": part.estimate(partial(metrics.mean, 1 - wrong)),
+            "AUC of faces judged": part.estimate(auc),
+            "AURC": part.estimate(partial(metrics.risk_coverage_area, wrong, sure)),
+            "AURC random": part.estimate(partial(metrics.mean, wrong)),
+        },
+        "curve": [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)],
+    }
+
+
+def abstention(
+    analyst: Analyst, strange: Mapping[str, Sequence[Picture]], scope: Scope | None
+) -> dict[str, tuple[float, int]]:
+    """Return, for each kind of strange pictures, the share not judged and how many there are."""
+    why = {kind: refusals(analyst, pictures, scope) for kind, pictures in strange.items()}
+    return {kind: (float(np.mean([*map(bool, one)])), len(one)) for kind, one in why.items()}
+
+
+def strangers(
+    faces: Sequence[Image], photographs: Sequence[Image], seed: int = 0
+) -> dict[str, list[Image]]:
+    """Return pictures that no analyst of ``faces`` should judge, two or three for each face.
+
+    "no face": parts of ``photographs`` that show none, scrambled faces and noise. "another
+    world": faces as drawings, as negatives, and with red and blue exchanged. All are
+    (H, W, 3) uint8 of the size of the faces.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = list(zip(cycle(photographs), faces, strict=False))
+    parts = [_part(photograph, len(face), rng) for photograph, face in pairs]
+    noise = [_noise(len(face), rng) for face in faces[:: len(_GRAINS)]]
+    worlds = [lambda one: cv2.stylization(one, sigma_s=40, sigma_r=0.4), cv2.bitwise_not, _swapped]
+    return {
+        "no face": [*parts, *(_scrambled(face, rng) for face in faces), *noise],
+        "another world": [worlds[at % 3](face) for at, face in enumerate(faces)],
+    }
+
+
+_GRAINS = (1, 2, 4, 8, 16, 32)
+
+
+def _part(photograph: Image, size: int, rng: np.random.Generator) -> Image:
+    """Cut a random square out of a photograph, a fifth to the whole of its height wide."""
+    height, width = photograph.shape[:2]
+    side = round(min(height, width) * rng.uniform(0.2, 1))
+    y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return cv2.resize(photograph[y : y + side, x : x + side], (size, size), interpolation=how)
+
+
+def _scrambled(face: Image, rng: np.random.Generator) -> Image:
+    """Cut a face into 4 x 4 tiles and lay them down in another order."""
+    tile = len(face) // 4
+    rows = face[: 4 * tile, : 4 * tile].reshape(4, tile, 4, tile, 3).swapaxes(1, 2)
+    mixed = rng.permutation(rows.reshape(16, tile, tile, 3)).reshape(4, 4, tile, tile, 3)
+    return np.ascontiguousarray(mixed.swapaxes(1, 2).reshape(4 * tile, 4 * tile, 3))
+
+
+def _noise(size: int, rng: np.random.Generator) -> Image:
+    small = max(size // int(rng.choice(_GRAINS)), 1)
+    grain = rng.integers(0, 256, (small, small, 3), np.uint8)
+    return cv2.resize(grain, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def _swapped(face: Image) -> Image:
+    return np.ascontiguousarray(face[..., ::-1])
