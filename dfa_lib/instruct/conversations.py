@@ -125,14 +125,16 @@ def _free(face: Face, note: Annotation, dice: Random) -> Iterator[QA]:
     """Yield four FC turns: a touched and an untouched region, what is meant, and one more."""
     strongest = sorted(note.findings, key=strength, reverse=True)
     for region in two_regions(strongest, dice):
-        answer = _region_answer(region, strongest)
+        there = [finding for finding in strongest if finding.region is region][:1]
+        clean = {} if there else about([region])
+        answer = say(Task.FC, "region yes" if there else "region no", there, **clean)
         yield _qa(Task.FC, "region", face.split, dice, answer, region=region.value)
     yield _about_category(face, dice)
     yield _about_evidence(face, strongest, dice)
 
 
 def strength(finding: Finding) -> float:
-    """The z-score behind a finding; a claim without figures counts as a strong one."""
+    """Return the z-score behind a finding; a claim without figures counts as a strong one."""
     return finding.figures.get("z", STRONG)
 
 
@@ -146,22 +148,13 @@ def two_regions(findings: Sequence[Finding], dice: Random) -> list[Region]:
     return dice.sample(pair, len(pair))
 
 
-def _region_answer(region: Region, findings: list[Finding]) -> str:
-    there = [finding for finding in findings if finding.region is region]
-    if there:
-        return say(Task.FC, "region yes", there[:1])
-    return say(Task.FC, "region no", **about([region]))
-
-
 def _about_category(face: Face, dice: Random) -> QA:
     """Ask what a forgery category means, or whether this face is one (half the time it is)."""
     own = face.category in FORGERIES and dice.random() < 0.5
     category = face.category if own else dice.choice(FORGERIES)
     kind = dice.choice(("category", "category", "meaning"))
-    if face.category is Category.FORGED:
-        kind = "meaning"
-    if kind == "meaning":
-        answer = say(Task.FC, f"meaning {category.value}")
+    if kind == "meaning" or face.category is Category.FORGED:
+        kind, answer = "meaning", say(Task.FC, f"meaning {category.value}")
     elif not face.category.forged:
         answer = say(Task.FC, "category none")
     else:
@@ -171,22 +164,25 @@ def _about_category(face: Face, dice: Random) -> QA:
 
 
 def _about_evidence(face: Face, findings: list[Finding], dice: Random) -> QA:
-    """Ask for the weight of the evidence, or go on from one region to the next."""
-    kind = dice.choice(("suspect", "sure", "next", "reason", "besides"))
-    if kind == "besides":
-        return _besides(face, findings, dice)
+    """Ask for the weight of the evidence, or go on from one region to the next.
+
+    "besides" leaves one region aside and asks for more: the strongest one, or any on a clean
+    face.
+    """
+    kind, fields, shown = (
+        dice.choice(("suspect", "sure", "next", "reason", "besides")),
+        {},
+        findings,
+    )
     answer = "yes" if findings else "none"
     if kind == "sure" and findings:
         answer = "strong" if strength(findings[0]) >= STRONG else "weak"
-    return _qa(Task.FC, kind, face.split, dice, say(Task.FC, f"{kind} {answer}", findings[:1]))
-
-
-def _besides(face: Face, findings: list[Finding], dice: Random) -> QA:
-    """Leave one region aside and ask for more: the strongest one, or any on a clean face."""
-    region = findings[0].region if findings else dice.choice(_ASKED)
-    answer = "yes" if len(findings) > 1 else "no" if findings else "none"
-    said = say(Task.FC, f"besides {answer}", findings[1:2])
-    return _qa(Task.FC, "besides", face.split, dice, said, region=region.value)
+    if kind == "besides":
+        region = findings[0].region if findings else dice.choice(_ASKED)
+        fields, shown = {"region": region.value}, findings[1:]
+        answer = "yes" if shown else "no" if findings else "none"
+    said = say(Task.FC, f"{kind} {answer}", shown[:1])
+    return _qa(Task.FC, kind, face.split, dice, said, **fields)
 
 
 _ASKED = [region for region in Region if region not in (Region.SKIN, Region.BACKGROUND)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -60,10 +61,7 @@ def _spread(measured: Sequence[dict[Region, Figures]]) -> dict[Region, dict[str,
     for region in Region:
         there = [figures[region] for figures in measured if region in figures]
         normal[region] = {
-            name: (
-                float(np.mean([figures[name] for figures in there])),
-                float(np.std([figures[name] for figures in there])),
-            )
+            name: tuple(float(fold([f[name] for f in there])) for fold in (np.mean, np.std))
             for name in (there[0] if there else ())
         }
     return normal
@@ -71,50 +69,34 @@ def _spread(measured: Sequence[dict[Region, Figures]]) -> dict[Region, dict[str,
 
 def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Finding]:
     """Name the regions that differ more than two shots do; at least the one that differs most."""
-    z = {r: normal.z("pair", r, "change", f["change"]) for r, f in measured.items()}
     altered = [r for r in measured if normal.altered(r, measured[r]["change"])]
     altered = altered or [max(measured, key=lambda region: measured[region]["change"])]
-    return [_pair_finding(region, measured[region], z[region]) for region in altered]
+    return [_pair_finding(region, measured[region], normal) for region in altered]
 
 
-def _pair_finding(region: Region, figures: Figures, z: float) -> Finding:
-    saliences = {name: salience(region, figures) for name, salience in _SALIENCE.items()}
-    artifact = max(saliences, key=lambda name: saliences[name])
+def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
+    z = normal.z("pair", region, "change", figures["change"])
+    artifact = max(_SALIENCE, key=lambda name: _SALIENCE[name](region, figures))
+    # log ratios as per cent of change, and distances as correlations
+    readable = {name: 100 * (np.exp(figures[name]) - 1) for name in ("texture", "edge")}
+    said = _SAID[artifact].format(**figures | readable | {"kept": 1 - figures["differ"]})
     return Finding(
         region=region,
         artifact=artifact,
-        evidence=(
-            f"{region.value}: differs from the bona fide picture by {figures['change']:.1f} grey"
-            f" levels (z = {z:.1f}); {_SAID[artifact].format(**_readable(figures))}."
-        ),
+        evidence=f"{region.value}: differs from the bona fide picture by {figures['change']:.1f}"
+        f" grey levels (z = {z:.1f}); {said}.",
         figures={"z": z} | {name: round(value, 2) for name, value in figures.items()},
         supported=z >= LEAST_Z,
     )
 
 
-def _readable(figures: Figures) -> dict[str, float]:
-    """Turn log ratios into per cent of change, and distances into correlations."""
-    ratios = {name: 100 * (np.exp(figures[name]) - 1) for name in ("texture", "edge")}
-    return figures | ratios | {"kept": 1 - figures["differ"]}
-
-
-def _detail(region: Region, figures: Figures) -> Artifact:
-    """Which loss of fine detail it is: edges gone too, or of skin, or of anything else."""
-    if figures["edge"] < (-0.35 if region in BARE_SKIN else -0.1):
-        return Artifact.BLUR
-    return Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.TEXTURE_LOSS
-
-
-def _loss(artifact: Artifact) -> Callable[[Region, Figures], float]:
-    """Pores or, on bare skin, lines that are gone."""
-
-    def lost(region: Region, figures: Figures) -> float:
-        if _detail(region, figures) is not artifact:
-            return 0.0
-        lines = -figures["edge"] / 0.2 if region in BARE_SKIN else 0.0
-        return max(-figures["texture"] / 0.35, lines)
-
-    return lost
+def _loss(artifact: Artifact, region: Region, figures: Figures) -> float:
+    """Pores or, on bare skin, lines that are gone; blur where edges are gone too."""
+    bare, edge = region in BARE_SKIN, figures["edge"]
+    kind = Artifact.OVER_SMOOTHING if bare else Artifact.TEXTURE_LOSS
+    if artifact is not (Artifact.BLUR if edge < (-0.35 if bare else -0.1) else kind):
+        return 0.0
+    return max(-figures["texture"] / 0.35, -edge / 0.2 if bare else 0.0)
 
 
 def _paint(region: Region, figures: Figures) -> float:
@@ -124,9 +106,9 @@ def _paint(region: Region, figures: Figures) -> float:
 
 
 _SALIENCE: dict[Artifact, Callable[[Region, Figures], float]] = {
-    Artifact.BLUR: _loss(Artifact.BLUR),
-    Artifact.OVER_SMOOTHING: _loss(Artifact.OVER_SMOOTHING),
-    Artifact.TEXTURE_LOSS: _loss(Artifact.TEXTURE_LOSS),
+    Artifact.BLUR: partial(_loss, Artifact.BLUR),
+    Artifact.OVER_SMOOTHING: partial(_loss, Artifact.OVER_SMOOTHING),
+    Artifact.TEXTURE_LOSS: partial(_loss, Artifact.TEXTURE_LOSS),
     Artifact.BLENDING_BOUNDARY: lambda _, f: f["seam"] / 1.5,
     Artifact.COLOUR_MISMATCH: _paint,
     Artifact.LIGHTING_MISMATCH: lambda region, f: f["light"] / 7 if region in BARE_SKIN else 0.0,
@@ -167,20 +149,20 @@ def findings_of_single(
 
 
 def _single_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
+    soft = Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.BLUR
     z = {
         artifact: side * normal.z("single", region, name, figures[name])
-        for artifact, (name, side) in SINGLE_FIGURES.items()
+        for artifact in (Artifact.GRID_PATTERN, soft, Artifact.ASYMMETRY)
+        for name, side in [SINGLE_FIGURES[artifact]]
     }
-    soft = Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.BLUR
-    z = {artifact: z[artifact] for artifact in (Artifact.GRID_PATTERN, soft, Artifact.ASYMMETRY)}
     artifact = max(z, key=lambda name: z[name])
     name, side = SINGLE_FIGURES[artifact]
-    off = side * z[artifact]
+    where = "above" if side * z[artifact] > 0 else "below"
     return Finding(
         region=region,
         artifact=artifact,
-        evidence=f"{region.value}: {_FIGURE[name]} lies {abs(off):.1f} standard deviations"
-        f" {'above' if off > 0 else 'below'} the mean of bona fide faces.",
+        evidence=f"{region.value}: {_FIGURE[name]} lies {abs(z[artifact]):.1f} standard deviations"
+        f" {where} the mean of bona fide faces.",
         figures={"z": z[artifact]} | {name: round(value, 2) for name, value in figures.items()},
         supported=z[artifact] >= LEAST_Z_SINGLE,
     )

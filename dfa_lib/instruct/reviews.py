@@ -15,15 +15,7 @@ import numpy as np
 from dfa_lib.instruct.conversations import converse
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
-from dfa_lib.records import (
-    Annotation,
-    Annotator,
-    Face,
-    Finding,
-    InstructRecord,
-    Record,
-    read_jsonl,
-)
+from dfa_lib.records import Annotation, Annotator, Face, Finding, InstructRecord, Record, read_jsonl
 from dfa_lib.taxonomy import Category, Task
 
 
@@ -74,8 +66,7 @@ def reviewed(reviews: Iterable[Review], faces: FaceSet) -> dict[str, list[Instru
     that is not in ``faces``, and one that contradicts how the face was made, which is known.
     """
     found: dict[str, list[InstructRecord]] = {}
-    unused = Counter[str]()
-    known = {face.id: face for face in faces}
+    unused, known = Counter[str](), {face.id: face for face in faces}
     for review in reviews:
         face = known.get(review.face)
         if problem := _unusable(review, face, faces):
@@ -101,10 +92,12 @@ def _unusable(review: Review, face: Face | None, faces: FaceSet) -> str:
 def _conversation(review: Review, face: Face) -> InstructRecord:
     """About seven QA; the two verdicts alone where the person named no finding of a forgery."""
     described = bool(review.findings) or not review.category.forged
-    text = describe(review.findings) if described else ""
-    who = Annotator(name=review.person)
-    record = converse(
-        face, Annotation(face=face.id, findings=review.findings, text=text, annotator=who)
+    note = Annotation(
+        face=face.id,
+        findings=review.findings,
+        text=describe(review.findings) if described else "",
+        annotator=Annotator(name=review.person),
     )
+    record = converse(face, note)
     verdicts = tuple(qa for qa in record.qa if qa.task in (Task.DF_D, Task.DF_C))
     return record if described else record.model_copy(update={"qa": verdicts})

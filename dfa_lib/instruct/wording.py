@@ -81,12 +81,7 @@ def describe(findings: Sequence[Finding]) -> str:
 
 
 _PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
-_COUNTED = {
-    Artifact.BLENDING_BOUNDARY,
-    Artifact.COLOUR_MISMATCH,
-    Artifact.LIGHTING_MISMATCH,
-    Artifact.NOISE_MISMATCH,
-    Artifact.GRID_PATTERN,
-    Artifact.STRUCTURAL_DISTORTION,
-}
+_COUNTED = (Artifact.BLENDING_BOUNDARY, Artifact.COLOUR_MISMATCH, Artifact.LIGHTING_MISMATCH,
+            Artifact.NOISE_MISMATCH, Artifact.GRID_PATTERN,
+            Artifact.STRUCTURAL_DISTORTION)  # fmt: skip
 _ARTICLED = {artifact: f"a {artifact.value}" for artifact in _COUNTED}
