@@ -1,5 +1,6 @@
 """Files that are whole or not there, digests, and pictures as files."""
 
+import base64
 import hashlib
 import io
 import os
@@ -47,3 +48,8 @@ def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
+
+
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """Return a picture file as an address that holds its own data, for HTML and requests."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

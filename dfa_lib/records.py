@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from dfa_lib.files import atomic
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 
 Point = tuple[float, float]
@@ -161,11 +162,8 @@ def read_jsonl(path: Path, kind: type[AnyRecord]) -> Iterator[AnyRecord]:
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     """Write records to ``path`` at once: the file is complete or not there."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+    with atomic(path) as file:
         file.writelines(record.model_dump_json() + "\n" for record in records)
-    partial.replace(path)
 
 
 class Stored(Sequence[AnyRecord]):

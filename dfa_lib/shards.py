@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from dfa_lib.files import atomic
 from dfa_lib.records import DataError
 
 Shard = tuple[int, int]
@@ -63,14 +64,12 @@ def join(path: Path) -> None:
         odd = sorted({*found} ^ {*wanted})[0]
         problem = "missing; run this shard" if odd in wanted else "of another division; remove it"
         raise DataError(f"{odd}: {problem}, then join again")
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as whole:
+    with atomic(path, "wb") as whole:
         for part in wanted:
             if not _ends_in_newline(part):
                 raise DataError(f"{part}: torn at the end; run this shard again, then join")
             with part.open("rb") as file:
                 shutil.copyfileobj(file, whole)
-    partial.replace(path)
 
 
 def _ends_in_newline(path: Path) -> bool:

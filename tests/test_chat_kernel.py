@@ -19,7 +19,7 @@ import torch
 from IPython.display import display
 from stand_in import RedEye, portrait
 from dfa_lib.chat import ChatSession, ChatView
-from dfa_lib.chat.page import png
+from dfa_lib.files import png
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import lesson

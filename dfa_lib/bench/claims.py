@@ -21,6 +21,7 @@ from dfa_lib.bench.exam import Exam, set_exam, some
 from dfa_lib.bench.intervals import Runs, Sheet, Statistic, over_runs
 from dfa_lib.bench.run import ask
 from dfa_lib.bench.vision import FineTuned
+from dfa_lib.files import write_atomic
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import Preset
@@ -157,7 +158,7 @@ class Outcome:
         about = {"preset": study.preset.name, "faces": study.count, "exam": study.exam.hash}
         size = {"n": len(self.sheet.faces), "identities": self.sheet.identities}
         data = {**about, **size, "levels": levels, "gaps": gaps}
-        (study.out / RESULT).write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+        write_atomic(study.out / RESULT, json.dumps(data, indent=1) + "\n")
         return data
 
 

@@ -1,6 +1,5 @@
 """The report: numbers as JSON, a page to enjoy, and a table for the shell."""
 
-import base64
 import io
 import json
 import math
@@ -14,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from dfa_lib.files import write_atomic
+from dfa_lib.files import data_uri, write_atomic
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
@@ -154,7 +153,7 @@ def _picture(path: Path, size: int = 160) -> str:
     small.thumbnail((size, size))
     store = io.BytesIO()
     small.save(store, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(store.getvalue()).decode()
+    return data_uri(store.getvalue(), "jpeg")
 
 
 def _cell(score: Sequence[float | None] | None) -> str:

@@ -4,18 +4,16 @@ Everything a model, a file name or a person wrote goes through ``html.escape``, 
 report forbids itself any request by a content security policy.
 """
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
 import numpy as np
-from PIL import Image
 
 from dfa_lib.chat.turn import LIMITS, Turn
 from dfa_lib.chat.verdict import Verdict, percent
+from dfa_lib.files import data_uri, png
 from dfa_lib.records import Finding
 
 _NONE: Mapping[str, Verdict] = {}
@@ -35,15 +33,8 @@ def style() -> str:
 
 def picture(image: np.ndarray, alt: str, height: int = 128) -> str:
     """Return an image (H, W, 3) as an HTML element that holds its own data."""
-    data = base64.b64encode(png(image)).decode()
-    return f'<img src="data:image/png;base64,{data}" height="{height}" alt="{escape(alt)}">'
-
-
-def png(image: np.ndarray) -> bytes:
-    """Return an image (H, W, 3) uint8 as the content of a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
+    source = data_uri(png(image))
+    return f'<img src="{source}" height="{height}" alt="{escape(alt)}">'
 
 
 def transcript(turns: Sequence[Turn]) -> str:

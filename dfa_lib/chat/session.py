@@ -17,6 +17,7 @@ from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
 from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.face.detect import find_faces
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
 from dfa_lib.photo import open_photo
@@ -240,8 +241,7 @@ class ChatSession:
 
         def write() -> None:
             content = page.report(self.turns, self._parts(), list(self.analysts))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+            write_atomic(path, content)
 
         if not self._try(write):
             return None

@@ -1,11 +1,9 @@
 """Requests and replies as the chat-completions protocol writes them, live and in batches."""
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import openai
@@ -16,6 +14,7 @@ from pydantic import BaseModel, Field, JsonValue, field_validator
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
 from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
 from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, problem, spoken, valid
+from dfa_lib.files import data_uri, digest
 from dfa_lib.records import Record
 
 Schema = type[BaseModel]
@@ -51,7 +50,7 @@ class Call:
         finds its answers, and so does a server that comes back under another address; another
         model under the same name needs another cache.
         """
-        key = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        key = digest(json.dumps(asked, sort_keys=True))
         body = dialect.write(asked)
         text = json.dumps(body)
         pictures = [part["image_url"]["url"] for part in _parts(body) if "image_url" in part]
@@ -82,8 +81,7 @@ def write(
 
 def picture(png: bytes) -> dict[str, Any]:
     """Return a PNG as the part of a message."""
-    data = base64.b64encode(png).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    return {"type": "image_url", "image_url": {"url": data_uri(png)}}
 
 
 def _format(schema: Schema) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Analysts answer questions on face images; the local one is a tuned image-text model."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch import nn
 from transformers import ProcessorMixin
 
 from dfa_lib.analysts import TASKS, Question, Reply
+from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
 from dfa_lib.gpt.forward import check_image_tokens, vision_features
 from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
@@ -145,7 +145,7 @@ class LocalAnalyst:
 
     def _thread_of(self, image: np.ndarray) -> Thread:
         """The chat on this image, begun anew when the image changes."""
-        key = hashlib.sha256(image.tobytes()).hexdigest()
+        key = digest(image.tobytes())
         if self._thread is None or self._thread[0] != key:
             prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures([image]))
             self._thread = key, Thread([], prefix)

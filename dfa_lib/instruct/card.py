@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import QA, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
@@ -18,9 +19,7 @@ def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
 
     One pass over ``records``, which are counted and not kept.
     """
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(data_card(records), encoding="utf-8")
-    partial.replace(path)
+    write_atomic(path, data_card(records))
 
 
 def data_card(records: Iterable[InstructRecord]) -> str:

@@ -1,7 +1,6 @@
 """Make faces chunk by chunk, in order, so that an interrupted run goes on where it stopped."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 from joblib import Parallel
 from tqdm.auto import tqdm
 
+from dfa_lib.files import digest, write_atomic
 from dfa_lib.records import Annotation, Face, JsonlLog, Record, read_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 
@@ -67,7 +67,5 @@ def save_png(path: Path, picture: np.ndarray) -> str:
     """Write a PNG (BGR or grey, as OpenCV has it) at once and return its SHA-256."""
     _, code = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     content = code.tobytes()
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-    return sha256(content).hexdigest()
+    write_atomic(path, content)
+    return digest(content)

@@ -7,11 +7,11 @@ reviews of training faces are for tuning, those of test faces for scoring alone.
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from dfa_lib.files import digest
 from dfa_lib.instruct.conversations import converse
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
@@ -47,7 +47,7 @@ class Review(Record):
 
 def fingerprint(image: np.ndarray) -> str:
     """SHA-256 of the pixels of a picture (H, W, 3): how a review knows what it is about."""
-    return sha256(image.tobytes()).hexdigest()
+    return digest(image.tobytes())
 
 
 def read_reviews(*paths: Path) -> list[Review]:

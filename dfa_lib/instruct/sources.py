@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 import facesim
 from dfa_lib import __version__
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct import generate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
@@ -188,10 +189,7 @@ def _claim(out: Path, recipe: dict[str, object]) -> bool:
     note = out / "recipe.json"
     fresh = not note.exists()
     if fresh:
-        out.mkdir(parents=True, exist_ok=True)
-        partial = out / f"recipe.{os.getpid()}.partial"  # shards may start at once
-        partial.write_text(json.dumps(recipe) + "\n", encoding="utf-8")
-        partial.replace(note)
+        write_atomic(note, json.dumps(recipe) + "\n")  # shards may start at once
     held = json.loads(note.read_text("utf-8"))
     differ = [key for key in {**recipe, **held} if held.get(key) != recipe.get(key)]
     if differ:
