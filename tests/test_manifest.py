@@ -210,6 +210,19 @@ def test_kept_faces_know_the_code_and_the_table(tmp_path: Path) -> None:
         load("table", root / "t.csv", tmp_path / "out")
 
 
+def test_what_lessons_write_below_the_root_is_no_change(tmp_path: Path) -> None:
+    for number in range(4):
+        picture(tmp_path / ("real", "fake")[number % 2] / f"{number}.png", number)
+    out = tmp_path / "work/01_instruct"
+    assert len(load("imagefolder", tmp_path, out)) == 4
+    (tmp_path / "work/02_gpt").mkdir()
+    (tmp_path / "work/02_gpt/log.jsonl").touch()
+    assert len(load("imagefolder", tmp_path, out)) == 4
+    picture(tmp_path / "fake/5.png", 1)
+    with pytest.raises(DataError, match="holds faces made with pictures="):
+        load("imagefolder", tmp_path, out)
+
+
 def test_columns_go_by_a_mapping(tmp_path: Path) -> None:
     rows = [{"bild": "a.jpg", "urteil": "fake", "label": "x", "subgroup.age": "20"}]
     path = write(tmp_path / "t.csv", rows)

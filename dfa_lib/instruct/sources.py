@@ -71,20 +71,9 @@ def load_faces(
     Raises DataError for an unknown source, a missing ``root``, or a folder that holds faces made
     with other arguments, other code or other pictures.
     """
-    if source not in SOURCES:
-        raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
-    if columns and source != "table":
-        raise DataError(f"columns: only a table has them, not source={source!r}; leave them out")
     out, place = Path(out), Path(root or source)
-    recipe = {"source": source, "n": n, "seed": seed, "difficulty": difficulty, "size": size}
-    recipe |= {"version": __version__} | ({"columns": dict(columns)} if columns else {})
-    if source == "folder" or source in READERS:
-        if root is None:
-            raise DataError(f"root: missing; give the folder in which the data of {source} lie")
-        recipe["root"] = str(root)
-    recipe |= (
-        {"pictures": _state(place, out, columns)} if source in READERS else {"methods": _methods()}
-    )
+    recipe = _recipe(source, out, root, columns)
+    recipe |= {"n": n, "seed": seed, "difficulty": difficulty, "size": size}
     fresh = _claim(out, recipe)
     try:
         if shard_path(out / "faces.jsonl", shard).exists():
@@ -104,6 +93,26 @@ def load_faces(
             shutil.rmtree(shard_path(out / "photographs", shard), ignore_errors=True)
         raise
     return FaceSet.read(out, shard)
+
+
+def _recipe(
+    source: str, out: Path, root: Path | None, columns: Mapping[str, str] | None
+) -> dict[str, object]:
+    """Return what faces are made from: the source, and the code or the files behind it."""
+    if source not in SOURCES:
+        raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
+    if columns and source != "table":
+        raise DataError(f"columns: only a table has them, not source={source!r}; leave them out")
+    recipe = {"source": source, "version": __version__}
+    if columns:
+        recipe["columns"] = dict(columns)
+    if source == "folder" or source in READERS:
+        if root is None:
+            raise DataError(f"root: missing; give the folder in which the data of {source} lie")
+        recipe["root"] = str(root)
+    if source in READERS:
+        return recipe | {"pictures": _state(Path(root), out, columns)}
+    return recipe | {"methods": _methods()}
 
 
 def remake(
@@ -158,9 +167,11 @@ def _state(place: Path, out: Path, columns: Mapping[str, str] | None) -> str:
 
 
 def _files(place: Path, out: Path) -> Iterator[str]:
-    """Yield the files below ``place`` in order, but for what is written to ``out``."""
+    """Yield the files below ``place`` in order, but for the folder that the lessons write to."""
+    place = place.resolve()
+    ours = out.is_relative_to(place) and place.joinpath(*out.relative_to(place).parts[:1])
     for here, folders, files in os.walk(place):
-        folders[:] = sorted(one for one in folders if Path(here, one).resolve() != out)
+        folders[:] = sorted(one for one in folders if Path(here, one) != ours)
         yield from (os.path.join(here, name) for name in sorted(files))
 
 
