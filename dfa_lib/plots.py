@@ -42,6 +42,20 @@ def picture_grid(
     return sheet
 
 
+def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> Figure:
+    """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = max(2.6 * columns, 4.5), 2.9 * rows + 0.5
+    figure, axes = canvas(title, f"{title}. Pictures: {listed(pictures)}.", size, rows, columns)
+    for ax in axes:
+        ax.axis("off")
+    for ax, (name, picture) in zip(axes, pictures.items(), strict=False):
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+        ax.set_title(name, fontsize=11, color=INK)
+    return figure
+
+
 def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1.05) -> Figure:
     """One column per forged face: its bona fide counterpart, itself, its mask, the difference."""
     pairs = [faces[face.source] if face.source else None for face in shown]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from dfa_lib.gpt.forward import (
     token_kinds,
 )
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.trees import Node, pack
+from dfa_lib.gpt.trees import Node, additive, pack
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values, each (B, heads, tokens, width)."""
@@ -70,24 +71,14 @@ def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[N
 def score(
     model: nn.Module, prefix: Prefix, owners: Sequence[int], trees: Sequence[Sequence[Node]]
 ) -> list[float]:
-    """Log-probability of each whole answer, end of sequence included, in the order of the nodes.
+    """Return the log-probability of each whole answer, end included, in the order of the nodes.
 
     Tree i is asked about image ``owners[i]`` of the prefix batch.
     """
     packed = pack(trees, past=prefix.position).to(prefix.device)
-    words = core(model).get_input_embeddings()(packed.ids)
-    hidden = (
-        core(model)
-        .get_decoder()(
-            inputs_embeds=words,
-            attention_mask=packed.mask(words.dtype, prefix.tokens),
-            position_ids=packed.positions,
-            past_key_values=_cache(prefix.cache, owners),
-            use_cache=True,
-        )
-        .last_hidden_state
-    )
-    sums = torch.zeros(sum(n.answer is not None for t in trees for n in t), device=words.device)
+    mask = packed.mask(core(model).dtype, prefix.tokens)
+    hidden = _read(model, _cache(prefix.cache, owners), packed.ids, packed.positions, mask)
+    sums = hidden.new_zeros(sum(n.answer is not None for t in trees for n in t), dtype=torch.float)
     lost = nn.functional.cross_entropy(
         answer_logits(model, hidden, packed), packed.targets, reduction="none"
     )
@@ -103,26 +94,27 @@ def decode(
     eos: int,
     limit: int,
 ) -> list[list[int]]:
-    """Greedy answers (token ids without ``eos``), all questions of all images side by side.
+    """Return greedy answers (ids without ``eos``), all questions of all images side by side.
 
     Question i is asked about image ``owners[i]`` of the prefix batch; equal to asking one by one.
     """
-    ids, positions, open_ = _pad_left(questions, prefix)
+    ids, positions, real = _pad_left(questions, prefix)
     cache, answers = _cache(prefix.cache, owners), [[] for _ in questions]
     alive = torch.arange(len(questions), device=ids.device)
     for _ in range(limit):
-        tokens = _next_token(model, cache, ids, positions, open_)
+        tokens = _next_token(model, cache, ids, positions, real)
         running = tokens != eos
         for index, token in zip(alive[running].tolist(), tokens[running].tolist(), strict=True):
             answers[index].append(token)
         if not running.any():
             break
         if not running.all():  # finished rows leave the batch
-            alive, open_ = alive[running], open_[running]
-            tokens, positions = tokens[running], positions[running]
-            cache = _cache(_contents(cache), running.nonzero()[:, 0])
+            alive, real, tokens, positions = (
+                kept[running] for kept in (alive, real, tokens, positions)
+            )
+            cache.batch_select_indices(running.nonzero()[:, 0])
         ids, positions = tokens[:, None], positions[:, -1:] + 1
-        open_ = nn.functional.pad(open_, (0, 1), value=True)
+        real = nn.functional.pad(real, (0, 1), value=True)
     return answers
 
 
@@ -141,17 +133,16 @@ class Thread:
         ``ids`` is the whole conversation after the image; whatever it has in common with
         what was read before is taken from the cache.
         """
-        common = _common(self.ids, ids[:-1])
-        self.ids = list(ids[:common])
-        cache = _cache(_crop(self.cache or self.prefix.cache, self.prefix.tokens + common))
-        fresh = list(ids[common:])
+        pairs = zip(self.ids, ids[:-1], strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        self.ids, fresh = list(ids[:common]), list(ids[common:])
+        kept = self.prefix.tokens + common
+        read = self.cache or self.prefix.cache
+        cache = DynamicCache(tuple((k[:, :, :kept], v[:, :, :kept]) for k, v in read))
         for _ in range(limit):
-            place, device = self.prefix.position + len(self.ids), self.prefix.device
-            batch = torch.tensor([fresh], device=device)
-            positions = torch.arange(place, place + len(fresh), device=device)[None]
-            read = self.prefix.tokens + len(self.ids) + len(fresh)
-            seen = torch.ones(1, read, dtype=torch.bool, device=device)
-            token = int(_next_token(model, cache, batch, positions, seen))
+            behind, positions, _ = _pad_left([fresh], self.prefix)
+            real = behind.new_ones(1, self.prefix.tokens + len(self.ids) + len(fresh)).bool()
+            token = int(_next_token(model, cache, behind, positions + len(self.ids), real))
             self.cache = _contents(cache)  # first: interrupted here, a longer cache does no harm
             self.ids += fresh
             if token == eos:
@@ -161,63 +152,52 @@ class Thread:
 
 
 def _next_token(
-    model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, open_: Tensor
+    model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, real: Tensor
 ) -> Tensor:
-    """Feed ``ids`` (R, Q) after the cache; the likeliest next tokens (R,)."""
-    words = core(model).get_input_embeddings()(ids)
-    hidden = (
+    """Feed ``ids`` (R, Q) after the cache; return the likeliest next tokens (R,).
+
+    ``real`` (R, cached + Q) is False where a row is padded.
+    """
+    place = torch.arange(real.shape[1], device=real.device)
+    seen = (place <= place[-ids.shape[1] :, None]) & real[:, None]
+    hidden = _read(model, cache, ids, positions, additive(seen, core(model).dtype)[:, None])
+    logits = core(model).get_output_embeddings()(hidden[:, -1])
+    logits[:, core(model).config.image_token_id] = -torch.inf  # an answer holds no picture
+    return logits.argmax(-1)
+
+
+def _read(
+    model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, mask: Tensor
+) -> Tensor:
+    """Return the hidden states (R, Q, D) of tokens that go on after the cache, and extend it."""
+    return (
         core(model)
         .get_decoder()(
-            inputs_embeds=words,
-            attention_mask=_causal(open_, ids.shape[1], words.dtype),
+            inputs_embeds=core(model).get_input_embeddings()(ids),
+            attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         )
         .last_hidden_state
     )
-    logits = core(model).get_output_embeddings()(hidden[:, -1])
-    logits[:, core(model).config.image_token_id] = -torch.inf  # an answer holds no picture
-    return logits.argmax(-1)
-
-
-def _causal(open_: Tensor, queries: int, dtype: torch.dtype) -> Tensor:
-    """The additive mask (R, 1, Q, K) of the last ``queries`` places; ``open_`` (R, K): no pad."""
-    place = torch.arange(open_.shape[1], device=open_.device)
-    seen = (place <= place[-queries:, None]) & open_[:, None]
-    mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=open_.device)
-    return mask.masked_fill_(seen, 0)[:, None]
 
 
 def _pad_left(questions: Sequence[Sequence[int]], prefix: Prefix) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids and positions (R, Q) and which places are open (R, cached + Q)."""
-    device = prefix.device
+    """Return ids and positions (R, Q), and which places are no padding (R, cached + Q)."""
     width = max(map(len, questions))
-    gaps = torch.tensor([width - len(q) for q in questions], device=device)
-    ids = torch.tensor([[0] * (width - len(q)) + list(q) for q in questions], device=device)
-    place = torch.arange(width, device=device)
-    positions = (place - gaps[:, None]).clamp(min=0) + prefix.position
-    open_ = nn.functional.pad(place >= gaps[:, None], (prefix.tokens, 0), value=True)
-    return ids, positions, open_
+    ids = torch.tensor([[0] * (width - len(q)) + list(q) for q in questions], device=prefix.device)
+    gaps = torch.tensor([[width - len(q)] for q in questions], device=prefix.device)
+    place = torch.arange(width, device=prefix.device) - gaps
+    real = nn.functional.pad(place >= 0, (prefix.tokens, 0), value=True)
+    return ids, place.clamp(min=0) + prefix.position, real
 
 
-def _cache(pairs: KeysValues, rows: Sequence[int] | Tensor | None = None) -> DynamicCache:
-    """A cache of its own with these contents, or with ``rows`` of them."""
-    if rows is not None:
-        index = torch.as_tensor(rows, device=pairs[0][0].device)
-        pairs = tuple((keys[index], values[index]) for keys, values in pairs)
-    return DynamicCache(pairs)
+def _cache(pairs: KeysValues, rows: Sequence[int]) -> DynamicCache:
+    """Return a cache with ``rows`` of these contents; they stay as they are."""
+    index = torch.as_tensor(rows, device=pairs[0][0].device)
+    return DynamicCache(tuple((keys[index], values[index]) for keys, values in pairs))
 
 
 def _contents(cache: DynamicCache) -> KeysValues:
     return tuple((layer.keys, layer.values) for layer in cache.layers)
-
-
-def _crop(pairs: KeysValues, tokens: int) -> KeysValues:
-    return tuple((keys[:, :, :tokens], values[:, :, :tokens]) for keys, values in pairs)
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(left), len(right)))

@@ -53,14 +53,17 @@ class Packed:
         """The additive attention mask (B, 1, L, past + L); all see the ``past`` cached tokens."""
         place = torch.arange(self.ids.shape[1], device=self.ids.device)
         seen = (place[:, None] >= place) & (place[:, None] < self.until[:, None, :])
-        mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=seen.device)
-        mask.masked_fill_(seen, 0)
-        return nn.functional.pad(mask, (past, 0))[:, None]
+        return nn.functional.pad(additive(seen, dtype), (past, 0))[:, None]
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "segments"}
         return replace(self, **{name: tensor.to(device) for name, tensor in moved.items()})
+
+
+def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a mask to be added to attention scores: 0 where ``seen``, else the lowest number."""
+    return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
@@ -72,24 +75,25 @@ def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
     ids = np.zeros((len(trees), width), np.int64)
     positions = np.zeros_like(ids)
     until = np.tile(np.arange(1, width + 1), (len(trees), 1))  # padding sees and is seen by itself
-    scored: list[tuple[int, int, int, int]] = []
-    roots: list[tuple[int, int, int, int]] = []
-    answers = 0
+    scored, roots, answers = [], [], 0
     for row, tree in enumerate(trees):
-        starts, ends, depths = _layout(tree, past)
-        for node, start, end, depth in zip(tree, starts, ends, depths, strict=True):
-            stop = start + len(node.ids)
+        stops = np.cumsum([len(node.ids) for node in tree]).tolist()
+        depths: list[int] = []
+        for index, (node, stop) in enumerate(zip(tree, stops, strict=True)):
+            start, end = stop - len(node.ids), stops[_last(tree, index)]
+            above = node.parent
+            depths.append(past if above is None else depths[above] + len(tree[above].ids))
             ids[row, start:stop] = node.ids
-            positions[row, start:stop] = np.arange(depth, depth + len(node.ids))
+            positions[row, start:stop] = np.arange(depths[index], depths[index] + stop - start)
             until[row, start:stop] = end
-            if node.parent is None:
+            if above is None:
                 roots.append((row, start, stop, end))
             if node.answer is not None:
-                source = _sources(node, start, tree, starts)
-                scored += [
-                    (row, place, token, answers)
-                    for place, token in zip(source, node.ids[node.answer :], strict=True)
-                ]
+                sources = np.arange(start, stop)[node.answer :] - 1
+                if node.answer == 0 and above is not None:  # its first token follows its parent
+                    sources[0] = stops[above] - 1
+                told = zip(sources.tolist(), node.ids[node.answer :], strict=True)
+                scored += [(row, source, token, answers) for source, token in told]
                 answers += 1
     columns = torch.tensor(scored, dtype=torch.long).reshape(-1, 4).unbind(1)
     grid = (torch.from_numpy(array) for array in (ids, positions, until))
@@ -111,25 +115,11 @@ def grove(trees: Iterable[Sequence[Node]]) -> list[Node]:
     return joined
 
 
-def _layout(tree: Sequence[Node], past: int) -> tuple[list[int], list[int], list[int]]:
-    """Per node: first place in the row, end of all that continues it, first position."""
-    starts, depths, place = [], [], 0
-    for node in tree:
-        parent = node.parent
-        depths.append(past if parent is None else depths[parent] + len(tree[parent].ids))
-        starts.append(place)
-        place += len(node.ids)
-    ends = [start + len(node.ids) for start, node in zip(starts, tree, strict=True)]
-    for index in range(len(tree) - 1, -1, -1):
-        parent = tree[index].parent
-        if parent is not None:
-            ends[parent] = max(ends[parent], ends[index])
-    return starts, ends, depths
-
-
-def _sources(node: Node, start: int, tree: Sequence[Node], starts: Sequence[int]) -> list[int]:
-    """The places that predict the answer tokens of ``node``: each one's predecessor."""
-    places = [start + offset - 1 for offset in range(node.answer or 0, len(node.ids))]
-    if node.answer == 0 and node.parent is not None:
-        places[0] = starts[node.parent] + len(tree[node.parent].ids) - 1
-    return places
+def _last(tree: Sequence[Node], index: int) -> int:
+    """Return the index of the last node that continues node ``index``."""
+    family = {index}
+    for later in range(index + 1, len(tree)):
+        if tree[later].parent not in family:
+            break
+        family.add(later)
+    return max(family)
