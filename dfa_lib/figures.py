@@ -4,7 +4,7 @@ Colours are after Okabe and Ito, told apart by colour-blind readers too; a categ
 artifact have the same one in every lesson.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -77,6 +77,24 @@ def show(axis: Axes, picture: np.ndarray | None) -> None:
     axis.spines[:].set_visible(False)
     if picture is not None:
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
+
+
+def intervals(
+    axis: Axes, rows: Mapping[str, Sequence[float | None]], colours: Iterable[str]
+) -> None:
+    """Draw each row (value, low, high) as a dot on its interval, from top to bottom."""
+    for place, (colour, (value, low, high)) in enumerate(zip(colours, rows.values(), strict=False)):
+        ends = [value if low is None else low, value if high is None else high]
+        axis.plot(ends, [place, place], color=colour, linewidth=3, alpha=0.5)
+        axis.plot(value, place, "o", color=colour, markersize=8)
+    axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
+
+
+def spelled(name: str, score: Sequence[float | None]) -> str:
+    """A score (value, low, high) in words, for an alt text: "AUC 0.91 (0.88 to 0.94)"."""
+    value, low, high = score
+    between = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    return f"{name} {value:.2f}{between}"
 
 
 def heat(change: np.ndarray) -> Image:

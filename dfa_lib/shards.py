@@ -41,11 +41,6 @@ def shard_path(path: Path, shard: Shard | None) -> Path:
     return path.with_name(f"{path.stem}.{shard[0]:05d}-of-{shard[1]:05d}{path.suffix}")
 
 
-def is_shard(path: Path) -> bool:
-    """True for a file that ``shard_path`` named."""
-    return _NAMED.fullmatch(path.stem) is not None
-
-
 def shards(path: Path) -> list[Path]:
     """The shards of ``path`` that are there, in order."""
     beside = ((one, _NAMED.fullmatch(one.stem)) for one in path.parent.glob(f"*{path.suffix}"))

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfa_lib.bench.claims import METRICS, RESULT
-from dfa_lib.figures import INK, SERIES, SOFT, canvas, listed
+from dfa_lib.figures import INK, SERIES, SOFT, canvas, listed, spelled
 
+_ENDS = ("value", "low", "high")
 Found = Mapping[str, Mapping]
 """By source, the content of its claims.json."""
 
@@ -75,7 +76,7 @@ def _size(found: Found, rows: list[str]) -> tuple[float, float]:
 
 def _told(title: str, found: Found, kind: str, rows: list[str]) -> str:
     said = [
-        f"{source} {metric} {name} {_spelled(data[kind][metric][name])}"
+        spelled(f"{source} {metric} {name}", [data[kind][metric][name][end] for end in _ENDS])
         for metric in METRICS
         for source, data in found.items()
         for name in rows
@@ -109,10 +110,6 @@ def _dots(
             axis.plot(one["runs"], [at] * len(one["runs"]), "o", color=colour, markersize=4)
             axis.plot(one["value"], at, "|", color=INK, markersize=13, markeredgewidth=2)
     axis.plot([], [], "o-", color=colour, label=label)
-
-
-def _spelled(one: Mapping) -> str:
-    return f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
 
 
 def _holds(gap: Mapping) -> str:

@@ -1,6 +1,7 @@
 """Figures of lesson 03: scores with their intervals, and where they come from."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,8 +19,10 @@ from dfa_lib.figures import (
     SOFT,
     TEAL,
     canvas,
+    intervals,
     listed,
     show,
+    spelled,
 )
 
 CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
@@ -49,20 +52,16 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     rows = {name: scores[task][metric] for name, scores in data["analysts"].items()
             if metric in scores[task]}  # fmt: skip
     title = f"{task} {metric}, 95 % intervals over identities"
-    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}."
+    alt = f"{title}: {listed(map(spelled, rows, rows.values()), 20)}."
     figure, (ax,) = canvas(title, alt, (9, 0.45 * len(rows) + 1.5))
-    for place, (value, low, high) in enumerate(rows.values()):
-        colour = INK if place else TEAL
-        ax.plot(
-            [low or value, high or value], [place, place], color=colour, linewidth=3, alpha=0.45
-        )
-        ax.plot(value, place, "o", color=colour, markersize=9)
+    colours = [TEAL] + [INK] * len(rows)
+    intervals(ax, rows, colours)
+    for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=False)):
         ax.annotate(f"{value:.2f}", (value, place), (0, 8), textcoords="offset points",
                     ha="center", fontsize=10, color=colour)  # fmt: skip
     if chance is not None:
         ax.axvline(chance, color=ORANGE, linestyle="--", linewidth=1.5)
         ax.text(chance, len(rows) - 0.4, " chance", color=ORANGE, fontsize=10, va="center")
-    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
     return figure
 
 
@@ -127,15 +126,11 @@ def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
     title = f"DF-D AUC of {name}, method by method"
-    alt = f"{title}, with 95 % intervals: {listed(map(_spelled, rows, rows.values()), 20)}."
+    alt = f"{title}, with 95 % intervals: {listed(map(spelled, rows, rows.values()), 20)}."
     figure, (ax,) = canvas(title, alt, (9, 0.36 * len(rows) + 1.3))
-    for place, (method, (value, low, high)) in enumerate(rows.items()):
-        colour = CATEGORY[method.split()[0]]
-        ax.plot([low or value, high or value], [place] * 2, color=colour, linewidth=3, alpha=0.5)
-        ax.plot(value, place, "o", color=colour, markersize=8)
+    intervals(ax, rows, [CATEGORY[method.split()[0]] for method in rows])
     ax.axvline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
-    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(None, 1.01))
-    ax.invert_yaxis()
+    ax.set_xlim(None, 1.01)
     return figure
 
 
@@ -259,18 +254,15 @@ def subgroup_scores(data: Mapping, name: str) -> Figure:
         for kind in kinds
         for group, triple in kinds[kind]["AUC"].items()
     }
-    gaps = "Gap from best to worst: " + listed(_spelled(kind, kinds[kind]["gap"]) for kind in kinds)
+    gaps = "Gap from best to worst: " + listed(spelled(kind, kinds[kind]["gap"]) for kind in kinds)
     title = f"DF-D AUC of {name}, for whom"
-    alt = f"{title}: {listed(map(_spelled, rows, rows.values()), 20)}. {gaps}."
+    alt = f"{title}: {listed(map(spelled, rows, rows.values()), 20)}. {gaps}."
     figure, (ax,) = canvas(title, alt, (9, 0.4 * len(rows) + 1.6))
     ax.set_title(gaps, fontsize=10, color=SOFT)
-    for place, (row, (value, low, high)) in enumerate(rows.items()):
-        colour = SERIES[list(kinds).index(row.partition(":")[0]) % len(SERIES)]
-        ax.plot([low, high], [place] * 2, color=colour, linewidth=3, alpha=0.5)
-        ax.plot(value, place, "o", color=colour, markersize=8)
+    order = dict(zip(kinds, cycle(SERIES), strict=False))
+    intervals(ax, rows, [order[row.partition(":")[0]] for row in rows])
     ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=INK, linewidth=1.2)
-    ax.set(yticks=range(len(rows)), yticklabels=rows, xlim=(None, 1.01))
-    ax.invert_yaxis()
+    ax.set_xlim(None, 1.01)
     return figure
 
 
@@ -288,9 +280,3 @@ def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
     ax.set_xlim(0, None)
     ax.invert_yaxis()
     return figure
-
-
-def _spelled(name: str, triple: tuple[float, float, float]) -> str:
-    value, low, high = triple
-    between = "" if low is None else f" ({low:.2f} to {high:.2f})"
-    return f"{name} {value:.2f}{between}"
