@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,18 +15,19 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import find_face
-from dfa_lib.face.geometry import NOSE_BASE, Image, Points, align, frame, region_masks
+from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
 from dfa_lib.instruct.rows import Item, Row, beside
-from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey
+from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey, with_self_blends
 from dfa_lib.photo import open_photo
 from dfa_lib.records import Annotation, Annotator, DataError, Face, inside, write_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Region
 from facesim.forge import LEAST_PIXELS
-from facesim.people import model
+from facesim.people import generator, model
+from facesim.selfblend import self_blend
 
 HUMAN = Annotator(name="human")
 """People, who follow no prompt; the data set of the face tells which people."""
@@ -43,15 +44,18 @@ def import_faces(
     workers: int,
     shard: Shard | None = None,
     source: str = "folder",
+    self_blended: int = 0,
 ) -> None:
     """Save up to ``n`` faces of ``size`` pixels from the ``items`` of a source below ``root``.
 
-    Writes images/, masks/, faces.jsonl, annotations.jsonl and annotations.people.jsonl where
-    people wrote any, and skipped.json; prints what will be read before any picture is opened,
+    Beside them, ``self_blended`` forgeries are made of each bona fide training face. Writes
+    images/, masks/, faces.jsonl, annotations.jsonl and annotations.people.jsonl where people
+    wrote any, and skipped.json; prints what will be read before any picture is opened,
     and what was kept after. Raises DataError where nothing usable is found.
     """
     folder = root.parent if root.is_file() else root
     pieces, tally = survey(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
+    pieces = list(with_self_blends(pieces, self_blended))
     rows = Counter(f"{piece.split} {piece.row.category}" for piece in pieces)
     print(f"{source}: to be read: {_listed(rows)}; left out: {_reasons(tally)}")
 
@@ -131,11 +135,14 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     """Open, frame and save one picture, or say why not."""
     row = piece.row
     try:
-        twin = _twin(root, piece.twin)
+        twin, mask = _twin(root, piece.twin), None
         picture = _open(root, row) if twin is None else _open_like(root, row, twin)
-        portrait, mask = align(picture.image, picture.landmarks, size), None
-        if row.mask and inside(root, row.mask).is_file():
+        if piece.blended:
+            picture, mask = _self_blended(picture, piece.id, size)
+        elif row.mask and inside(root, row.mask).is_file():
             mask = _mask(root, row, picture, size)
+        portrait = align(picture.image, picture.landmarks, size)
+        if mask is not None:
             save_png(out / f"masks/{piece.id}.png", mask)
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{row.path}: ").partition(";")[0]
@@ -195,6 +202,13 @@ def _twin(root: Path, piece: Piece | None) -> Opened | None:
         return None
 
 
+def _self_blended(picture: Opened, name: str, size: int) -> tuple[Opened, Image]:
+    """Blend a picture with itself before it is framed; return it, and where as a framed mask."""
+    image, alpha = self_blend(generator(name), Portrait(picture.image, picture.landmarks))
+    mask = align(np.rint(alpha * 255).astype(np.uint8), picture.landmarks, size).image
+    return replace(picture, image=image), mask
+
+
 def _mask(root: Path, row: Row, like: Opened, size: int) -> Image:
     """Read the mask (size, size) of a forged picture, framed as the picture."""
     mask = _picture(root, row.mask, row.at)
@@ -243,9 +257,6 @@ def _picture(root: Path, path: str, at: int | None) -> Image:
 def _open_video(path: Path) -> cv2.VideoCapture:
     """Open a video once: those of one family are read side by side, each of them forwards."""
     return cv2.VideoCapture(str(path))
-
-
-# --- landmarks ----------------------------------------------------------------------------
 
 
 def _points(root: Path, row: Row) -> Points | None:

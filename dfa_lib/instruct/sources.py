@@ -57,6 +57,7 @@ def load_faces(
     size: int = 128,
     root: Path | None = None,
     columns: Mapping[str, str] | None = None,
+    self_blended: int = 0,
     workers: int = 2,
     shard: Shard | None = None,
 ) -> FaceSet:
@@ -66,21 +67,26 @@ def load_faces(
     The files do not depend on ``workers``. ``difficulty`` in [0, 1] hides the traces of our
     forgeries; another source, whose data lie under ``root``, gives up to ``n`` faces and
     skipped.json says what it left out and why. ``columns`` names the columns of a table whose
-    names do not tell (meaning -> column). With ``shard`` (i, k), part i of k alone is made
-    and returned; ``shards.join`` makes faces.jsonl of the parts.
+    names do not tell (meaning -> column). ``self_blended``: beside the ``n``, so many forgeries
+    are made of each bona fide training face of another source, by blending it with itself.
+    With ``shard`` (i, k), part i of k alone is made and returned; ``shards.join`` makes
+    faces.jsonl of the parts.
     Raises DataError for an unknown source, a missing ``root``, or a folder that holds faces made
     with other arguments, other code or other pictures.
     """
     out, place = Path(out), Path(root or source)
     recipe = _recipe(source, out, root, columns)
     recipe |= {"n": n, "seed": seed, "difficulty": difficulty, "size": size}
+    if self_blended and source not in READERS:
+        raise DataError(f"self_blended: the forgeries of source={source!r} are ours already; use 0")
+    recipe |= {"self_blended": self_blended} if self_blended else {}
     fresh = _claim(out, recipe)
     try:
         if shard_path(out / "faces.jsonl", shard).exists():
             pass
         elif source in READERS:
             items = table(place, columns) if source == "table" else READERS[source](place)
-            import_faces(items, place, out, n, seed, size, workers, shard, source)
+            import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
             if source == "folder":
                 place = _album(place, shard_path(out / "photographs", shard), size, workers)

@@ -18,12 +18,16 @@ Tally = dict[str, dict[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One face to save, and the bona fide one it was made from."""
+    """One face to save, and the bona fide one it was made from.
+
+    A ``blended`` one has no picture of its own: it is made of the bona fide one alone.
+    """
 
     id: str
     split: Split
     row: Row
     twin: "Piece | None" = None
+    blended: bool = False
 
 
 def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally]:
@@ -62,6 +66,17 @@ def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally
     if len(chosen) < len(placed):
         note_skip(tally, f"more than n={n}", "", len(placed) - len(chosen))
     return _pieces({row: placed[row] for row in chosen}), tally
+
+
+def with_self_blends(pieces: Sequence[Piece], times: int) -> Iterator[Piece]:
+    """Yield the pieces, each bona fide training face followed by ``times`` forgeries of itself."""
+    for piece in pieces:
+        yield piece
+        if piece.split is Split.TRAIN and not piece.row.category.forged:
+            known = {"category": Category.FORGED, "method": "self_blended", "text": None}
+            row = replace(piece.row, findings=(), voices=(), mask=None, **known)
+            for k in range(times):
+                yield Piece(f"{piece.id}_sb{k}", piece.split, row, piece, blended=True)
 
 
 def note_skip(tally: Tally, reason: str, path: str, times: int = 1) -> None:
