@@ -1,0 +1,169 @@
+"""Does the analyst know its limits? What it judges, what it refuses, and what that is worth.
+
+    python -m benchmarks.scope [--work FOLDER] [--london ROOT]
+
+Reads what lessons 01 to 03 left in ``work/`` (about two minutes on two cores). Held-out faces
+should be judged; pictures without a face and pictures of another world should not; no everyday
+condition should make bona fide faces alarming. The other world is London's photographs where
+``--london`` says they are, else the test faces as drawings, as negatives, and with red and blue
+exchanged. A table shows single pictures before (whatever comes gets a number) and after. The
+last line is JSON.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scipy.special import expit
+from skimage import data
+from sklearn.datasets import load_sample_images
+
+from dfa_lib.bench import metrics
+from dfa_lib.bench.calibration import Calibration, calibration
+from dfa_lib.bench.coverage import strangers
+from dfa_lib.bench.scope import EVERYDAY, Picture, framed, refusals
+from dfa_lib.chat.verdict import forged_logit, judge, percent
+from dfa_lib.face.detect import find_faces
+from dfa_lib.face.geometry import Image
+from dfa_lib.gpt.analyst import LocalAnalyst
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.london import London
+from dfa_lib.photo import open_photo
+from dfa_lib.records import DataError
+from dfa_lib.runtime import lesson, work_path
+from dfa_lib.taxonomy import Split
+
+NO_FACE = (
+    "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "horse",
+    "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+"""Pictures of scikit-image's own package; the camera is held by a man who turns away."""
+
+
+def main() -> None:
+    """Measure, print a table, then everything as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--work", type=Path, default=work_path(), metavar="FOLDER")
+    parser.add_argument("--london", type=Path, metavar="ROOT")
+    args = parser.parse_args()
+    analyst = LocalAnalyst(lesson(args.work, "02_gpt"))
+    fitted = calibration(analyst, args.work / "03_bench")
+    if fitted is None or fitted.scope is None:
+        raise DataError(f"{args.work / '03_bench'}: no scope of this analyst; run lesson 03")
+    test = FaceSet.read(lesson(args.work, "01_instruct")).split(Split.TEST)
+    images = [test.image(face) for face in test]
+    forged = np.array([face.category.forged for face in test])
+    photos = {name: _rgb(getattr(data, name)()) for name in NO_FACE}
+    strange = strangers(images[:100], [*photos.values(), *load_sample_images().images])
+    empty = [*strange["no face"], *map(_found, photos.values())]
+    other = list(islice(_london(args.london), 60)) if args.london else strange["another world"]
+    report = {
+        "faces": len(images),
+        "no_faces": len(empty),
+        "other_world": "London" if args.london else "drawn, negative, channels exchanged",
+        **risk(analyst, fitted, images, forged),
+        "abstained_no_face": _share(refused(analyst, empty, fitted)),
+        "abstained_other_world": _share(refused(analyst, other, fitted)),
+        **conditions(analyst, fitted, [images[at] for at in np.flatnonzero(~forged)]),
+    }
+    singles = {"astronaut": _rgb(data.astronaut())} | {
+        name: photos[name] for name in ("chelsea", "brick", "page")
+    }
+    table(analyst, fitted, singles | dict(_portraits(args.london)))
+    print(json.dumps(report))
+
+
+def risk(
+    analyst: LocalAnalyst, fitted: Calibration, images: Sequence[Image], forged: np.ndarray
+) -> dict[str, float]:
+    """Return the share of held-out faces that is judged, and AURC of and at random among them."""
+    judged = ~refused(analyst, images, fitted)
+    score = forged_logit(analyst, images)[judged]
+    wrong = ((score >= 0) != forged[judged]).astype(float)
+    once = np.ones((1, len(wrong)))
+    return {
+        "kept_in_scope": round(float(judged.mean()), 4),
+        "aurc": round(float(metrics.risk_coverage_area(wrong, np.abs(score), once)[0]), 4),
+        "aurc_random": round(float(wrong.mean()), 4),
+    }
+
+
+def conditions(analyst: LocalAnalyst, fitted: Calibration, faces: Sequence[Image]) -> dict:
+    """Return the share of bona fide ``faces`` called forged, by condition, before and after.
+
+    Before: of all; after: of those that are judged.
+    """
+    rng = np.random.default_rng(0)
+    before, after, kept = {}, {}, {}
+    for kind, change in EVERYDAY.items():
+        taken = [change(face, rng.uniform(0, 1), rng) for face in faces]
+        alarm, judged = forged_logit(analyst, taken) >= 0, ~refused(analyst, taken, fitted)
+        before[kind], after[kind] = _share(alarm), _share(alarm[judged])
+        kept[kind] = _share(judged)
+    return {
+        "false_alarm_bona_fide_clean": after["clean"],
+        "false_alarm_bona_fide_worst_condition": max(after.values()),
+        "false_alarm_bona_fide": after,
+        "false_alarm_bona_fide_without_scope": before,
+        "judged_bona_fide": kept,
+    }
+
+
+def table(analyst: LocalAnalyst, fitted: Calibration, photos: dict[str, Image]) -> None:
+    """Print what is said of each photograph, with a number for everything and with a scope."""
+    for name, photo in photos.items():
+        picture = _found(photo)
+        (logit,) = forged_logit(analyst, [framed(picture)])
+        (verdict,) = judge(analyst, [picture], calibration=fitted)
+        before = f"P(forged) {percent(expit(logit / fitted.temperature))}"
+        print(f"{name:<12} before: {before:<16} after: {verdict.sentence}")
+
+
+def refused(analyst: LocalAnalyst, pictures: Sequence[Picture], fitted: Calibration) -> np.ndarray:
+    """Return which pictures get no verdict, (N,) bool."""
+    return np.array([bool(why) for why in refusals(analyst, pictures, fitted.scope)])
+
+
+def _found(photo: Image) -> Picture:
+    """Return the largest face the detector finds on a photograph, else the whole photograph."""
+    return next(iter(find_faces(photo)), photo)
+
+
+def _rgb(image: np.ndarray) -> Image:
+    """Return a picture of scikit-image as (H, W, 3) uint8."""
+    image = image if image.dtype == np.uint8 else (image * 255).astype(np.uint8)
+    return np.ascontiguousarray(np.dstack([image] * 3) if image.ndim == 2 else image[..., :3])
+
+
+def _london(root: Path) -> Iterator[Picture]:
+    """Yield the faces found on photographs of London's test people."""
+    london = London(root)
+    for person in london.people(Split.TEST, 100):
+        for take in range(london.takes):
+            yield from find_faces(open_photo(root / london.frame(person, take)))[:1]
+
+
+def _portraits(root: Path | None) -> Iterator[tuple[str, Image]]:
+    """Yield one London portrait as it is, grey, dark and tilted by 30 degrees."""
+    if root is None:
+        return
+    london = London(root)
+    photo = open_photo(root / london.frame(london.people(Split.TEST, 1)[0], 0))
+    height, width = photo.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 30, 1.0)
+    yield "portrait", photo
+    yield "grey", _rgb(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
+    yield "dark", (photo * 0.3).astype(np.uint8)
+    yield "tilted", cv2.warpAffine(photo, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _share(flags: np.ndarray) -> float:
+    return round(float(np.mean(flags)), 4)
+
+
+if __name__ == "__main__":
+    main()
