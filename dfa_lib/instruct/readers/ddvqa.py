@@ -33,9 +33,8 @@ def ddvqa(root: Path) -> Iterator[Item]:
     DD-VQA gives clips but no frame: only pictures that came with it show what was described,
     and counterparts show the same person, perhaps another moment. The first answer on the
     whole picture is the description; those on its parts become findings. How far people agree
-    is read from what each said of the whole picture: a part was asked about because it had
-    been named, so the answers on parts agree by construction.
-    Raises DataError where there is no DQ_FF++.
+    is read from what each said of the whole picture: asked about a part, they nearly always
+    find it fake. Raises DataError where there is no DQ_FF++.
     """
     base = root / "DQ_FF++"
     if not base.is_dir():
