@@ -12,29 +12,52 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from dfa_lib.errors import DataError, writing
+
 
 @contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
     """Open a file that takes its place at ``path`` when the block ends without an error.
 
     ``mode`` is "w" (UTF-8, newlines as they are written) or "wb". Folders are made. Processes
-    may write the same path at once: the last to finish wins.
+    may write the same path at once: the last to finish wins. Raises DataError if the operating
+    system refuses, with nothing left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    try:
-        with partial.open(mode, **text) as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open(mode, **text) as file:
+                yield file
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file at once: it is complete or not there."""
     with atomic(path, "wb" if isinstance(content, bytes) else "w") as file:
         file.write(content)
+
+
+def locked(file: IO, path: Path) -> None:
+    """Keep other processes from writing an open file until it is closed.
+
+    Raises DataError if one does so now. Where the system or the drive has no such locks (Windows,
+    some network drives) nothing is kept.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DataError(
+            f"{path}: another run is writing it; wait until that ends, or choose another folder"
+        ) from None
+    except (ImportError, OSError):
+        return
 
 
 def digest(content: str | bytes) -> str:

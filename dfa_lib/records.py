@@ -4,21 +4,20 @@ A broken line is refused with one sentence that names the file, the line, the
 field and the mend; an interrupted write loses its torn last line and no other.
 """
 
+import os
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dfa_lib.files import atomic
+from dfa_lib.errors import DataError, writing
+from dfa_lib.files import atomic, locked
 from dfa_lib.taxonomy import Artifact, Category, Region, Split, Task
 
 Point = tuple[float, float]
-
-
-class DataError(ValueError):
-    """Bad data; the message is one line that names the file, the field and the mend."""
 
 
 class Record(BaseModel):
@@ -215,20 +214,31 @@ class ById(Mapping[str, AnyRecord]):
 
 
 class JsonlLog:
-    """An append-only JSONL file that survives interruption.
+    """An append-only JSONL file that survives interruption and full disks.
 
-    Opening it drops a torn last line, so that the next record starts on a fresh one.
+    Opening it drops a torn last line, so that the next record starts on a fresh one. Raises
+    DataError if it cannot be written, or if another process has it open.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_torn_line(path)
-        self._file = path.open("a", encoding="utf-8", newline="\n")
+        self._path = path
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)  # nothing waits to be written later
+            locked(self._file, path)
+            _drop_torn_line(path)
 
     def append(self, record: Record) -> None:
-        """Write one record and hand it to the operating system."""
-        self._file.write(record.model_dump_json() + "\n")
-        self._file.flush()
+        """Write one record whole, or nothing of it, and hand it to the operating system."""
+        size = os.fstat(self._file.fileno()).st_size
+        rest = record.model_dump_json().encode() + b"\n"
+        with writing(self._path):
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                self._file.truncate(size)
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -266,7 +276,7 @@ def _is_inside(relative: str) -> bool:
 
 def _whole_lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             yield from (line for line in file if line.endswith("\n"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the lesson that writes it") from None
@@ -281,7 +291,7 @@ def _places(path: Path) -> array:
         with path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
-                    places.append(place)
+                    places.append(place or len(BOM_UTF8) * line.startswith(BOM_UTF8))
                 place += len(line)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the lesson that writes it") from None
@@ -293,4 +303,4 @@ def _drop_torn_line(path: Path) -> None:
         return
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
-        path.write_bytes(content[: content.rfind(b"\n") + 1])
+        os.truncate(path, content.rfind(b"\n") + 1)

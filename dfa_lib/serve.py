@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from dfa_lib.records import DataError
+from dfa_lib.errors import DataError, command
 from dfa_lib.runtime import prepare, work_path
 
 
@@ -25,21 +25,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="for example cpu or cuda:0")
     args = parser.parse_args(argv)
     prepare()
+    return command("dfa_lib.serve", lambda: _serve(args))
+
+
+def _serve(args: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing but this folder is served
-    try:
-        if not find_spec("uvicorn") or not find_spec("fastapi"):
-            raise DataError('a web server is missing; run `pip install "dfa_lib[serve]"`')
-        folder = servable(args.folder)
-    except DataError as error:
-        print(f"dfa_lib.serve: {error}", file=sys.stderr)
-        return 2
+    if not find_spec("uvicorn") or not find_spec("fastapi"):
+        raise DataError('a web server is missing; run `pip install "dfa_lib[serve]"`')
+    folder = servable(args.folder)
     print(f'Endpoint("{folder}", "http://localhost:{args.port}/v1", cache=...)', flush=True)
     from transformers.cli.serve import Serve
 
     import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 
     Serve(force_model=str(folder), port=args.port, device=args.device)
-    return 0
 
 
 def servable(folder: Path | None) -> Path:

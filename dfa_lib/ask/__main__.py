@@ -15,7 +15,7 @@ from dfa_lib.ask.judging import Session
 from dfa_lib.ask.progress import Progress
 from dfa_lib.ask.said import PictureSaid, as_csv, as_json, as_text
 from dfa_lib.ask.shots import listed
-from dfa_lib.records import DataError
+from dfa_lib.errors import DataError, command
 from dfa_lib.runtime import prepare
 
 QUESTION = "Has this face been forged?"
@@ -42,28 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Answer the questions on the pictures; return the exit status."""
     args = _parser().parse_args(argv)
     prepare()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a legacy locale cannot hold every name and answer
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = _ask(args)
-        sys.stdout.flush()
-        return status
-    except DataError as error:
-        return _failed(str(error), 2)
-    except KeyboardInterrupt:
-        again = "; the same command goes on where it was" if args.resume else ""
-        return _failed(f"interrupted{again}", 130)
-    except BrokenPipeError:  # whoever read this has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        return _failed(f"{error.filename or 'output'}: {error.strerror}", 2)
-
-
-def _failed(reason: str, status: int) -> int:
-    print(f"dfa_lib.ask: {reason}", file=sys.stderr)
-    return status
+    again = "the same command goes on where it was" if args.resume else ""
+    return command("dfa_lib.ask", lambda: _ask(args), again)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -76,8 +76,9 @@ def look(shot: Shot, aligned: bool) -> Seen:
 
 
 def printable(path: Path | str) -> str:
-    """Return a file name as UTF-8 can hold it; other bytes are written as hexadecimal escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a file name on one line of UTF-8; what that cannot hold is written with escapes."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _one(name: str) -> Path | str:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from dfa_lib.errors import DataError, command
 from dfa_lib.gpt.presets import PRESETS, Preset
-from dfa_lib.records import DataError
 from dfa_lib.runtime import prepare, work_path
 
 
@@ -19,12 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command says; return the exit status."""
     args = _parser().parse_args(argv)
     prepare()
-    try:
-        args.run(args)
-    except DataError as error:
-        print(f"dfa_lib.gpt: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command("dfa_lib.gpt", lambda: args.run(args), "the same command goes on where it was")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,10 +29,10 @@ def _parser() -> argparse.ArgumentParser:
         "check", help="does this preset fit into the memory of this machine?"
     )
     train = commands.add_parser("train", help="tune a preset on the records of lesson 01")
-    for command, run in ((check, _check), (train, _train)):
-        command.set_defaults(run=run)
-        command.add_argument("--preset", choices=PRESETS, default="nano")
-        command.add_argument(
+    for one, run in ((check, _check), (train, _train)):
+        one.set_defaults(run=run)
+        one.add_argument("--preset", choices=PRESETS, default="nano")
+        one.add_argument(
             "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="e.g. base=FOLDER rank=64"
         )
     train.add_argument("--data", type=Path, help="default: work/01_instruct")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfa_lib.endpoint import Ceiling, Endpoint
+from dfa_lib.errors import DataError, command
 from dfa_lib.instruct import export
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import write_card
@@ -21,7 +22,6 @@ from dfa_lib.instruct.talking import Talking
 from dfa_lib.records import (
     Annotation,
     ById,
-    DataError,
     Face,
     InstructRecord,
     Stored,
@@ -37,13 +37,15 @@ FORMATS = ("llava", "sharegpt", "huggingface")
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one step; return the exit status."""
     args = parser().parse_args(argv)
+    return command("dfa_lib.instruct", lambda: _step(args), "the same command goes on where it was")
+
+
+def _step(args: Namespace) -> None:
+    args.shard = parse_shard(args.shard) if args.shard else None
     try:
-        args.shard = parse_shard(args.shard) if args.shard else None
         args.step(args)
-    except (DataError, ImportError) as error:
-        print(f"dfa_lib.instruct: {error}", file=sys.stderr)
-        return 2
-    return 0
+    except ImportError as error:  # of an annotator's or a reader's own package
+        raise DataError(str(error)) from None
 
 
 def parser() -> argparse.ArgumentParser:

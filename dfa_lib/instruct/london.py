@@ -137,7 +137,7 @@ def _london_people(root: Path) -> dict[str, dict[str, str]]:
 def read_tem(path: Path) -> Points:
     """Read the 189 points of a Psychomorph template and turn them into 81 landmarks."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
         count = int(lines[0])
         points = np.array([line.split()[:2] for line in lines[1 : count + 1]], np.float32)
     except (OSError, ValueError, IndexError):

@@ -52,6 +52,6 @@ def _listed(
 
 def _tested(base: Path) -> set[tuple[str, str]]:
     """Return the (folder, video) on the list of testing videos."""
-    lines = (base / _TEST_LIST).read_text("utf-8", errors="replace").splitlines()
+    lines = (base / _TEST_LIST).read_text("utf-8-sig", errors="replace").splitlines()
     paths = [PurePosixPath(line.split(maxsplit=1)[-1].strip()) for line in lines if line.strip()]
     return {(path.parent.name, path.stem) for path in paths}

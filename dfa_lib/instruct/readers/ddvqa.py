@@ -50,7 +50,7 @@ def ddvqa(root: Path) -> Iterator[Item]:
     }
     for path in sorted(base.glob("*_set/*/*.json")):
         try:
-            clips = json.loads(path.read_text("utf-8")).items()
+            clips = json.loads(path.read_text("utf-8-sig")).items()
         except (OSError, ValueError, AttributeError):
             yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue

@@ -32,7 +32,7 @@ def deepfakebench(root: Path) -> Iterator[Item]:
     _folder.cache_clear()  # the tree may have changed since
     for path in lists:
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = json.loads(path.read_text("utf-8-sig"))
         except (OSError, ValueError, RecursionError):
             yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue

@@ -43,7 +43,7 @@ def homes(folder: Path) -> Iterator[Home]:
     for split in Split:
         path = folder / f"{split}.json"
         try:
-            people = {str(one) for pair in json.loads(path.read_text("utf-8")) for one in pair}
+            people = {str(one) for pair in json.loads(path.read_text("utf-8-sig")) for one in pair}
         except (OSError, ValueError, TypeError):
             raise DataError(
                 f"{path}: no list of pairs; get train.json, val.json and test.json from"

@@ -63,7 +63,7 @@ def folder(root: Path) -> Iterator[Item]:
     if not root.is_dir():
         raise DataError(f"root={root}: no such folder; give one with photographs")
     note = root / "LICENSE.txt"
-    licence = note.read_text("utf-8").partition("\n")[0] if note.is_file() else OWN_USE
+    licence = note.read_text("utf-8-sig").partition("\n")[0] if note.is_file() else OWN_USE
     for clip in clips(root, ""):
         if isinstance(clip, Skip):
             yield clip
