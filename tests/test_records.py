@@ -1,6 +1,5 @@
 """The data contracts: what is refused, in which words, and what survives an interruption."""
 
-import gc
 import pickle
 import tracemalloc
 
@@ -144,14 +143,13 @@ def test_stored_records_are_a_sequence_like_any_other(tmp_path):
 
 def test_stored_records_are_not_in_memory(tmp_path):
     path = tmp_path / "faces.jsonl"
-    write_jsonl(path, [Face(**face(f"bf_{i}", dataset="x" * 1000)) for i in range(2000)])
-    gc.collect()  # what a collection allocates is not held by records
+    write_jsonl(path, [Face(**face(f"bf_{i}", dataset="x" * 4000)) for i in range(2000)])
     tracemalloc.start()
     stored = ById(Stored(path, Face))
     held = sum(len(stored[name].dataset) for name in stored)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert held == 2_000_000 and most < 1_000_000
+    assert held == 8_000_000 and most < 4_000_000  # 2 MB may be Python's table of names
 
 
 def test_stored_records_leave_out_a_torn_line_and_name_a_broken_one(tmp_path):
