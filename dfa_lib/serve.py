@@ -47,7 +47,7 @@ def servable(folder: Path | None) -> Path:
     The merged copy is named by a digest of the adapter, so that a model tuned anew gets a
     name, and answers in a cache, of its own.
     """
-    from dfa_lib.ask import find_model
+    from dfa_lib.ask.judging import find_model
     from dfa_lib.gpt.adapter import merge
 
     if folder and (folder / "config.json").exists():
