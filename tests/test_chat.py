@@ -67,6 +67,7 @@ def test_a_picture_without_a_face_is_shown_and_not_judged(session: ChatSession) 
     assert verdict.abstained.startswith("No face was found")
     assert (verdict.forged, verdict.label, verdict.category) == (None, None, None)
     assert list(session.ask("Forged?")) == [] and last(session) == ("note", verdict.abstained)
+    assert session.evidence_map() is None and last(session) == ("note", verdict.abstained)
     shown = verdict_html("x", verdict, {"other": verdict})
     assert verdict.abstained in shown and "%" not in shown and "dfa-bar" not in shown
     assert session.review(None, "Ada") is None, "there is nothing to agree with"

@@ -161,10 +161,13 @@ class ChatSession:
         return self.opinion.verdict
 
     def evidence_map(self) -> np.ndarray | None:
-        """Return what each patch adds to the forged logit, (g, g); None if that failed."""
+        """Return what each patch adds to the forged logit, (g, g); None if there is no verdict."""
 
         def occlude() -> None:
-            self.opinion.evidence = occlusion_map(self.analyst, self.image)
+            if why := self._refusal():
+                self._say("note", why)
+            else:
+                self.opinion.evidence = occlusion_map(self.analyst, self.image)
 
         if self.image is None:
             self._say("error", "Pick or upload a picture first.")

@@ -131,7 +131,7 @@ class ChatView:
         others = {n: o.verdict for n, o in session.opinions.items() if o.verdict and o is not mine}
         self.verdict.value = page.verdict_html(session.who, mine.verdict, others)
         shown, map_ = session.image, mine.evidence
-        self.picture.value = "" if shown is None else page.figure(shown, "The face as analysed")
+        self.picture.value = "" if shown is None else page.figure(shown, "The picture as analysed")
         self.evidence.value = "" if map_ is None else page.figure(paint(shown, map_), LEGEND)
         self.form.found.value = page.found(session.findings)
 
