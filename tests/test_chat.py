@@ -23,7 +23,7 @@ from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.overlay import occlusion_map, paint
 from dfa_lib.chat.page import verdict_html
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
-from dfa_lib.chat.verdict import NO_SCOPE, Verdict, abstention, judge, percent
+from dfa_lib.chat.verdict import NO_SCOPE, Verdict, judge, percent
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import DataError
@@ -83,7 +83,7 @@ def test_words_that_contradict_the_numbers_are_told(session: ChatSession) -> Non
     )
     real = Verdict(0.1, {Category.BONA_FIDE: 0.9, Category.FS: 0.1})
     assert "words say forged" in real.disagreement("The eyes show blur.")
-    assert abstention("No.").disagreement("This face is forged.") == ""
+    assert Verdict(None, {}, abstained="No.").disagreement("This face is forged.") == ""
     session.analyst.stream = lambda image, history, text: iter(["This face is genuine."])
     session.pick("fs_0")
     session.analyst._red = lambda image: 1.0

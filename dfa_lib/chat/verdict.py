@@ -103,14 +103,11 @@ def judge(
     kinds = _questions(Task.DF_C, n)
     replies = iter(analyst.reply(judged, [[*detect, *kinds]] * len(judged)))
     return [
-        abstention(why) if why else _verdict(next(replies), detect, kinds, calibration)
+        Verdict(None, {}, abstained=why)
+        if why
+        else _verdict(next(replies), detect, kinds, calibration)
         for why in refused
     ]
-
-
-def abstention(why: str) -> Verdict:
-    """Return that there is no verdict, and ``why`` in one sentence."""
-    return Verdict(None, {}, abstained=why)
 
 
 def forged_logit(analyst: Analyst, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -154,14 +151,11 @@ def _verdict(
 ) -> Verdict:
     """P(category) = P(forged) x P(category | forged), whoever answers."""
     logs = _logs(Task.DF_D, detect, replies[: len(detect)])
-    weights = _logs(Task.DF_C, kinds, replies[len(detect) :])
+    within = _logs(Task.DF_C, kinds, replies[len(detect) :])
     warmth = calibration.temperature if calibration else 1.0
     forged = float(expit((logs["forged"] - logs["bona fide"]) / warmth))
-    within = dict(zip(weights, softmax([*weights.values()]), strict=True))
-    total = sum(p for kind, p in within.items() if Category(kind).forged)
-    shares = {
-        Category(kind): forged * float(p) / total if Category(kind).forged else 1 - forged
-        for kind, p in within.items()
-    }
+    weights = {kind: log for kind, log in within.items() if Category(kind).forged}
+    parts = zip(weights, forged * softmax([*weights.values()]), strict=True)
+    shares = {Category.BONA_FIDE: 1 - forged} | {Category(kind): float(p) for kind, p in parts}
     faces, scope = (calibration.faces, calibration.scope) if calibration else (0, None)
     return Verdict(forged, shares, faces, scope is not None)
