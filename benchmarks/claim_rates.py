@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench.claims import VERDICTS, Study
-from dfa_lib.bench.vision import FineTuned
+from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.gpt.presets import NANO, Preset
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, load_records

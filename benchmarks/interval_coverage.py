@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm
 
 from dfa_lib.bench import metrics
-from dfa_lib.bench.intervals import Sheet, Triple
+from dfa_lib.bench.intervals import BootstrapSample, Triple
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
 
@@ -58,14 +58,14 @@ def truth(skills: tuple[float, float]) -> dict[str, float]:
     return {"AUC": first, "ACC": right, "AUC, paired": first - second}
 
 
-def intervals(sheet: Sheet, first: np.ndarray, second: np.ndarray) -> dict[str, Triple]:
+def intervals(sample: BootstrapSample, first: np.ndarray, second: np.ndarray) -> dict[str, Triple]:
     """The intervals of one simulated set."""
-    one, other = (partial(metrics.auc, sheet.forged, given) for given in (first, second))
-    right = ((first > 0) == sheet.forged).astype(float)
+    one, other = (partial(metrics.auc, sample.forged, given) for given in (first, second))
+    right = ((first > 0) == sample.forged).astype(float)
     return {
-        "AUC": sheet.estimate(one),
-        "ACC": sheet.estimate(partial(metrics.mean, right)),
-        "AUC, paired": sheet.paired(one, other),
+        "AUC": sample.estimate(one),
+        "ACC": sample.estimate(partial(metrics.mean, right)),
+        "AUC, paired": sample.paired(one, other),
     }
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         for seed in range(SETS // len(cells)):
             rng = np.random.default_rng([seed, *SIZES[size]])
             given = scores(rng, *SIZES[size], SKILLS[skill])
-            found = intervals(Sheet.of(listed, RESAMPLES, seed), *given)
+            found = intervals(BootstrapSample.of(listed, RESAMPLES, seed), *given)
             for name, (_, low, high) in found.items():
                 inside[name].append(low <= known[name] <= high)
         for name, value in known.items():

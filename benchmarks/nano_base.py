@@ -17,10 +17,10 @@ from pathlib import Path
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Probe
+from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask_all
 from dfa_lib.bench.scoring import score_all
-from dfa_lib.bench.vision import FineTuned
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import PRESETS, Preset

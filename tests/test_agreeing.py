@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_bench import told_by_two, toy_world
 
-from dfa_lib.bench.agreeing import MADE, agreement
+from dfa_lib.bench.human_agreement import MADE, agreement
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint, read_reviews
 from dfa_lib.records import Face, Finding, write_jsonl

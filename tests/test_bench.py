@@ -27,10 +27,10 @@ from toy_bench import (
 from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.baselines import Blind, Chance, Control, Majority, Probe, pixel_features
 from dfa_lib.bench.controls import controls
+from dfa_lib.bench.encoder_baseline import Encoder, FineTuned
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask
 from dfa_lib.bench.scoring import score_all
-from dfa_lib.bench.vision import Encoder, FineTuned
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import OPTIONS, detection_label

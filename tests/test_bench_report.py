@@ -20,9 +20,9 @@ from toy_bench import (
 from dfa_lib.analysts import Question
 from dfa_lib.bench import perturb
 from dfa_lib.bench.baselines import Chance
-from dfa_lib.bench.detecting import Paper, detection_details, video
+from dfa_lib.bench.detection_metrics import TaskPredictions, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
-from dfa_lib.bench.intervals import Sheet
+from dfa_lib.bench.intervals import BootstrapSample
 from dfa_lib.bench.report import Report, scoreboard
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl
@@ -142,9 +142,11 @@ def _frame(at: int, category: Category, **fields: object) -> Face:
 
 
 def _details(faces: list[Face], scores: list[float]) -> dict:
-    sheet = Sheet.of(faces, 50)
-    paper = Paper(Task.DF_D, ("forged",) * len(faces), np.array(scores, float), ("",) * len(faces))
-    return detection_details(paper, sheet, 1.0)
+    sample = BootstrapSample.of(faces, 50)
+    predicted = TaskPredictions(
+        Task.DF_D, ("forged",) * len(faces), np.array(scores, float), ("",) * len(faces)
+    )
+    return detection_details(predicted, sample, 1.0)
 
 
 def test_a_video_is_known_by_more_than_its_folder() -> None:

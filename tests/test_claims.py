@@ -10,7 +10,7 @@ import pytest
 from dfa_lib.bench import metrics
 from dfa_lib.bench.claimplots import gaps, levels, results, table
 from dfa_lib.bench.claims import CLAIMS, VARIANTS, VERDICTS, Study, Variant, run
-from dfa_lib.bench.intervals import Runs, Sheet, draw, over_runs
+from dfa_lib.bench.intervals import BootstrapSample, Runs, draw, over_runs
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.conversations import load_records
@@ -47,15 +47,15 @@ def test_every_claim_compares_two_who_are_there() -> None:
     assert {claim[0] for claim in CLAIMS} == set("ABC")
 
 
-def runs_of(values: np.ndarray, sheet: Sheet) -> Runs:
+def runs_of(values: np.ndarray, sample: BootstrapSample) -> Runs:
     """Runs whose statistic is the mean of ``values`` (runs, faces)."""
-    return over_runs([partial(metrics.mean, one) for one in values], sheet)
+    return over_runs([partial(metrics.mean, one) for one in values], sample)
 
 
-def nobody(people: int, pictures: int, seed: int, resamples: int = 200) -> Sheet:
-    """A sheet of faceless ``people`` with some ``pictures`` each."""
+def nobody(people: int, pictures: int, seed: int, resamples: int = 200) -> BootstrapSample:
+    """A sample of faceless ``people`` with some ``pictures`` each."""
     cluster = np.repeat(np.arange(people), pictures)
-    return Sheet((None,) * len(cluster), draw(cluster, resamples, seed), people)
+    return BootstrapSample((None,) * len(cluster), draw(cluster, resamples, seed), people)
 
 
 def test_by_hand_on_runs_that_know_no_people() -> None:
@@ -86,11 +86,11 @@ def test_the_interval_covers_people_and_seeds_where_people_alone_do_not() -> Non
     """400 experiments of three runs on 60 people, whose truth is 0; the lesson quotes it."""
     held = alone = 0
     for seed in range(400):
-        dice, sheet = np.random.default_rng(seed), nobody(60, 3, seed)
+        dice, sample = np.random.default_rng(seed), nobody(60, 3, seed)
         who = np.repeat(np.arange(60), 3)
         hard, run_by_who = dice.normal(0, 0.1, 60)[who], dice.normal(0, 0.1, (3, 60))[:, who]
         noise = dice.normal(0, 0.2, (3, 180))
-        found = runs_of(dice.normal(0, 0.05, (3, 1)) + hard + run_by_who + noise, sheet)
+        found = runs_of(dice.normal(0, 0.05, (3, 1)) + hard + run_by_who + noise, sample)
         held += found.low <= 0 <= found.high
         alone += abs(found.value) <= 1.96 * found.people
     print(f"over people and seeds {held / 400:.1%}, over people alone {alone / 400:.1%}")

@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU
 from sklearn import metrics as sk
 
 from dfa_lib.bench import intervals, metrics, overlap
-from dfa_lib.bench.describing import grounding
+from dfa_lib.bench.description_metrics import grounding
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
 
@@ -290,7 +290,7 @@ def test_an_interval_needs_two_identities_and_spans_the_value() -> None:
     weights = intervals.draw(np.zeros(4, int), 50)
     value, low, high = intervals.estimate(partial(metrics.mean, np.arange(4.0)), weights, 1)
     assert value == 1.5 and np.isnan([low, high]).all()
-    part = intervals.Sheet.of(_faces([("a",), ("b",), ("c",)]), 100)
+    part = intervals.BootstrapSample.of(_faces([("a",), ("b",), ("c",)]), 100)
     value, low, high = part.estimate(partial(metrics.mean, np.array([0.0, 0.5, 1.0])))
     assert low < value < high
     assert part.part(np.array([True, False, False])).identities == 1
@@ -298,13 +298,13 @@ def test_an_interval_needs_two_identities_and_spans_the_value() -> None:
 
 def test_a_small_lead_may_be_none() -> None:
     """Right on six and on five of twelve people, none in common: the sign is open."""
-    sheet = intervals.Sheet.of(_faces([(str(person),) for person in range(12)]), 300)
+    sample = intervals.BootstrapSample.of(_faces([(str(person),) for person in range(12)]), 300)
     one, other = np.repeat([1.0, 0.0], 6), np.repeat([0.0, 1.0, 0.0], [6, 5, 1])
-    value, low, high = sheet.paired(partial(metrics.mean, one), partial(metrics.mean, other))
+    value, low, high = sample.paired(partial(metrics.mean, one), partial(metrics.mean, other))
     assert value == pytest.approx(1 / 12) and low < -0.2 and high > 0.3
-    assert 0 < sheet.estimate(partial(metrics.mean, one))[1]
+    assert 0 < sample.estimate(partial(metrics.mean, one))[1]
     almost = np.append(np.ones(11), 0.0)
-    assert sheet.estimate(partial(metrics.mean, almost))[2] < 1  # no certainty near the end
+    assert sample.estimate(partial(metrics.mean, almost))[2] < 1  # no certainty near the end
 
 
 def test_intervals_cover_the_truth() -> None:

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfa_lib.analysts import TASKS, Analyst, Question, Reply
-from dfa_lib.bench.describing import best_constant
+from dfa_lib.bench.description_metrics import best_constant
 from dfa_lib.bench.exam import labels, truth
 from dfa_lib.files import digest
 from dfa_lib.instruct.faceset import FaceSet

@@ -16,11 +16,11 @@ import numpy as np
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench import metrics
 from dfa_lib.bench.baselines import Blind, Probe
-from dfa_lib.bench.detecting import Paper
+from dfa_lib.bench.detection_metrics import TaskPredictions
+from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.bench.exam import Exam, set_exam, some
-from dfa_lib.bench.intervals import Runs, Sheet, Statistic, over_runs
+from dfa_lib.bench.intervals import BootstrapSample, Runs, Statistic, over_runs
 from dfa_lib.bench.run import ask
-from dfa_lib.bench.vision import FineTuned
 from dfa_lib.files import write_atomic
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
@@ -131,18 +131,18 @@ class Outcome:
     """How everybody did: for each metric and analyst, one statistic per seed."""
 
     study: Study
-    sheet: Sheet
+    sample: BootstrapSample
     scores: Mapping[str, Mapping[str, Sequence[Statistic]]]
 
     def level(self, name: str, metric: str) -> Runs:
         """The score of an analyst."""
-        return over_runs(self.scores[metric][name], self.sheet)
+        return over_runs(self.scores[metric][name], self.sample)
 
     def gap(self, mine: str, other: str, metric: str) -> Runs:
         """How far one analyst is above another, seed by seed on the same faces."""
         rows = self.scores[metric]
         pairs = zip(rows[mine], rows[other], strict=True)
-        return over_runs([partial(_difference, one, two) for one, two in pairs], self.sheet)
+        return over_runs([partial(_difference, one, two) for one, two in pairs], self.sample)
 
     def save(self) -> dict:
         """Write ``out``/claims.json and return what stands in it: plain numbers."""
@@ -156,7 +156,7 @@ class Outcome:
             for metric in METRICS
         }
         about = {"preset": study.preset.name, "faces": study.count, "exam": study.exam.hash}
-        size = {"n": len(self.sheet.faces), "identities": self.sheet.identities}
+        size = {"n": len(self.sample.faces), "identities": self.sample.identities}
         data = {**about, **size, "levels": levels, "gaps": gaps}
         write_atomic(study.out / RESULT, json.dumps(data, indent=1) + "\n")
         return data
@@ -171,23 +171,25 @@ def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
         raise DataError(f"SEEDS={seeds}: one run cannot tell how far runs differ; take 2 or more")
     exam, scores = study.exam, {metric: {} for metric in METRICS}
     exam.save(study.out)
-    sheet = Sheet.of(exam.test, resamples)
+    sample = BootstrapSample.of(exam.test, resamples)
     for seed in range(seeds):
         for file, analyst in study.analysts(seed):
             given = ask(file, analyst, exam, study.out / "predictions", quiet=True)
-            for metric, statistic in _statistics(given, sheet).items():
+            for metric, statistic in _statistics(given, sample).items():
                 scores[metric].setdefault(file.partition("-")[0], []).append(statistic)
-    return Outcome(study, sheet, scores)
+    return Outcome(study, sample, scores)
 
 
-def _statistics(given: Sequence[Prediction], sheet: Sheet) -> dict[str, Statistic]:
-    papers = {
-        task: Paper.of(task, sheet.faces, {one.face: one for one in given if one.task is task})
+def _statistics(given: Sequence[Prediction], sample: BootstrapSample) -> dict[str, Statistic]:
+    collected = {
+        task: TaskPredictions.of(
+            task, sample.faces, {one.face: one for one in given if one.task is task}
+        )
         for task in VERDICTS
     }
     return {
-        "DF-D AUC": partial(metrics.auc, sheet.forged, papers[Task.DF_D].scores),
-        "DF-C accuracy": partial(metrics.mean, papers[Task.DF_C].right(sheet)),
+        "DF-D AUC": partial(metrics.auc, sample.forged, collected[Task.DF_D].scores),
+        "DF-C accuracy": partial(metrics.mean, collected[Task.DF_C].right(sample)),
     }
 
 

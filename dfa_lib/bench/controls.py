@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, dct_features, pixel_features
+from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.bench.exam import some
-from dfa_lib.bench.vision import FineTuned
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import load_base
 from dfa_lib.instruct.faceset import FaceSet

@@ -14,9 +14,9 @@ import numpy as np
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench import metrics
-from dfa_lib.bench.detecting import Paper
+from dfa_lib.bench.detection_metrics import TaskPredictions
 from dfa_lib.bench.exam import Exam
-from dfa_lib.bench.intervals import Sheet
+from dfa_lib.bench.intervals import BootstrapSample
 from dfa_lib.bench.scope import Picture, Scope, refusals
 from dfa_lib.face.geometry import Image
 from dfa_lib.records import Prediction
@@ -32,18 +32,18 @@ def risk_coverage(
     not judged, "" where it is. AURC is the area under the risk-coverage curve; an analyst whose
     sureness tells nothing has the error rate of the faces judged, "AURC random".
     """
-    sheet = Sheet.of(exam.test, resamples, exam.seed)
+    sample = BootstrapSample.of(exam.test, resamples, exam.seed)
     mine = {one.face: one for one in given if one.task is Task.DF_D}
-    paper = Paper.of(Task.DF_D, exam.test, mine)
-    right, judged = paper.right(sheet), np.array([not why for why in refused])
-    part, wrong, sure = sheet.part(judged), 1 - right[judged], np.abs(paper.scores[judged])
-    auc = partial(metrics.auc, part.forged, paper.scores[judged])
+    predicted = TaskPredictions.of(Task.DF_D, exam.test, mine)
+    right, judged = predicted.right(sample), np.array([not why for why in refused])
+    part, wrong, sure = sample.part(judged), 1 - right[judged], np.abs(predicted.scores[judged])
+    auc = partial(metrics.auc, part.forged, predicted.scores[judged])
     order = np.argsort(-sure, kind="stable")
     risk = np.cumsum(wrong[order]) / np.arange(1, len(wrong) + 1)
     return {
         "scores": {
-            "coverage": sheet.estimate(partial(metrics.mean, judged.astype(float))),
-            "ACC, abstaining is wrong": sheet.estimate(partial(metrics.mean, right * judged)),
+            "coverage": sample.estimate(partial(metrics.mean, judged.astype(float))),
+            "ACC, abstaining is wrong": sample.estimate(partial(metrics.mean, right * judged)),
             "ACC of faces judged": part.estimate(partial(metrics.mean, 1 - wrong)),
             "AUC of faces judged": part.estimate(auc),
             "AURC": part.estimate(partial(metrics.risk_coverage_area, wrong, sure)),

@@ -21,7 +21,7 @@ _CHUNK = 2_000_000
 
 
 @dataclass(frozen=True)
-class Sheet:
+class BootstrapSample:
     """The test faces in order, and the draws (B, N) of them that all intervals rest on."""
 
     faces: tuple[Face, ...]
@@ -29,7 +29,7 @@ class Sheet:
     identities: int
 
     @classmethod
-    def of(cls, faces: Sequence[Face], resamples: int = 1000, seed: int = 0) -> "Sheet":
+    def of(cls, faces: Sequence[Face], resamples: int = 1000, seed: int = 0) -> "BootstrapSample":
         """Draw the identities of ``faces`` with replacement, ``resamples`` times."""
         cluster = clusters(faces)
         return cls(tuple(faces), draw(cluster, resamples, seed), int(cluster.max()) + 1)
@@ -51,11 +51,11 @@ class Sheet:
 
         return estimate(gap, self.weights, self.identities, bounded=False)
 
-    def part(self, member: np.ndarray) -> "Sheet":
+    def part(self, member: np.ndarray) -> "BootstrapSample":
         """The faces for which ``member`` (N,) is true, in the same draws."""
         kept = tuple(face for face, keep in zip(self.faces, member, strict=True) if keep)
         identities = len({face.identities[0] for face in kept})
-        return Sheet(kept, self.weights[:, member], identities)
+        return BootstrapSample(kept, self.weights[:, member], identities)
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,16 @@ def estimate(
     return value, min(float(low), value), max(float(high), value)
 
 
-def over_runs(runs: Sequence[Statistic], sheet: Sheet) -> Runs:
+def over_runs(runs: Sequence[Statistic], sample: BootstrapSample) -> Runs:
     """Mean over runs of a statistic, with an interval over identities and seeds together.
 
     The variance of the mean as identities are drawn anew (bootstrap) and the variance of the
     runs divided by their number are added; the interval is Student's t with the degrees of
     freedom of Welch and Satterthwaite, which are few where few seeds are what is unsure.
     """
-    values = np.array([run(np.ones((1, len(sheet.faces))))[0] for run in runs])
-    drawn = np.mean([run(sheet.weights) for run in runs], axis=0)
-    many, few = sheet.identities, len(runs)
+    values = np.array([run(np.ones((1, len(sample.faces))))[0] for run in runs])
+    drawn = np.mean([run(sample.weights) for run in runs], axis=0)
+    many, few = sample.identities, len(runs)
     parts = np.array([np.nanvar(drawn) * many / (many - 1), values.var(ddof=1) / few])
     total = parts.sum()
     free = total**2 / max((parts**2 / [many - 1, few - 1]).sum(), 1e-300)

@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from dfa_lib.bench import metrics
-from dfa_lib.bench.describing import reference
+from dfa_lib.bench.description_metrics import reference
 from dfa_lib.bench.exam import Exam, some
-from dfa_lib.bench.intervals import Sheet, Triple
+from dfa_lib.bench.intervals import BootstrapSample, Triple
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
 from dfa_lib.files import digest, png
@@ -154,7 +154,7 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
     descriptions without a mark, such as refusals of a judge.
     """
     exam = Exam.read(out / "protocol.json", faces)
-    sheet = Sheet.of(exam.test, resamples, exam.seed)
+    sample = BootstrapSample.of(exam.test, resamples, exam.seed)
     texts = {(one.analyst, one.face): digest(one.text or "") for one in described(out, faces)}
     found = {}
     for path in sorted((out / "opinions").glob("*.jsonl")):
@@ -166,7 +166,7 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
             found[listed[0].by] = {
                 "scale": list(SCALE),
                 "faces": len({one.face for one in listed}),
-                "scores": {name: _mean(row, sheet) for name, row in rows.items()},
+                "scores": {name: _mean(row, sample) for name, row in rows.items()},
                 "kept back": {
                     name: sum(one.value is None for one in row) / len(row)
                     for name, row in rows.items()
@@ -175,11 +175,11 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
     return found
 
 
-def _mean(opinions: Sequence[Opinion], sheet: Sheet) -> Triple:
+def _mean(opinions: Sequence[Opinion], sample: BootstrapSample) -> Triple:
     low, high = SCALE
     values = {one.face: one.value for one in opinions if one.value is not None}
-    given = np.array([values.get(face.id, np.nan) for face in sheet.faces])
-    part = sheet.part(~np.isnan(given))
+    given = np.array([values.get(face.id, np.nan) for face in sample.faces])
+    part = sample.part(~np.isnan(given))
     share = (given[~np.isnan(given)] - low) / (high - low)
     ends = part.estimate(partial(metrics.mean, share))
     return tuple(low + (high - low) * end for end in ends)

@@ -2,7 +2,7 @@
 
 They stand in the report as context and rank nobody: two people describe one artifact in other
 words, and a model that always recites the commonest sentence shares many. What is claimed is
-compared in ``describing``.
+compared in ``description_metrics``.
 """
 
 import re

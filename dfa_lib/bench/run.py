@@ -13,7 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from dfa_lib.analysts import Analyst, Question, Reply
-from dfa_lib.bench.detecting import WRONG
+from dfa_lib.bench.detection_metrics import WRONG
 from dfa_lib.bench.exam import Exam, labels
 from dfa_lib.bench.perturb import versions
 from dfa_lib.files import digest

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import labels
-from dfa_lib.bench.intervals import Sheet, Triple
+from dfa_lib.bench.intervals import BootstrapSample, Triple
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.taxonomy import Task
 
@@ -31,10 +31,10 @@ def sweep(
     total = len(analysts) * sum(map(len, versions.values()))
     with tqdm(total=total, desc="sweep", unit="face") as bar:
         for level, faces in versions.items():
-            sheet = Sheet.of(faces.faces, resamples)
+            sample = BootstrapSample.of(faces.faces, resamples)
             for name, analyst in analysts.items():
                 leaning = forged_leaning(analyst, faces, questions, bar)
-                scores[name][level] = sheet.estimate(partial(metrics.auc, sheet.forged, leaning))
+                scores[name][level] = sample.estimate(partial(metrics.auc, sample.forged, leaning))
     return scores
 
 

@@ -13,7 +13,7 @@ from dfa_lib.analysts import ChatAnalyst
 from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.chat import page
-from dfa_lib.chat.overlay import LEGEND, occlusion_map, paint
+from dfa_lib.chat.occlusion import LEGEND, occlusion_map, paint
 from dfa_lib.chat.turn import Opinion, Role, Turn, now
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.face.detect import find_faces

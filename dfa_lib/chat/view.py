@@ -15,7 +15,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from dfa_lib.chat import controls, page
-from dfa_lib.chat.overlay import LEGEND, paint
+from dfa_lib.chat.occlusion import LEGEND, paint
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
 from dfa_lib.runtime import work_path

@@ -15,7 +15,7 @@ import numpy as np
 from dfa_lib import findings
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import Exam, truth
-from dfa_lib.bench.intervals import Sheet, Triples
+from dfa_lib.bench.intervals import BootstrapSample, Triples
 from dfa_lib.bench.report import Report
 from dfa_lib.instruct.conversations import detection_label
 from dfa_lib.instruct.faceset import FaceSet
@@ -42,14 +42,16 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
     used = _usable(reviews, exam)
     if not used:
         return {}
-    sheet = Sheet.of([faces[one.face] for one in used], report.data["resamples"], exam.seed)
-    made = {(face.id, task): truth(face, task) for face in sheet.faces for task in _CLOSED}
-    found = {MADE: _verdicts(made, used, sheet)}
+    sample = BootstrapSample.of(
+        [faces[one.face] for one in used], report.data["resamples"], exam.seed
+    )
+    made = {(face.id, task): truth(face, task) for face in sample.faces for task in _CLOSED}
+    found = {MADE: _verdicts(made, used, sample)}
     for name in report.data["analysts"]:
         given = [*read_jsonl(out / "predictions" / f"{name}.jsonl", Prediction)]
         answers = {(one.face, one.task): one.answer for one in given}
         texts = {one.face: one.text or "" for one in given if one.task is Task.AD}
-        found[name] = _verdicts(answers, used, sheet) | _findings(texts, used, sheet)
+        found[name] = _verdicts(answers, used, sample) | _findings(texts, used, sample)
     return found
 
 
@@ -70,14 +72,16 @@ def _usable(reviews: Iterable[Review], exam: Exam) -> list[Review]:
 
 
 def _verdicts(
-    answers: Mapping[tuple[str, Task], str | None], reviews: Sequence[Review], sheet: Sheet
+    answers: Mapping[tuple[str, Task], str | None],
+    reviews: Sequence[Review],
+    sample: BootstrapSample,
 ) -> Triples:
     """Shares of reviews with the same verdict, for each closed task that was answered."""
     found = {}
     for task in _CLOSED:
         if any(of is task for _, of in answers):
             same = [answers.get((one.face, task)) == _said(one, task) for one in reviews]
-            found[task.value] = sheet.estimate(partial(metrics.mean, np.array(same, float)))
+            found[task.value] = sample.estimate(partial(metrics.mean, np.array(same, float)))
     return found
 
 
@@ -85,14 +89,16 @@ def _said(review: Review, task: Task) -> str:
     return review.category.value if task is Task.DF_C else detection_label(review.category)
 
 
-def _findings(texts: Mapping[str, str], reviews: Sequence[Review], sheet: Sheet) -> Triples:
+def _findings(
+    texts: Mapping[str, str], reviews: Sequence[Review], sample: BootstrapSample
+) -> Triples:
     """Precision and recall of the pairs a text names, against those the person named."""
     kept = np.array([bool(one.findings) or not one.category.forged for one in reviews])
     if not texts or not kept.any():
         return {}
     said = _table(findings.findings(texts.get(one.face, "")) for one in reviews)[kept]
     named = _table({(f.region, f.artifact) for f in one.findings} for one in reviews)[kept]
-    part = sheet.part(kept)
+    part = sample.part(kept)
 
     def score(which: int, weights: np.ndarray) -> np.ndarray:
         return metrics.set_scores(said, named, weights)[which]

@@ -15,7 +15,7 @@ import numpy as np
 
 from dfa_lib import findings
 from dfa_lib.bench import metrics
-from dfa_lib.bench.intervals import Sheet, Statistic, Triples
+from dfa_lib.bench.intervals import BootstrapSample, Statistic, Triples
 from dfa_lib.bench.overlap import bleu, bleu_counts, meteor, rouge_l
 from dfa_lib.records import Face, InstructRecord
 from dfa_lib.taxonomy import Category, Region, Task
@@ -32,7 +32,7 @@ class Descriptions:
     ``constant`` (12,) bool is the best answer that does not look at the picture.
     """
 
-    sheet: Sheet
+    sample: BootstrapSample
     altered: np.ndarray
     known: np.ndarray
     annotated: tuple[Pairs, ...]
@@ -41,17 +41,17 @@ class Descriptions:
 
     @classmethod
     def of(
-        cls, sheet: Sheet, records: Mapping[str, InstructRecord], constant: np.ndarray
+        cls, sample: BootstrapSample, records: Mapping[str, InstructRecord], constant: np.ndarray
     ) -> "Descriptions":
         """Look up what the records say of the faces; a face without one has no reference."""
-        mine = [records.get(face.id) for face in sheet.faces]
+        mine = [records.get(face.id) for face in sample.faces]
         annotated, references = zip(*map(reference, mine), strict=True)
-        regions = altered_regions(sheet.faces, records)
-        return cls(sheet, *regions, annotated, references, constant)
+        regions = altered_regions(sample.faces, records)
+        return cls(sample, *regions, annotated, references, constant)
 
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
         """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
-        claimed, forged = claimed_regions(texts), self.sheet.forged
+        claimed, forged = claimed_regions(texts), self.sample.forged
         pairs = [*zip(texts, self.references, strict=True)]
         statistics = {
             "region precision": self._pooled(PRECISION, claimed),
@@ -67,9 +67,9 @@ class Descriptions:
         }
         statistics |= {name: partial(metrics.mean, value) for name, value in values.items()}
         statistics["BLEU-4"] = self._bleu(texts)
-        found = {name: self.sheet.estimate(statistic) for name, statistic in statistics.items()}
+        found = {name: self.sample.estimate(statistic) for name, statistic in statistics.items()}
         constant = self._pooled(F1, self._constantly())
-        return found | {"F1 above constant": self.sheet.paired(statistics["region F1"], constant)}
+        return found | {"F1 above constant": self.sample.paired(statistics["region F1"], constant)}
 
     def region_f1(self, texts: Sequence[str]) -> Statistic:
         """Region F1 of these texts under any weighting of the faces."""
@@ -90,8 +90,8 @@ class Descriptions:
         claimed = self._constantly()
         return {
             "regions": [region.value for region in _named(self.constant)],
-            "region F1": self.sheet.estimate(self._pooled(F1, claimed)),
-            "region F1 forged": self.sheet.estimate(self._pooled(F1, claimed, self.sheet.forged)),
+            "region F1": self.sample.estimate(self._pooled(F1, claimed)),
+            "region F1 forged": self.sample.estimate(self._pooled(F1, claimed, self.sample.forged)),
             "per_category": self._by_category(claimed),
         }
 
@@ -106,7 +106,7 @@ class Descriptions:
         nan where that is none of the forged ones: bona fide faces alone say little.
         """
         kept = self.known if member is None else self.known & member
-        none = self.sheet.forged.any() and not (kept & self.sheet.forged).any()
+        none = self.sample.forged.any() and not (kept & self.sample.forged).any()
 
         def statistic(weights: np.ndarray) -> np.ndarray:
             if none:
@@ -125,14 +125,14 @@ class Descriptions:
         """COVER, CHAIR, Hal and F0.5 of each forged face with annotated findings, else nan."""
         rows = [
             grounding(findings.findings(text), true) if forged and true else (np.nan,) * 4
-            for text, true, forged in zip(texts, self.annotated, self.sheet.forged, strict=True)
+            for text, true, forged in zip(texts, self.annotated, self.sample.forged, strict=True)
         ]
         return dict(zip(("COVER", "CHAIR", "Hal", "F0.5"), np.array(rows).T, strict=True))
 
     def _by_category(self, claimed: np.ndarray) -> Triples:
-        given = np.array([face.category.value for face in self.sheet.faces])
+        given = np.array([face.category.value for face in self.sample.faces])
         return {
-            category.value: self.sheet.estimate(self._pooled(F1, claimed, given == category))
+            category.value: self.sample.estimate(self._pooled(F1, claimed, given == category))
             for category in Category
             if category.forged and (given == category).any()
         }
@@ -143,14 +143,14 @@ class Descriptions:
         for at, region in enumerate(Region):
             mine, true = claimed[self.known, at, None], self.altered[self.known, at, None]
             if mine.any() or true.any():
-                triples[region.value] = self.sheet.part(self.known).estimate(
+                triples[region.value] = self.sample.part(self.known).estimate(
                     lambda weights, pair=(mine, true): metrics.set_scores(*pair, weights)[F1]
                 )
         return triples
 
     def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, tuple[float, float]]]:
         """By category and region: the share of faces where it is claimed, and where it is so."""
-        members = {c.value: [face.category is c for face in self.sheet.faces] for c in Category}
+        members = {c.value: [face.category is c for face in self.sample.faces] for c in Category}
         kept = {name: self.known & np.array(member) for name, member in members.items()}
         return {
             name: {
@@ -171,19 +171,19 @@ class Descriptions:
         f1 = 2 * hits / np.maximum(total, 1)
         # Of equal scores the description that claims most is most worth reading.
         asked = sorted(
-            np.flatnonzero(self.sheet.forged & self.known), key=lambda at: claimed[at].sum()
+            np.flatnonzero(self.sample.forged & self.known), key=lambda at: claimed[at].sum()
         )
         examples = {}
         for name, order in (("best", f1), ("worst", -f1)):
             last = sorted(asked, key=lambda at, order=order: order[at])
-            found = {self.sheet.faces[at].category: at for at in last}
+            found = {self.sample.faces[at].category: at for at in last}
             examples[name] = [
                 self._example(found[one], texts, f1) for one in Category if one in found
             ]
         return examples
 
     def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
-        face = self.sheet.faces[at]
+        face = self.sample.faces[at]
         return {
             "face": face.id,
             "image": face.image,
