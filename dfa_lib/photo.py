@@ -46,6 +46,9 @@ _MAGIC = {
     b"\0\0\x01\0": "icon (ICO)", b"\x1aE\xdf\xa3": "Matroska or WebM video",
     b"\0\0\x01\xba": "MPEG video", b"\0\0\x01\xb3": "MPEG video",
     b"\x93NUMPY": "NumPy array", b"II*\0": "TIFF of a rare kind", b"MM\0*": "TIFF of a rare kind",
+    b"DDS ": "DirectDraw surface (DDS)", b"icns": "Apple icon (ICNS)", b"qoif": "QOI",
+    b"\x01\xda": "Silicon Graphics (SGI)", b"\x0a\x05\x01": "PC Paintbrush (PCX)",
+    b"PF\n": "colour float map (PFM)", b"data:image": "data URL", b"{": "JSON", b"GIF8": "GIF",
     b"\xff\x4f\xff\x51": "JPEG 2000", b"\0\0\0\x0cjP  ": "JPEG 2000",
 }  # fmt: skip
 
@@ -75,6 +78,8 @@ def is_video(path: Path) -> bool:
 
 
 def _read(path: Path, name: str) -> bytes:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{name}: a link to a file that is not there; fetch that file")
     if not path.exists():
         raise DataError(f"{name}: no such file; check the path")
     if not path.is_file():
@@ -123,9 +128,16 @@ def _identify(content: bytes) -> Image.Image:
         with suppress(ImportError):
             importlib.import_module(plugin[1])
             formats = (plugin[0],)
-    if content.endswith(b"TRUEVISION-XFILE.\0"):  # Targa has its mark at the end
+    if _is_targa(content):
         formats = ("TGA",)
     return Image.open(file, formats=formats)
+
+
+def _is_targa(content: bytes) -> bool:
+    """Tell by the mark at the end, or in old files by a head of colours without a palette."""
+    head = content[:18].ljust(18, b"\0")
+    old = head[1] == 0 and head[2] in {2, 3, 10, 11} and not any(head[3:8])
+    return content.endswith(b"TRUEVISION-XFILE.\0") or (old and head[16] in {8, 16, 24, 32})
 
 
 def _format_of(content: bytes) -> str | None:
@@ -142,12 +154,21 @@ def _format_of(content: bytes) -> str | None:
     )  # fmt: skip
 
 
+_POINTERS = (
+    (b"version https://git-lfs", "git-lfs", "git lfs pull"),
+    (b"annex/objects/", "git-annex", "git annex get"),
+)
+
+
 def _diagnosis(content: bytes) -> str:
     """Say what the file is, if it is no picture that can be read, and what to do."""
-    if content.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer, not the picture itself; fetch it with `git lfs pull`"
+    for start, tool, fetch in _POINTERS:
+        if start in content[:200]:
+            return f"a {tool} pointer, not the picture itself; fetch it with `{fetch}`"
+    if not content.strip(b"\0"):
+        return "nothing but zeros; copy or download it again"
     kind, mend = _format_of(content), "save it as JPEG, PNG or WebP"
-    if kind in {"JPEG 2000", "AVIF", "WebP"}:
+    if kind in {"JPEG 2000", "AVIF", "WebP", "GIF"}:
         return f"{_DAMAGED}, or {mend} ({kind})"
     if kind in _PLUGINS:
         return f"{kind}, for which no decoder is installed; {mend}, or `{_PLUGINS[kind][2]}`"
@@ -185,10 +206,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, or floats of 0 to 1, 255, 65535 or any range, to 8 bits."""
+    """Scale 16 bits, or floats and 32 bits of 0 to 1, 255, 65535 or any range, to 8 bits."""
     levels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
     most = max(float(levels.max()), 1e-12)
-    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+    tops = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
     top = next((top for top in tops if most <= top), most)
     grey = Image.fromarray(np.clip(levels / top * 255, 0, 255).round().astype(np.uint8))
     if "transparency" in image.info and isinstance(image.info["transparency"], int):

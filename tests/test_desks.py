@@ -196,7 +196,7 @@ def test_links_in_a_circle_and_pipes_hold_nothing_up(tmp_path: Path) -> None:
     status, out, err = shell("-m", "dfa_lib.ask", ".", cwd=tmp_path)
     assert (status, out) == (2, "") and err.count("\n") == 3
     assert "pipe.jpg: not a file; give the path of one picture\n" in err
-    assert "self.jpg: no such file; check the path\n" in err
+    assert "self.jpg: a link to a file that is not there; fetch that file\n" in err
 
 
 def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Odd but good pictures are read right; bad ones get one line with the file and the mend."""
 
 import io
+import os
 import struct
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -40,16 +42,11 @@ def corners(array: np.ndarray) -> np.ndarray:
     return array[rows, columns].astype(int)
 
 
-def exif_rotated() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: shown upright after 270 degrees
-    sideways = quadrants().transpose(Image.Transpose.ROTATE_90)
-    return encoded(sideways, "JPEG", quality=95, exif=exif)
-
-
-def sixteen_bit_colour() -> bytes:
+def sixteen_bit_colour(suffix: str, alpha: bool = False) -> bytes:
     deep = np.asarray(quadrants())[..., ::-1].astype(np.uint16) * 257
-    return cv2.imencode(".png", deep)[1].tobytes()
+    if alpha:
+        deep = np.dstack([deep, np.full((80, 96), 65535, np.uint16)])
+    return cv2.imencode(suffix, deep)[1].tobytes()
 
 
 def see_through() -> bytes:
@@ -64,6 +61,31 @@ def animated(kind: str) -> bytes:
     second = Image.new("RGB", (96, 80), "black")
     return encoded(quadrants(), kind, save_all=True, append_images=[second], duration=80,
                    **({"lossless": True} if kind == "WEBP" else {}))  # fmt: skip
+
+
+def premultiplied() -> bytes:
+    """Return a TIFF whose colours are multiplied by its transparency, as tag 338 says."""
+    image = quadrants().convert("RGBA")
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(128, (48, 40, 96, 80))
+    image.putalpha(alpha)
+    colours = Image.frombytes("RGBA", image.size, image.convert("RGBa").tobytes())
+    extra = struct.pack("<HHIH", 338, 3, 1, 2)
+    content = encoded(colours, "TIFF", compression="raw")
+    assert extra in content
+    return content.replace(extra, struct.pack("<HHIH", 338, 3, 1, 1))
+
+
+def turned(orientation: int, kind: str) -> bytes:
+    """Return a picture as a camera held otherwise wrote it, with the EXIF orientation."""
+    back = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+            6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}  # fmt: skip
+    image, exif = quadrants(), Image.Exif()
+    if orientation in back:
+        image = image.transpose(Image.Transpose[back[orientation]])
+    exif[0x0112] = orientation
+    quality = {"lossless": True} if kind == "WEBP" else {"quality": 95}
+    return encoded(image, kind, exif=exif, **({} if kind in {"PNG", "TIFF"} else quality))
 
 
 def phone_pair() -> bytes:
@@ -96,10 +118,31 @@ def deep_tiff(order: str) -> bytes:
 
 GOOD: dict[str, Callable[[], bytes]] = {
     "plain PNG": lambda: encoded(quadrants(), "PNG"),
-    "EXIF-rotated": exif_rotated,
     "CMYK JPEG": lambda: encoded(quadrants().convert("CMYK"), "JPEG", quality=95),
     "CMYK TIFF": lambda: encoded(quadrants().convert("CMYK"), "TIFF"),
-    "16-bit colour": sixteen_bit_colour,
+    **{
+        f"16-bit {suffix}": partial(sixteen_bit_colour, suffix)
+        for suffix in (".png", ".tiff", ".ppm", ".jp2")
+    },
+    "16-bit PNG with alpha": partial(sixteen_bit_colour, ".png", alpha=True),
+    **{f"EXIF {n}": partial(turned, n, "JPEG") for n in (1, 2, 3, 4, 5, 6, 7, 8, 99)},
+    **{f"EXIF 6 in {kind}": partial(turned, 6, kind) for kind in ("PNG", "WEBP", "TIFF", "AVIF")},
+    "PNG with a preview before its frames": lambda: encoded(
+        quadrants(),
+        "PNG",
+        save_all=True,
+        append_images=[Image.new("RGB", (96, 80))],
+        default_image=True,
+    ),
+    "TIFF of several pages": lambda: encoded(
+        quadrants(), "TIFF", save_all=True, append_images=[Image.new("RGB", (96, 80))]
+    ),
+    "YCbCr TIFF": lambda: encoded(quadrants().convert("YCbCr"), "TIFF"),
+    "JPEG in TIFF": lambda: encoded(quadrants(), "TIFF", compression="jpeg", quality=95),
+    "LZW TIFF": lambda: encoded(quadrants(), "TIFF", compression="tiff_lzw"),
+    "progressive JPEG": lambda: encoded(quadrants(), "JPEG", quality=95, progressive=True),
+    "BMP": lambda: encoded(quadrants(), "BMP"),
+    "PPM": lambda: encoded(quadrants(), "PPM"),
     "palette": lambda: encoded(quadrants().quantize(16), "PNG"),
     "WebP": lambda: encoded(quadrants(), "WEBP", quality=95),
     "phone's MPO": phone_pair,
@@ -118,6 +161,8 @@ GOOD: dict[str, Callable[[], bytes]] = {
     ),
     "JPEG 2000": lambda: encoded(quadrants(), "JPEG2000"),
     "Targa": lambda: encoded(quadrants(), "TGA"),
+    "packed Targa": lambda: encoded(quadrants(), "TGA", compression="tga_rle"),
+    "old Targa, no mark at its end": lambda: encoded(quadrants(), "TGA")[:-26],
     "AVIF": lambda: encoded(quadrants(), "AVIF", quality=95),
     "animated GIF": lambda: animated("GIF"),
     "animated WebP": lambda: animated("WEBP"),
@@ -136,6 +181,25 @@ def test_odd_but_good_pictures_are_read_right(kind: str) -> None:
 def test_transparency_is_shown_on_white() -> None:
     last_is_white = [RED, GREEN, BLUE, (255, 255, 255)]
     assert np.array_equal(corners(open_photo(see_through())), last_is_white)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TGA", "TIFF", "premultiplied TIFF"])
+def test_what_is_half_clear_is_half_white(kind: str) -> None:
+    image, alpha = quadrants().convert("RGBA"), Image.new("L", (96, 80), 255)
+    alpha.paste(128, (48, 40, 96, 80))
+    image.putalpha(alpha)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = premultiplied() if " " in kind else encoded(image, kind, **options)
+    half = [RED, GREEN, BLUE, (192, 192, 192)]
+    assert np.abs(corners(open_photo(content)) - half).max() <= 2
+
+
+def test_a_palette_with_a_table_of_transparency() -> None:
+    image = quadrants().quantize(4)
+    table = bytearray(b"\xff" * 4)
+    table[image.getpixel((70, 60))] = 0
+    array = open_photo(encoded(image, "PNG", transparency=bytes(table)))
+    assert np.abs(corners(array) - [RED, GREEN, BLUE, (255, 255, 255)]).max() <= 10
 
 
 @pytest.mark.parametrize("mode", ["P", "PA", "LA", "L", "I;16"])
@@ -157,7 +221,7 @@ def test_what_is_clear_in_palette_or_grey_is_white(mode: str) -> None:
     assert np.array_equal(array[40, 24], [200] * 3) and np.array_equal(array[40, 72], [255] * 3)
 
 
-@pytest.mark.parametrize("mode", ["L", "I;16", "I;16B", "F", "F of 0 to 1", "LA", "1"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "I;16B", "I", "F", "F of 0 to 1", "LA", "1"])
 def test_grey_keeps_its_levels(mode: str) -> None:
     levels = np.repeat([[0, 64, 128, 255]], 24, axis=0).repeat(20, axis=0).repeat(24, axis=1)
     if mode == "I;16":
@@ -165,6 +229,8 @@ def test_grey_keeps_its_levels(mode: str) -> None:
     elif mode == "I;16B":
         big = (levels * 257).astype(">u2").tobytes()
         image = Image.frombytes("I;16B", levels.shape[::-1], big)
+    elif mode == "I":
+        image = Image.fromarray(levels.astype(np.int32))
     elif mode.startswith("F"):
         image = Image.fromarray((levels / (255 if "to" in mode else 1)).astype(np.float32))
     else:
@@ -212,6 +278,11 @@ def noisy() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
 
 
+def cut(kind: str, share: float) -> bytes:
+    content = encoded(noisy(), kind)
+    return content[: int(len(content) * share)]
+
+
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty.jpg": (lambda: b"", "is empty"),
     "truncated.jpg": (lambda: encoded(noisy(), "JPEG")[:2000], "damaged or cut off"),
@@ -239,6 +310,27 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: cv2.imencode(".tiff", np.ones((80, 96, 3), np.float32))[1].tobytes(),
         "TIFF of a rare kind; save it as JPEG",
     ),
+    "annex.jpg": (
+        lambda: b"/annex/objects/SHA256E-s9--0.jpg\n",
+        "a git-annex pointer, .*; fetch it with `git annex get`",
+    ),
+    "drawing.png": (lambda: b"<svg xmlns=''></svg>", "SVG; save it"),
+    "paper.jpg": (lambda: b"%PDF-1.7", "PDF; save it"),
+    "error.png": (lambda: b'{"error": "not found"}', "JSON; save it"),
+    "inline.png": (lambda: b"data:image/png;base64,iVBORw0KGgo", "data URL; save it"),
+    "blank.jpg": (lambda: bytes(5000), "nothing but zeros; copy or download"),
+    "float.pfm": (lambda: b"PF\n96 80\n-1.0\n" + bytes(9), r"colour float map \(PFM\); save"),
+    "game.tga": (lambda: encoded(noisy(), "DDS"), r"DirectDraw surface \(DDS\); save it"),
+    "scan.pcx": (lambda: encoded(noisy(), "PCX"), r"PC Paintbrush \(PCX\); save it"),
+    "clip.webp": (lambda: b"RIFF\0\0\0\0AVI LIST", "AVI video; save it"),
+    "song.webp": (lambda: b"RIFF\0\0\0\0WAVEfmt ", "RIFF; save it"),
+    "headless.gif": (lambda: encoded(noisy(), "GIF")[:8], r"cut off.*\(GIF\)"),
+    **{
+        f"cut at {share:.0%}.{kind.lower()}": (partial(cut, kind, share), "damaged or cut off")
+        for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "PPM", "TGA")
+        for share in (0.5, 0.97)
+    },
+    "line.png": (lambda: encoded(Image.new("RGB", (5000, 1)), "PNG"), "only 5000x1 pixels"),
     "dot.png": (lambda: encoded(Image.new("RGB", (1, 1)), "PNG"), "only 1x1 pixels"),
     "bomb.png": (bomb, "million pixels"),
 }
@@ -258,8 +350,12 @@ def test_bad_pictures_get_one_line_with_the_mend(name: str, tmp_path: Path) -> N
 def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\.jpg: no such file"):
         open_photo(tmp_path / "missing.jpg")
-    with pytest.raises(DataError, match="not a file"):
-        open_photo(tmp_path)
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, told in (("folder", "not a file"), ("pipe", "not a file"), ("link", "a link to a")):
+        with pytest.raises(DataError, match=rf"{name}\.jpg: {told}"):
+            open_photo(tmp_path / f"{name}.jpg")
 
 
 def test_a_picture_between_both_limits_is_refused_by_its_header() -> None:
