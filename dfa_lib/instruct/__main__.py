@@ -67,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
                        help="a column of a table whose name does not tell")  # fmt: skip
     faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
+    faces.add_argument("--self-blended", type=int, default=0, metavar="K",
+                       help="forgeries to make of each bona fide training face")  # fmt: skip
 
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("--model", help="written by this model, instead of measured or by rule")
@@ -91,7 +93,7 @@ def _faces(args: Namespace) -> None:
     load_faces(
         args.source, args.out, n=args.n, seed=args.seed, size=args.size, root=args.root,
         columns=dict(column.partition("=")[::2] for column in args.column),
-        workers=args.workers, shard=args.shard,
+        self_blended=args.self_blended, workers=args.workers, shard=args.shard,
     )  # fmt: skip
 
 
