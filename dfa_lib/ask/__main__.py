@@ -80,7 +80,7 @@ def _ask(args: argparse.Namespace) -> int:
         _tell(said, form)
         progress.add(said.status)
     if form is as_text and session.loaded:
-        print(NANO_LIMITS if session.analyst.preset.base == "nano" else OTHER_LIMITS)
+        print(NANO_LIMITS if session.analyst.preset.name == "nano" else OTHER_LIMITS)
     progress.end()
     return 2 if progress.of["unreadable"] else 1 if progress.of["not judged"] else 0
 

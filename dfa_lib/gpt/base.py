@@ -16,7 +16,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano vision tower
+import dfa_lib.gpt.faceconv
+import dfa_lib.gpt.litetower  # noqa: F401  registers the tower of tools.lite
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import core, part_of, parts
