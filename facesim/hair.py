@@ -51,7 +51,7 @@ def haired(
     texture = np.clip(luma / (dark + 0.02), 0.65, 1.6)[..., None]
     colours = colours + hairy[..., None] * (0.95 * shade * texture - colours)
     shadow = cv2.GaussianBlur(np.roll(front[1], 3, axis=0), (0, 0), 4) * (1 - hairy)
-    colours *= 1 - 0.45 * shadow[..., None]
+    colours *= 1 - 0.25 * shadow[..., None]
     body = np.clip(np.minimum(outline, (1 - head.height(size)) * 12) / 2.5 + 0.5, 0, 1)
     return _laid(colours, body, front, back, shade, _sheen(head, size, rng))
 

@@ -20,7 +20,7 @@ from facesim import hair, scene
 MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
-_BOLD = np.float32(1.2)  # mixing also makes people alike; this sets them apart again
+_BOLD = np.float32(1.5)  # mixing also makes people alike; this sets them apart again
 _SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
 _OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
 _STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
@@ -209,10 +209,11 @@ def _soft(image: Floats, sigma: float) -> Floats:
 def _smooth() -> Floats:
     """How much forehead and neck lose of what mixing leaves there of hair, (S, S, 1) in 0..1."""
     points = model().mean_shape
-    mask = hull(np.concatenate([points[70:79], points[[18, 25]]]), SIDE, 0.85).astype(np.float32)
+    forehead = np.concatenate([points[70:79], points[[18, 25]]])
+    mask = 0.35 * hull(forehead, SIDE, 0.85).astype(np.float32)  # more would leave it without skin
     neck = slice(int(points[3, 1]), int(0.86 * SIDE))
-    mask[neck] = 1 - hull(points[:68], SIDE, 1.04)[neck]
-    return 0.8 * cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
+    mask[neck] = 0.8 * (1 - hull(points[:68], SIDE, 1.04)[neck])
+    return cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
 
 
 @cache
