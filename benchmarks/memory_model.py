@@ -30,6 +30,7 @@ from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.samples import Sample, collate
 from dfa_lib.gpt.train import Trainer
 from dfa_lib.gpt.trees import Node, pack
+from dfa_lib.taxonomy import Task
 
 HERE = runtime.device()
 MEASURED = Path(__file__).parent / "measured" / "gpu_h200_run2.json"
@@ -57,7 +58,8 @@ class Unread:
         """Return as many typical images as fit into one row."""
         tree = (Node(self.prefix), *([Node([1] * TEXT, 0, TEXT - ANSWER)] * QA))
         count = max(1, preset.row // (len(self.prefix) + QA * TEXT))
-        return [Sample(SimpleNamespace(id=str(number)), tree) for number in range(count)]
+        tasks = (Task.FC,) * QA
+        return [Sample(SimpleNamespace(id=str(number)), tree, tasks) for number in range(count)]
 
 
 def as_measured(name: str) -> Need:

@@ -58,6 +58,7 @@ def preset_on(base: Path) -> Preset:
     return replace(
         NANO,
         vision="frozen",
+        everyday=False,  # which would mirror and tint what is told by its colour
         base=str(base),
         epochs=2,
         batch=4,

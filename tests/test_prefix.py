@@ -123,7 +123,7 @@ def test_loss_and_gradients_equal_a_padded_batch(tiny, images, side):
 
 def test_rows_hold_whole_trees_up_to_a_budget(tiny):
     trees = trees_of(tiny[1], [*QA, QA[1], QA[0]])
-    samples = [Sample(face=str(number), tree=tuple(tree)) for number, tree in enumerate(trees)]
+    samples = [Sample(str(number), tuple(tree), ()) for number, tree in enumerate(trees)]
     longest = max(sample.tokens for sample in samples)
     for budget in (1, longest, longest + 40, 10_000):
         filled = rows(samples, budget)

@@ -189,6 +189,29 @@ def test_weights_of_shares_sum_to_one_over_the_batch(preset, balanced):
         torch.testing.assert_close(answers[answers > 0], torch.full((4,), 1 / 7))
 
 
+def test_an_answer_counts_what_the_preset_gives_its_task(preset):
+    prompter = Prompter(load_base(preset)[1])
+    sample = encode(prompter, RECORDS[1])
+    for balanced, share in ((True, 3 / 4), (False, None)):
+        weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0})
+        packed = collate([sample], [sample], weighed)
+        counted = torch.zeros(2).index_add(0, packed.answers, packed.weights)
+        detect, talk = sample.answers
+        expected = share or 3 * detect / (3 * detect + talk)
+        assert counted.tolist() == pytest.approx([expected, 1 - expected])
+
+
+def test_talk_changes_with_the_step_and_closed_questions_stay(preset):
+    prompter = Prompter(load_base(preset)[1])
+    asked = RECORDS[1].qa
+    sample = encode(prompter, RECORDS[1].model_copy(update={"qa": (asked[0], *3 * asked[1:])}))
+    less = [sample.with_talk(2, step) for step in range(3)]
+    assert all(one.tasks == (Task.DF_D, Task.FC, Task.FC) for one in less)
+    kept = [{id(branch) for branch in one.tree[1:]} for one in less]
+    assert set.union(*kept) == {id(branch) for branch in sample.tree[1:]}
+    assert kept[0] != kept[1] and sample.with_talk(9, 0) == sample
+
+
 def test_an_empty_set_of_records_is_refused(preset, tmp_path):
     with pytest.raises(DataError, match="none to train on"):
         run(preset, tmp_path, records=[])

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
+from dfa_lib import conditions
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.taxonomy import Task
 
@@ -57,15 +58,6 @@ class Perturbed:
         return self.analyst.reply(seen, questions)
 
 
-def _jpeg(image: np.ndarray, quality: float) -> np.ndarray:
-    _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _blur(image: np.ndarray, level: float) -> np.ndarray:
-    return cv2.GaussianBlur(image, (0, 0), level * image.shape[1] / 128)
-
-
 def _scaling(image: np.ndarray, share: float) -> np.ndarray:
     height, width = image.shape[:2]
     small = (max(1, round(width * share)), max(1, round(height * share)))
@@ -74,22 +66,14 @@ def _scaling(image: np.ndarray, share: float) -> np.ndarray:
 
 
 def _noise(image: np.ndarray, deviation: float) -> np.ndarray:
-    dice = np.random.default_rng(list(hashlib.sha256(image.tobytes()).digest()))
-    return _grey_levels(image + dice.normal(0, deviation, image.shape))
-
-
-def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    return _grey_levels(image * factor)
-
-
-def _grey_levels(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    rng = np.random.default_rng(list(hashlib.sha256(image.tobytes()).digest()))
+    return conditions.noise(image, deviation, rng)
 
 
 _WAYS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "JPEG": _jpeg,
-    "blur": _blur,
+    "JPEG": conditions.jpeg,
+    "blur": conditions.blur,
     "scaling": _scaling,
     "noise": _noise,
-    "brightness": _brightness,
+    "brightness": conditions.brightness,
 }

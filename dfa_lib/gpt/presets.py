@@ -49,6 +49,9 @@ class Preset:
     warmup: float = 0.03
     clip: float = 1.0
     balanced: bool = False
+    weights: dict[str, float] = field(default_factory=dict)
+    talk: int = 0
+    everyday: bool = False
     four_bit: bool = False
     paged: bool = False
     checkpointing: bool = False
@@ -92,6 +95,9 @@ NANO = Preset(
     lr_projector=1e-3,
     lr_vision=1e-3,
     balanced=True,
+    weights={"DF-C": 4.0},
+    talk=1,
+    everyday=True,
     save_every=100,
     max_new_tokens=160,
     turns=0,

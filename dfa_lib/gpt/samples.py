@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,22 +11,16 @@ from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 from dfa_lib.records import DataError, Face, InstructRecord
-
-
-class Images(Protocol):
-    """Where face pictures come from, for instance a FaceSet."""
-
-    def image(self, face: Face) -> np.ndarray:
-        """Return the picture of a face: RGB uint8 (H, W, 3)."""
-        ...
+from dfa_lib.taxonomy import Task
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with all its QA as a tree: the prefix, then a branch for each."""
+    """One image with all its QA as a tree: the prefix, then a branch for each, with its task."""
 
     face: Face
     tree: tuple[Node, ...]
+    tasks: tuple[Task, ...]
 
     @property
     def answers(self) -> list[int]:
@@ -39,6 +32,22 @@ class Sample:
         """Tokens of the whole row."""
         return sum(len(node.ids) for node in self.tree)
 
+    def with_talk(self, count: int, step: int) -> "Sample":
+        """Return the sample with ``count`` turns of its free conversation, others at each step."""
+        free = [at for at, task in enumerate(self.tasks) if task is Task.FC]
+        chosen = {free[(step + turn) % len(free)] for turn in range(min(count, len(free)))}
+        return self._only([at for at in range(len(self.tasks)) if at in chosen or at not in free])
+
+    def alone(self) -> list["Sample"]:
+        """Return one sample for each QA, for bases that cannot share an image."""
+        return [self._only([at]) for at in range(len(self.tasks))]
+
+    def _only(self, kept: Sequence[int]) -> "Sample":
+        """Return the sample with the branches of these numbers."""
+        root, *branches = self.tree
+        tree = (root, *(branches[at] for at in kept))
+        return replace(self, tree=tree, tasks=tuple(self.tasks[at] for at in kept))
+
 
 def encode(prompter: Prompter, record: InstructRecord) -> Sample:
     """A record as tokens; raises DataError naming the face if nothing in it is supervised."""
@@ -49,7 +58,8 @@ def encode(prompter: Prompter, record: InstructRecord) -> Sample:
     except DataError as error:
         raise DataError(f"face {record.id}: {error}") from None
     branches = (Node(np.array(ids, np.int32), 0, cut) for ids, cut in written)
-    return Sample(record.face, (Node(prompter.prefix), *branches))
+    tasks = tuple(qa.task for qa in record.qa)
+    return Sample(record.face, (Node(prompter.prefix), *branches), tasks)
 
 
 def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
@@ -68,24 +78,25 @@ def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
     return filled
 
 
-def alone(sample: Sample) -> list[Sample]:
-    """Return one sample for each QA, for bases that cannot share an image."""
-    root, *branches = sample.tree
-    return [Sample(sample.face, (root, branch)) for branch in branches]
-
-
 def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> Packed:
     """Pack samples into one row whose loss is its share of the mean over the ``whole`` batch.
 
     ``preset.balanced``: the mean over answers of the mean over an answer's tokens, so that
-    a short verdict counts as much as a long description; else the mean over all tokens.
+    a short verdict counts as much as a long description; else the mean over all tokens. In
+    either, an answer counts ``preset.weights`` of its task, or once.
     """
     packed = pack([grove(sample.tree for sample in row)])
-    lengths = torch.tensor([n for sample in row for n in sample.answers], dtype=torch.float)
-    total = [n for sample in whole for n in sample.answers]
+    each = torch.tensor([token for sample in row for token, _ in _counts(sample, preset)])
+    total = sum(answer for sample in whole for _, answer in _counts(sample, preset))
+    return replace(packed, weights=each[packed.answers] / total)
+
+
+def _counts(sample: Sample, preset: Preset) -> list[tuple[float, float]]:
+    """Return what each answer of a sample counts: one token of it, and all of them."""
+    weights = (preset.weights.get(task, 1.0) for task in sample.tasks)
     if preset.balanced:
-        return replace(packed, weights=1 / (lengths[packed.answers] * len(total)))
-    return replace(packed, weights=torch.full_like(packed.weights, 1 / sum(total)))
+        return [(w / n, w) for w, n in zip(weights, sample.answers, strict=True)]
+    return [(w, w * n) for w, n in zip(weights, sample.answers, strict=True)]
 
 
 def plan(count: int, preset: Preset, seed: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from transformers import ProcessorMixin
 
 from dfa_lib import runtime
+from dfa_lib.conditions import Everyday, Images
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
 from dfa_lib.gpt.checkpoint import trainable, whole
@@ -35,7 +36,7 @@ from dfa_lib.gpt.forward import (
 )
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import Images, Sample, alone, collate, encode, plan, rows
+from dfa_lib.gpt.samples import Sample, collate, encode, plan, rows
 from dfa_lib.gpt.trees import Node, Packed
 from dfa_lib.records import (
     DataError,
@@ -119,7 +120,7 @@ class Trainer:
             parts += [inner.get_encoder("image")] if preset.vision != "frozen" else []
             for part in parts:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
-        self.prompter, self.images = prompter, images
+        self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         self.shares = self._can_share(model)
         tuner, optimizer = PrefixLoss(model, self.shares), make_optimizer(model, preset)
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
@@ -210,7 +211,7 @@ class Trainer:
         """Return what goes through the model at once."""
         if self.shares:
             return rows(share, self.preset.row)
-        return [[single] for sample in share for single in alone(sample)]
+        return [[single] for sample in share for single in sample.alone()]
 
     def _can_share(self, model: nn.Module) -> bool:
         """Return whether this base's questions can share an image; say so if they cannot."""
@@ -274,7 +275,10 @@ def train(
     bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
     with _journal(out / LOG, log, watch, trainer.main) as keep:
         for done, row in enumerate(bar, start=begin + 1):
-            step = trainer.step([samples[i] for i in row], done - 1, len(order))
+            batch = [samples[i] for i in row]
+            if preset.talk:
+                batch = [sample.with_talk(preset.talk, done) for sample in batch]
+            step = trainer.step(batch, done - 1, len(order))
             due = done % preset.save_every == 0 or done == len(order) or trainer.late(saved)
             if due and held_out:
                 step = step.model_copy(update=trainer.validate(held_out))
