@@ -20,7 +20,7 @@ from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.samples import collate, encode, plan
 from dfa_lib.gpt.train import Step, schedule, train
 from dfa_lib.records import DataError, read_jsonl, write_jsonl
-from dfa_lib.taxonomy import Task
+from dfa_lib.taxonomy import Category, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 
@@ -148,6 +148,42 @@ def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path, 
     for name, weight in trainable(tuned[1]).items():
         assert torch.equal(weight, trainable(model)[name]), name
     assert [s.loss for s in log] == [s.loss for s in tuned[2]]
+
+
+def test_a_tuned_encoder_that_names_categories_is_taken_up_as_well(preset, tmp_path, monkeypatch):
+    """The layer that names them, chance in the pictures and turns of talk are of the run, too."""
+    whole = replace(preset, vision="full", naming=0.5, everyday=True, talk=1)
+    straight, log = run(whole, tmp_path / "straight")
+    step = training.Trainer.step
+
+    def interrupted(self, batch, number, steps):
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(self, batch, number, steps)
+
+    monkeypatch.setattr(training.Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(whole, tmp_path / "again")
+    monkeypatch.undo()
+    model, again = run(whole, tmp_path / "again")
+    assert [s.loss for s in log] == [s.loss for s in again]
+    for name, weight in trainable(straight).items():
+        assert torch.equal(weight, trainable(model)[name]), name
+
+
+def test_naming_reaches_the_encoder_and_not_the_log(preset, tmp_path):
+    """The auxiliary loss moves the encoder; an unknown category adds nothing."""
+    whole = replace(preset, vision="full", epochs=1, batch=len(RECORDS))
+    named = replace(whole, naming=5.0)
+    _, log = run(whole, tmp_path / "plain")
+    _, told = run(named, tmp_path / "named")
+    assert told[0].loss == pytest.approx(log[0].loss, rel=1e-6)
+    assert told[0].norm != pytest.approx(log[0].norm, rel=1e-3)
+    forged = [r.model_copy(update={"face": r.face.model_copy(update={"category": Category.FORGED})})
+              for r in RECORDS if r.face.category.forged]  # fmt: skip
+    _, log = run(whole, tmp_path / "unknown", forged)
+    _, told = run(named, tmp_path / "unknown named", forged)
+    assert [s.norm for s in told] == pytest.approx([s.norm for s in log], rel=1e-6)
 
 
 def test_another_run_does_not_take_up_a_foreign_checkpoint(preset, tuned, tmp_path):

@@ -24,6 +24,10 @@ class Preset:
             encoder, here and when lessons 03 and 05 tune it alone. Those of nano were measured,
             the others are LLaVA-1.5's.
         balanced: Weigh answers alike, not tokens.
+        weights: What an answer counts, by task; 1 where nothing is said.
+        talk: Turns of free conversation in a pass, other ones in each; 0 takes them all.
+        everyday: Show training pictures mirrored and under everyday conditions, at random.
+        naming: Weight of an auxiliary loss by which the vision encoder alone names the category.
         four_bit: Load the language model in nf4.
         paged: 8-bit optimiser states that may leave the GPU.
         checkpointing: Compute activations anew instead of keeping them.
@@ -52,6 +56,7 @@ class Preset:
     weights: dict[str, float] = field(default_factory=dict)
     talk: int = 0
     everyday: bool = False
+    naming: float = 0.0
     four_bit: bool = False
     paged: bool = False
     checkpointing: bool = False
@@ -87,7 +92,7 @@ NANO = Preset(
     base="nano",
     licence="the licence of this repository",
     side=128,
-    epochs=3,
+    epochs=4,
     batch=16,
     row=1024,
     rank=16,
@@ -95,9 +100,10 @@ NANO = Preset(
     lr_projector=1e-3,
     lr_vision=1e-3,
     balanced=True,
-    weights={"DF-C": 4.0},
+    weights={"DF-C": 2.0, "AD": 2.0},
     talk=1,
     everyday=True,
+    naming=0.3,
     save_every=100,
     max_new_tokens=160,
     turns=0,

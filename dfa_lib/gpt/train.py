@@ -34,6 +34,7 @@ from dfa_lib.gpt.forward import (
     part_of,
     shares,
 )
+from dfa_lib.gpt.naming import NamingLoss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.samples import Sample, collate, encode, plan, rows
@@ -47,6 +48,7 @@ from dfa_lib.records import (
     read_jsonl,
     write_jsonl,
 )
+from dfa_lib.taxonomy import CLASSES
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -123,6 +125,11 @@ class Trainer:
         self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         self.shares = self._can_share(model)
         tuner, optimizer = PrefixLoss(model, self.shares), make_optimizer(model, preset)
+        self.names = preset.naming and preset.vision != "frozen"
+        if self.names:
+            tuner = NamingLoss(model, self.shares, preset.naming)
+            layer = {"params": [*tuner.layer.parameters()], "peak": preset.lr_vision}
+            optimizer.add_param_group(layer)
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
 
     @property
@@ -228,9 +235,18 @@ class Trainer:
         pictures = self.pictures([sample.face for sample in row])
         return pictures, collate(row, batch, self.preset).to(self.accelerator.device)
 
+    def _named(self, row: Sequence[Sample], batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Return of each image its category and its share of the batch, for NamingLoss."""
+        known = {category: index for index, category in enumerate(CLASSES)}
+        kinds = torch.tensor([known.get(sample.face.category, -100) for sample in row])
+        shares = torch.tensor([len(sample.tasks) for sample in row], dtype=torch.float)
+        shares /= sum(len(sample.tasks) for sample in batch)
+        return kinds.to(self.accelerator.device), shares.to(self.accelerator.device)
+
     def _backward(self, row: Sequence[Sample], batch: Sequence[Sample], counts: float) -> Tensor:
         """Gradients of a row's share of the batch's loss, and that share."""
-        loss = self.tuner(*self._inputs(row, batch)) * counts
+        named = {"named": self._named(row, batch)} if self.names else {}
+        loss = self.tuner(*self._inputs(row, batch), **named) * counts
         if not loss.isfinite():
             raise DataError(
                 f"the loss is {loss.item()} on faces {', '.join(s.face.id for s in row)}; "
