@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The shipped tuned nano model behind ``transformers serve``, without a GPU or a hub."""
     pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
-    command = [sys.executable, "-m", "dfa_lib.serve", "--port", str(port), "--device", "cpu"]
+    with serving(tmp_path_factory.mktemp("served")) as one:
+        yield one
+
+
+@contextmanager
+def serving(folder: Path, *what: Path) -> Iterator[Served]:
+    """Serve ``what``, by default the shipped tuned model, from a process in ``folder``."""
+    port = free_port()
+    command = [sys.executable, "-m", "dfa_lib.serve", *map(str, what)]
+    command += ["--port", str(port), "--device", "cpu"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(folder)}
     with (
         (folder / "log").open("w") as log,
@@ -36,8 +45,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ):
         try:
             wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
-            (model,) = (folder / "work" / "served").iterdir()
-            yield Served(str(model.relative_to(folder)), f"http://127.0.0.1:{port}/v1")
+            model = what or [m.relative_to(folder) for m in (folder / "work" / "served").iterdir()]
+            yield Served(str(model[0]), f"http://127.0.0.1:{port}/v1")
         finally:
             process.kill()
 

@@ -77,6 +77,13 @@ def save_tiny(folder: Path, family: str = "llama", seed: int = 0) -> Path:
     return folder
 
 
+def chatml_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """Return a ChatML tokenizer with more special tokens."""
+    tokenizer = _tokenizer("qwen2")
+    tokenizer.add_special_tokens({"additional_special_tokens": list(more)})
+    return tokenizer
+
+
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     chatml = ("<pad>", "<|im_start|>", "<|im_end|>")
     names = ("<pad>", "<s>", "</s>") if family == "llama" else chatml

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,13 @@ class LocalAnalyst:
         if not rows:
             return []
         trees = [[self._options(q.text, q.options) for q in row] for row in rows.values()]
-        scores = score(self.model, prefix, list(rows), [grove(row) for row in trees])
-        return self._read(scores, [q for row in rows.values() for q in row])
+        scores = iter(score(self.model, prefix, list(rows), [grove(row) for row in trees]))
+        replies = []
+        for question in (q for row in rows.values() for q in row):
+            own = tuple(islice(scores, len(question.options)))
+            tokens = sum(len(n.ids) for n in self._options(question.text, question.options)[1:])
+            replies.append(Reply(question.options[int(np.argmax(own))], own, tokens, 0.0))
+        return replies
 
     def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
         """The greedy answer to each (image, question)."""
@@ -129,16 +135,6 @@ class LocalAnalyst:
         limit = self.preset.max_new_tokens
         answers = decode(self.model, prefix, owners, prompts, self.prompter.eos, limit)
         return [Reply(self._text(ids), None, len(ids), 0.0) for ids in answers]
-
-    def _read(self, scores: Sequence[float], asked: Sequence[Question]) -> list[Reply]:
-        replies, place = [], 0
-        for question in asked:
-            answers = question.options or ()
-            own = tuple(scores[place : place + len(answers)])
-            place += len(answers)
-            tokens = sum(len(n.ids) for n in self._options(question.text, answers)[1:])
-            replies.append(Reply(answers[int(np.argmax(own))], own, tokens, 0.0))
-        return replies
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.prompter.tokenizer.decode(ids, skip_special_tokens=True).lstrip()

@@ -1,6 +1,7 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -23,6 +24,9 @@ from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import core, part_of, parts
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
+
+NO_PACKAGE = {"ImportError", "ModuleNotFoundError", "AttributeError"}
+"""What transformers raises where a processor of videos has no torchvision."""
 
 
 def load_base(
@@ -54,7 +58,7 @@ def load_base(
         processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
         if not isinstance(processor, ProcessorMixin):
             raise ValueError("it has no processor for pictures and text")
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
         raise DataError(_why_not(preset, error)) from None
     if info["missing_keys"]:
         raise DataError(
@@ -141,17 +145,19 @@ def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _why_not(preset: Preset, error: Exception) -> str:
-    """What is wrong with the base, and the mend, in one line."""
-    source, page = preset.source, f"https://huggingface.co/{preset.base}"
-    causes = set()
-    cause: BaseException | None = error
+    """Return what is wrong with the base, and the mend, in one line."""
+    causes, cause = set(), error
     while cause:
         causes.add(type(cause).__name__)
         cause = cause.__cause__ or cause.__context__
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    page = f"https://huggingface.co/{preset.base}"
     if "bitsandbytes" in reason:
         reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"
-    elif Path(source).is_dir():
+    elif not (find_spec("torchvision") and find_spec("num2words")) and causes & NO_PACKAGE:
+        reason = "a package that its processor needs is missing"
+        mend = "run `pip install torchvision num2words`"
+    elif Path(preset.source).is_dir():
         reason = f"the folder holds no whole image-text model: {reason:.120}"
         mend = "point `base` at the folder of one, with its processor"
     elif "GatedRepoError" in causes:
@@ -163,4 +169,4 @@ def _why_not(preset: Preset, error: Exception) -> str:
         mend = "connect, or point `base` at a local folder"
     else:
         reason, mend = f"{reason:.160}", "mend this, or point `base` at a local folder"
-    return f"preset {preset.name}: base {source} cannot be loaded: {reason}; {mend}"
+    return f"preset {preset.name}: base {preset.source} cannot be loaded: {reason}; {mend}"

@@ -1,0 +1,101 @@
+"""Families other than LLaVA, end to end: tuned, saved, loaded by peft, merged and served."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from colours import RECORDS, Colours, preset_on, run
+from peft import PeftModel
+from served import serving
+from tiny_families import save_family
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from dfa_lib.endpoint import Endpoint, Request
+from dfa_lib.files import png
+from dfa_lib.gpt.adapter import load_tuned, merge
+from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.forward import check_image_tokens
+from dfa_lib.gpt.prefix import Prompter
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
+NO_TORCHVISION = pytest.mark.skipif(
+    find_spec("torchvision") is None, reason="this family's processor needs torchvision"
+)
+MORE = [pytest.param(name, marks=NO_TORCHVISION) for name in ("mistral3", "qwen2.5-vl")]
+QUESTION = "Is it forged?"
+
+
+@pytest.fixture(scope="module", params=["llava", "idefics3", *MORE])
+def tuned(request, tmp_path_factory) -> Path:
+    """The folder of a run, its preset's base beside it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    preset = replace(preset_on(save_family(request.param, folder / "base")), epochs=8)
+    _, log = run(preset, folder / "tuned")
+    assert log[-1].loss < log[0].loss
+    return folder
+
+
+def image(number: int) -> np.ndarray:
+    return Colours().image(RECORDS[number].face)
+
+
+def stock_answer(model: torch.nn.Module, processor: AutoProcessor) -> str:
+    """What ``generate`` answers, by the chat template of the processor alone."""
+    parts = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True
+    )
+    inputs = processor(images=[image(1)], text=[text], return_tensors="pt")
+    out = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+    return processor.tokenizer.decode(
+        out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    ).strip()
+
+
+def local_answer(source, preset) -> str:
+    analyst = LocalAnalyst(source, replace(preset, max_new_tokens=12))
+    return analyst.reply([image(1)], [[Question(QUESTION)]])[0][0].text.strip()
+
+
+def test_the_processor_writes_as_many_image_tokens_as_the_model_has_features(tuned):
+    preset = load_tuned(tuned / "tuned")[2]
+    model, processor = load_base(preset)
+    prompter = Prompter(processor)
+    check_image_tokens(model, prompter)
+    parts = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    told = processor.apply_chat_template(
+        [{"role": "user", "content": parts}], add_generation_prompt=True
+    )
+    whole = processor(images=[image(0)], text=[told])["input_ids"][0]
+    assert [*prompter.prefix, *prompter.question(QUESTION)] == list(whole)
+
+
+def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):
+    model, processor, preset = load_tuned(tuned / "tuned")
+    stock = AutoModelForImageTextToText.from_pretrained(preset.base)
+    plain = PeftModel.from_pretrained(stock, tuned / "tuned" / "adapter").eval()
+    expected = local_answer((model, processor), preset)
+    assert expected
+    assert stock_answer(plain, AutoProcessor.from_pretrained(preset.base)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_merged_and_served_it_says_the_same(tuned, capsys):
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    model, processor, preset = load_tuned(tuned / "tuned")
+    expected = local_answer((model, processor), preset)
+    merged = merge(tuned / "tuned", tuned / "merged")
+    assert "merged: the logits of an answer moved by" in capsys.readouterr().out
+    whole = AutoModelForImageTextToText.from_pretrained(merged), processor
+    assert local_answer(whole, preset) == expected
+    with serving(tuned, merged) as served:
+        endpoint = Endpoint(*served, cache=tuned / "cache")
+        asked = Request(id="1", text=QUESTION, images=(png(image(1)),), max_tokens=12)
+        (answer,) = endpoint.ask([asked])
+    assert answer.text.strip() == expected
