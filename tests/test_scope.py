@@ -113,6 +113,8 @@ def test_risk_falls_with_coverage_and_abstaining_counts_as_wrong(tmp_path: Path)
     share, risk = np.transpose(told["curve"])
     assert scores["AURC"] == pytest.approx(risk.mean()) and risk.mean() < risk[-1]
     assert share[-1] == scores["coverage"]
+    nothing = risk_coverage(given, ["unlike"] * len(given), exam, 50)
+    assert nothing["scores"]["coverage"][0] == 0 and nothing["curve"] == []
 
 
 def test_strangers_are_no_faces_or_of_another_world() -> None:

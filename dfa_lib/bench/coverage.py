@@ -37,20 +37,22 @@ def risk_coverage(
     predicted = TaskPredictions.of(Task.DF_D, exam.test, mine)
     right, judged = predicted.right(sample), np.array([not why for why in refused])
     part, wrong, sure = sample.part(judged), 1 - right[judged], np.abs(predicted.scores[judged])
-    auc = partial(metrics.auc, part.forged, predicted.scores[judged])
     order = np.argsort(-sure, kind="stable")
     risk = np.cumsum(wrong[order]) / np.arange(1, len(wrong) + 1)
-    return {
-        "scores": {
-            "coverage": sample.estimate(partial(metrics.mean, judged.astype(float))),
-            "ACC, abstaining is wrong": sample.estimate(partial(metrics.mean, right * judged)),
+    scores = {
+        "coverage": sample.estimate(partial(metrics.mean, judged.astype(float))),
+        "ACC, abstaining is wrong": sample.estimate(partial(metrics.mean, right * judged)),
+    }
+    if judged.any():
+        auc = partial(metrics.auc, part.forged, predicted.scores[judged])
+        scores |= {
             "ACC of faces judged": part.estimate(partial(metrics.mean, 1 - wrong)),
             "AUC of faces judged": part.estimate(auc),
             "AURC": part.estimate(partial(metrics.risk_coverage_area, wrong, sure)),
             "AURC random": part.estimate(partial(metrics.mean, wrong)),
-        },
-        "curve": [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)],
-    }
+        }
+    curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
+    return {"scores": scores, "curve": curve}
 
 
 def abstention(
