@@ -25,8 +25,9 @@ from sklearn.datasets import load_sample_images
 from dfa_lib.bench import metrics
 from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.coverage import strangers
-from dfa_lib.bench.scope import EVERYDAY, Picture, framed, refusals
+from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.chat.verdict import forged_logit, judge, percent
+from dfa_lib.conditions import CONDITIONS, under
 from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import Image
 from dfa_lib.gpt.analyst import LocalAnalyst
@@ -99,8 +100,8 @@ def conditions(analyst: LocalAnalyst, fitted: Calibration, faces: Sequence[Image
     """
     rng = np.random.default_rng(0)
     before, after, kept = {}, {}, {}
-    for kind, change in EVERYDAY.items():
-        taken = [change(face, rng.uniform(0, 1), rng) for face in faces]
+    for kind in ("clean", *CONDITIONS):
+        taken = faces if kind == "clean" else [under(kind, face, rng) for face in faces]
         alarm, judged = forged_logit(analyst, taken) >= 0, ~refused(analyst, taken, fitted)
         before[kind], after[kind] = _share(alarm), _share(alarm[judged])
         kept[kind] = _share(judged)

@@ -13,7 +13,7 @@ from dfa_lib.analysts import Question
 from dfa_lib.bench.calibration import Calibration
 from dfa_lib.bench.coverage import abstention, risk_coverage, strangers
 from dfa_lib.bench.exam import set_exam
-from dfa_lib.bench.scope import EVERYDAY, Scope, flaw, refusals
+from dfa_lib.bench.scope import Scope, flaw, refusals
 from dfa_lib.chat.verdict import judge
 from dfa_lib.face.detect import find_face
 from dfa_lib.instruct.conversations import OPTIONS
@@ -84,14 +84,6 @@ def test_a_verdict_outside_has_no_number(scope: Scope) -> None:
     calibrated = Calibration(1.0, (asked,), 60, replace(scope, limit=1e9))
     verdict, none = judge(Eye(), [red_patch(), wall()], calibration=calibrated)
     assert verdict.scoped and "60 validation faces" in verdict.origin and none.abstained
-
-
-@pytest.mark.parametrize("kind", EVERYDAY)
-def test_everyday_changes_leave_a_face(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    changed = EVERYDAY[kind](portrait(128), 0.8, rng)
-    assert changed.shape == (128, 128, 3) and changed.dtype == np.uint8 and flaw(changed) == ""
-    assert (kind == "clean") == np.array_equal(changed, portrait(128))
 
 
 def test_risk_falls_with_coverage_and_abstaining_counts_as_wrong(tmp_path: Path) -> None:

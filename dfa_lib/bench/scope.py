@@ -7,10 +7,9 @@ validation faces, half of which are changed alike.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dfa_lib.analysts import Analyst
+from dfa_lib.conditions import CONDITIONS, under
 from dfa_lib.face.detect import FaceCrop, shows_face
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
@@ -162,59 +162,4 @@ def blurriness(image: Image) -> float:
 
 
 def _changed(image: Image, rng: np.random.Generator) -> Image:
-    kind = rng.choice(list(EVERYDAY))
-    return EVERYDAY[kind](image, rng.uniform(0, 1), rng)
-
-
-Change = Callable[[Image, float, np.random.Generator], Image]
-"""A change of a picture by a strength of 0 (none, but for "grey") to 1."""
-
-
-def _grey(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-
-
-def _dark(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return cv2.convertScaleAbs(image, alpha=1 - 0.7 * strength)
-
-
-def _bright(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return cv2.convertScaleAbs(image, alpha=1 + 0.5 * strength)
-
-
-def _tilt(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Turn by up to 8 degrees: framing leaves no more, however the head was held."""
-    height, width = image.shape[:2]
-    angle = 8 * strength * rng.choice([-1, 1])
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-    return cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
-
-
-def _blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return cv2.GaussianBlur(image, (0, 0), (0.2 + 1.3 * strength) * image.shape[1] / 128)
-
-
-def _jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, round(90 - 65 * strength)]
-    _, code = cv2.imencode(".jpg", image[..., ::-1], quality)
-    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    grain = rng.normal(0, 15 * strength, image.shape)
-    return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
-
-
-EVERYDAY: MappingProxyType[str, Change] = MappingProxyType(
-    {
-        "clean": lambda image, strength, rng: image,
-        "grey": _grey,
-        "dark": _dark,
-        "bright": _bright,
-        "tilt": _tilt,
-        "blur": _blur,
-        "JPEG": _jpeg,
-        "noise": _noise,
-    }
-)
-"""What happens to a portrait on its way to an analyst, bona fide or forged."""
+    return under(rng.choice(list(CONDITIONS)), image, rng)
