@@ -21,6 +21,9 @@ Rng = np.random.Generator
 SHARE = 0.5
 """The share of training pictures that are taken under a condition."""
 
+ODDS = {"tilt": 2, "blur": 3, "noise": 2}
+"""How often a condition is drawn, beside 1 for all others: those that hide more come more often."""
+
 
 class Images(Protocol):
     """Where face pictures come from, for instance a FaceSet."""
@@ -49,7 +52,8 @@ class Everyday:
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
         if rng.random() < SHARE:
-            image = under(rng.choice(list(CONDITIONS)), image, rng)
+            odds = np.array([ODDS.get(name, 1) for name in CONDITIONS])
+            image = under(rng.choice(list(CONDITIONS), p=odds / odds.sum()), image, rng)
         return image
 
 

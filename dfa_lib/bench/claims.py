@@ -96,9 +96,14 @@ class Study:
         return replace(exam, questions={task: exam.questions[task] for task in VERDICTS})
 
     @cached_property
+    def recipe(self) -> Preset:
+        """The preset without what the paper does not do: answers count alike, no auxiliary loss."""
+        return replace(self.preset, weights={}, talk=0, naming=0.0, everyday=False)
+
+    @cached_property
     def untuned(self) -> LocalAnalyst:
         """The base as it is."""
-        return LocalAnalyst(load_base(self.preset), self.preset, "untuned")
+        return LocalAnalyst(load_base(self.recipe), self.recipe, "untuned")
 
     def pupils(self, seed: int) -> FaceSet:
         """The training faces of a seed, drawn from those that were described."""
@@ -108,9 +113,9 @@ class Study:
     def tune(self, name: str, seed: int) -> LocalAnalyst:
         """The model of one variant and seed: tuned now, taken up again, or read back."""
         lessons = [VARIANTS[name].of(self.records[face.id]) for face in self.pupils(seed)]
-        base, processor = load_base(self.preset)
-        model, out = add_lora(base, self.preset, seed), self.out / f"{name}-{seed}"
-        train(model, processor, self.faces, lessons, self.preset, out, seed=seed)
+        base, processor = load_base(self.recipe)
+        model, out = add_lora(base, self.recipe, seed), self.out / f"{name}-{seed}"
+        train(model, processor, self.faces, lessons, self.recipe, out, seed=seed)
         return LocalAnalyst(out, name=name)
 
     def analysts(self, seed: int) -> Iterator[tuple[str, Analyst]]:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from dfa_lib.analysts import Reply
 from dfa_lib.bench.baselines import Asked, Control, Images, choose
 from dfa_lib.bench.exam import labels
+from dfa_lib.conditions import Everyday
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.forward import core
@@ -47,8 +48,8 @@ class Encoder(nn.Module):
 class FineTuned(Control):
     """Answers DF-D and DF-C from an encoder tuned on the categories of ``train``.
 
-    Batch and highest learning rate are those of the analyst's preset. Tuned when it is first
-    asked: a run that only wants its report tunes nothing.
+    Batch, highest learning rate and everyday conditions are those of the analyst's preset. Tuned
+    when it is first asked: a run that only wants its report tunes nothing.
     """
 
     tasks = (Task.DF_D, Task.DF_C)
@@ -57,7 +58,8 @@ class FineTuned(Control):
     def __init__(self, analyst: LocalAnalyst, train: FaceSet, epochs: int, seed: int = 0) -> None:
         self.analyst, self.train, self.epochs, self.seed = analyst, train, epochs, seed
         self.batch, self.rate = analyst.preset.batch, analyst.preset.lr_vision
-        how = (epochs, self.batch, self.rate, seed)
+        self.images = Everyday(train) if analyst.preset.everyday else train
+        how = (epochs, self.batch, self.rate, seed, analyst.preset.everyday)
         settings = (analyst.fingerprint, [face.sha256 for face in train], how)
         self.fingerprint = digest(repr(settings))
 
@@ -100,7 +102,7 @@ class FineTuned(Control):
     def _looked_at(self, batches: Iterable[Sequence[Face]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pictures, half of them mirrored, and the classes (B, 5) each may be of."""
         for faces in batches:
-            pictures = self._seen([self.train.image(face) for face in faces])
+            pictures = self._seen([self.images.image(face) for face in faces])
             mirror = (torch.rand(len(faces)) < 0.5).to(pictures.device)[:, None, None, None]
             known = torch.tensor([_possible(face.category) for face in faces])
             yield torch.where(mirror, pictures.flip(3), pictures), known.to(pictures.device)
