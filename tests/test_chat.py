@@ -157,7 +157,7 @@ def test_faults_of_the_analyst_are_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "a.jpg: the file is empty"),
+        (b"", "a.jpg: arrived empty"),
         (b"no picture", "known format"),
         (as_png(np.zeros((9, 9, 3), np.uint8)), "only 9x9 pixels"),
     ],
@@ -401,6 +401,24 @@ def test_the_same_file_may_come_again(view: ChatView) -> None:
         new = {**new, "last_modified": datetime.now(UTC)}
         view.file.set_trait("value", (new,) if isinstance(value, tuple) else {"a.png": new})
     assert [turn.role for turn in view.session.turns] == ["error", "error"]
+
+
+def test_an_upload_that_arrives_empty_or_in_part_points_to_the_path(
+    view: ChatView, tmp_path: Path
+) -> None:
+    whole = as_png(red_patch())
+    for content, size in ((None, 9), (b"", 0), (whole[:99], len(whole))):
+        view.on_upload({"new": ({"name": "a.png", "content": content, "size": size},)})
+        role, text = last(view.session)
+        assert role == "error" and text.startswith("a.png: arrived empty, ") and "path" in text
+    photo = tmp_path / "a photo.png"
+    photo.write_bytes(whole)
+    view.path.value = f' "{photo}" '
+    view.on_path()
+    assert view.session.image is not None and view.path.value == ""
+    view.path.value = "none.png"
+    view.on_path()
+    assert last(view.session) == ("error", "none.png: no such file; check the path")
 
 
 def test_a_new_view_closes_the_one_before(session: ChatSession) -> None:

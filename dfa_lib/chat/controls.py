@@ -47,13 +47,20 @@ def column(children: Sequence[widgets.Widget], flex: str) -> widgets.VBox:
 
 
 def uploaded(value: Any) -> tuple[str, bytes] | None:
-    """Return name and content of an upload: a dict in ipywidgets 7, a tuple in 8."""
+    """Return name and content of an upload: a dict in ipywidgets 7, a tuple in 8.
+
+    The content is empty if less of it arrived than the browser announced.
+    """
     if not value:
         return None
     if isinstance(value, dict):
         name, entry = next(iter(value.items()))
-        return name, bytes(entry["content"])
-    return value[0]["name"], bytes(value[0]["content"])
+        size = entry["metadata"].get("size", 0)
+    else:
+        (entry,) = value
+        name, size = entry["name"], entry.get("size", 0)
+    content = bytes(entry["content"] or b"")
+    return name, content if len(content) >= size else b""
 
 
 class ReviewForm:

@@ -31,6 +31,10 @@ QUICK = {
     Task.AD: "Describe the artifacts of this face.",
 }
 LONGEST_QUESTION = 500  # characters
+ARRIVED_EMPTY = (
+    "arrived empty, as large uploads may in Colab and VS Code; give its path beside the upload,"
+    " or upload a smaller copy"
+)
 
 
 class ChatSession:
@@ -111,6 +115,8 @@ class ChatSession:
         """
 
         def load() -> None:
+            if content == b"":
+                raise DataError(f"{name}: {ARRIVED_EMPTY}")
             image = open_photo(content, name)
             found = [] if aligned else find_faces(image)
             self._show(found[0] if found else image, f"{name}.")

@@ -43,8 +43,9 @@ class ChatView:
         self.text = controls.text("Question", "Ask about this face")
         self.who = controls.choice("Analyst", list(session.analysts))
         self.file = controls.upload("Your photo")
+        self.path = controls.text("or its path", "where the notebook runs")
         self.form = controls.ReviewForm()
-        self.active: list[widgets.Widget] = [self.text, self.who, self.file]
+        self.active: list[widgets.Widget] = [self.text, self.who, self.file, self.path]
         self.root = self._layout(session.samples(samples))
         self.root.add_class("dfa-root")
         self._connect()
@@ -59,11 +60,15 @@ class ChatView:
     def on_upload(self, change: dict[str, Any]) -> None:
         """Put an uploaded photograph on the table."""
         if file := controls.uploaded(change["new"]):
-            with self._busy("Looking for a face …"):
-                if self.session.upload(file[1], file[0]):
-                    self.session.verdict()
+            self._look_at(file[1], file[0])
             # emptied, so that the same file can come again
             self.file.set_trait("value", type(self.file.value)())
+
+    def on_path(self, _: object = None) -> None:
+        """Put the photograph at a path on the table."""
+        if typed := self.path.value.strip().strip("\"'"):  # as a file manager copies it
+            self._look_at(Path(typed).expanduser(), typed)
+            self.path.value = ""
 
     def on_switch(self, change: dict[str, Any]) -> None:
         """Let another analyst answer, and judge what is on the table if it does so here."""
@@ -146,6 +151,11 @@ class ChatView:
             ChatView._open = None
         vars(self).clear()
 
+    def _look_at(self, content: bytes | Path, name: str) -> None:
+        with self._busy("Looking for a face …"):
+            if self.session.upload(content, name):
+                self.session.verdict()
+
     def _review(self, category: Category | None) -> None:
         if self.session.review(category, self.form.person.value, self.form.words.value):
             self.form.words.value = ""
@@ -216,7 +226,7 @@ class ChatView:
     def _gallery(self, samples: list[Face]) -> widgets.Widget:
         """Thumbnails that do not say what the faces are, and the upload."""
         cards = [self._card(face, number) for number, face in enumerate(samples, start=1)]
-        gallery = controls.row([*cards, self.file])
+        gallery = controls.row([*cards, self.file, self.path])
         gallery.add_class("dfa-gallery")
         return gallery
 
@@ -232,6 +242,7 @@ class ChatView:
         with warnings.catch_warnings():  # 8 prefers a way that 7 does not have
             warnings.simplefilter("ignore", DeprecationWarning)
             self.text.on_submit(self.on_send)
+            self.path.on_submit(self.on_path)
 
     def _ipython_display_(self) -> None:
         display(self.root)

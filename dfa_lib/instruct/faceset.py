@@ -13,8 +13,8 @@ from dfa_lib.records import ById, DataError, Face, Stored, inside, read_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Split
 
-_LARGE = 64 * 2**20
-"""Bytes of faces.jsonl, about 40,000 faces, beyond which these are not held in memory."""
+_LARGE = 16 * 2**20
+"""Bytes of faces.jsonl, about 10,000 faces, beyond which these are not held in memory."""
 
 
 @dataclass(frozen=True)
