@@ -15,12 +15,25 @@ from facesim.facemodel import FaceModel
 from facesim.methods import MATERIAL, METHODS, Method, edit, reenact, register, swap, synthesise
 from facesim.pixels import Alpha
 
-__all__ = ["METHODS", "FaceModel", "Forgery", "Method", "altered_regions", "forge", "register"]
+__all__ = [
+    "METHODS",
+    "FaceModel",
+    "Forgery",
+    "Method",
+    "NoTrace",
+    "altered_regions",
+    "forge",
+    "register",
+]
 
 LEAST_CHANGE = 5.0  # grey levels, mean over a region
 LEAST_PIXELS = 12
 _ATTEMPTS = 8
 _LISTED = swap, reenact, edit, synthesise  # what they define is in METHODS once they are imported
+
+
+class NoTrace(DataError):
+    """A method changed too little of a face to be seen, a very dark one for instance."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,8 @@ def forge(
 
     ``target`` is the face to forge (not for EFS); ``donor`` the other person of FS, or the
     driving face of FR, which may be missing; ``model`` draws the people of EFS. ``difficulty``
-    in [0, 1] weakens the traces. Raises DataError when material is missing or nothing shows.
+    in [0, 1] weakens the traces. Raises DataError when material is missing, and NoTrace when
+    nothing shows.
     """
     chosen = method if isinstance(method, Method) else METHODS.get(method)
     if chosen is None:
@@ -62,7 +76,7 @@ def forge(
         altered = altered_regions(before.image, portrait.image, before.landmarks)
         if altered:
             return Forgery(portrait, mask, altered)
-    raise DataError(f"method: {chosen.name} left no trace on this face; draw another one")
+    raise NoTrace(f"method: {chosen.name} left no trace on this face; draw another one")
 
 
 _REQUIRED = {

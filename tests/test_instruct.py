@@ -111,6 +111,23 @@ def test_a_method_of_ones_own_reaches_every_worker(tmp_path: Path) -> None:
     assert "inverted" in {face.method for face in made}
 
 
+def test_where_a_method_leaves_no_trace_another_of_its_category_does(tmp_path: Path) -> None:
+    def idle(
+        rng: np.random.Generator, strength: float, target: Portrait
+    ) -> tuple[Portrait, np.ndarray]:
+        """Change nothing."""
+        return target, np.zeros(target.image.shape[:2], np.float32)
+
+    try:
+        register(Category.FE)(idle)
+        made = load_faces("procedural", tmp_path, n=90, workers=2)
+    finally:
+        METHODS.pop("idle", None)
+    edited = [face for face in made if face.category is Category.FE]
+    assert len(edited) == 15 and all(face.altered_regions for face in edited)
+    assert "idle" not in {face.method for face in edited}
+
+
 def test_plan_forges_inside_a_split_and_names_a_counterpart() -> None:
     jobs = plan(Procedural(), 1200, 3)
     split_of = {job.id: job.split for job in jobs}

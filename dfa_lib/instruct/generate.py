@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -22,7 +23,7 @@ from dfa_lib.records import Face, write_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
-from facesim.forge import FaceModel, forge
+from facesim.forge import METHODS, FaceModel, Forgery, Method, NoTrace, forge
 from facesim.people import generator
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
@@ -121,7 +122,9 @@ def _make(studio: Studio, job: Job, model: FaceModel) -> Face:
     population, folder = studio.population, studio.out
     rng = generator(job.id, studio.seed)
     target, donor = (take and _portrait(population, take) for take in (job.target, job.donor))
-    forgery = job.method and forge(job.method, rng, target, donor, model, studio.difficulty)
+    method, forgery = job.method, None
+    if job.method:
+        method, forgery = _forged(job.method, rng, target, donor, model, studio.difficulty)
     portrait = forgery.portrait if forgery else target
     picture = shoot(portrait.image, rng, studio.difficulty)
     digest = save_png(folder / f"images/{job.id}.png", picture[..., ::-1])
@@ -132,7 +135,7 @@ def _make(studio: Studio, job: Job, model: FaceModel) -> Face:
         image=f"images/{job.id}.png",
         sha256=digest,
         category=job.category,
-        method=job.method and job.method.name,
+        method=method and method.name,
         dataset=population.dataset,
         identities=_identities(job),
         source=job.target.face if job.target and forgery else None,
@@ -144,6 +147,15 @@ def _make(studio: Studio, job: Job, model: FaceModel) -> Face:
         licence=population.licence,
         subgroup=population.subgroup(job.target.person) if job.target else {},
     )
+
+
+def _forged(method: Method, *material: object) -> tuple[Method, Forgery]:
+    """Forge by ``method``, or by the next of its category where it leaves no trace."""
+    kin = [one for one in METHODS.values() if one.category is method.category and one != method]
+    for one in (method, *kin):
+        with suppress(NoTrace):
+            return one, forge(one, *material)
+    raise NoTrace(f"{method.category}: no method left a trace on this face")
 
 
 def _identities(job: Job) -> tuple[str, ...]:
