@@ -3,7 +3,7 @@
 Likeness is the Mahalanobis distance in the features of the analyst's own encoder (Lee et al.
 2018, arXiv 1807.03888). It is fitted on training faces under everyday changes, because one
 fitted on clean faces refuses every grey or dark copy. The threshold keeps 95 % of the
-validation faces, half of which are changed alike.
+validation faces as they are, so that of those under hard conditions it refuses more.
 """
 
 import json
@@ -68,7 +68,6 @@ class Scope:
         spread += _FLOOR * np.trace(spread) / len(spread) * np.eye(len(spread))
         whiten = np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
         scope = cls(analyst.fingerprint, seen.mean(0).astype(np.float32), whiten, 0.0, 0)
-        val += [_changed(image, rng) for image in val]
         limit = float(np.quantile(scope.distances(analyst, val), KEPT))
         return cls(scope.fingerprint, scope.mean, whiten, limit, len(val))
 
