@@ -27,7 +27,7 @@ class Progress:
 
     def clear(self) -> None:
         """Take the line off the terminal before something else is written."""
-        if self._terminal:
+        if self._terminal and self.of.total() > 1:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
