@@ -222,7 +222,8 @@ def test_whoever_reads_no_further_ends_it_quietly(tmp_path: Path) -> None:
 
 
 LONG = """
-import sys, time, pathlib
+import signal, sys, time, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 from dfa_lib.errors import command
 from dfa_lib.records import JsonlLog
 def work():
