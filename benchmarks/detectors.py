@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from skimage import data
 from skimage.feature import Cascade
 
+from dfa_lib.conditions import grey
 from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Image, Points, frame, move
 from dfa_lib.instruct.london import London, london_split, read_tem
@@ -94,7 +95,7 @@ def changes() -> dict[str, Callable[[Image, Points], tuple[Image, Points]]]:
     """Return everyday changes of a photograph; those that move pixels move its landmarks."""
     return {
         "upright": lambda image, points: (image, points),
-        "grey": lambda image, points: (_grey(image), points),
+        "grey": lambda image, points: (grey(image), points),
         "dark": lambda image, points: ((image * 0.25).astype(np.uint8), points),
         "tilted 30": lambda image, points: _turned(image, points, 30),
         "tilted 60": lambda image, points: _turned(image, points, 60),
@@ -191,10 +192,6 @@ def _error(faces: list[Points], truth: Points) -> float | None:
 
 def _share(hits: list[bool]) -> float:
     return round(float(np.mean(hits)), 3)
-
-
-def _grey(image: Image) -> Image:
-    return np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3, axis=-1)
 
 
 def _jpeg(image: Image, quality: int) -> Image:

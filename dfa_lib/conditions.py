@@ -52,8 +52,7 @@ class Everyday:
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
         if rng.random() < SHARE:
-            odds = np.array([ODDS.get(name, 1) for name in CONDITIONS])
-            image = under(rng.choice(list(CONDITIONS), p=odds / odds.sum()), image, rng)
+            image = under(rng.choice(_NAMES, p=_SHARES), image, rng)
         return image
 
 
@@ -108,6 +107,10 @@ CONDITIONS: MappingProxyType[str, Callable[[Image, Rng], Image]] = MappingProxyT
     }
 )
 """Name -> a function of a picture (H, W, 3) uint8 and a generator, which draws the degree."""
+
+_NAMES = list(CONDITIONS)
+_ODDS = np.array([ODDS.get(name, 1) for name in _NAMES])
+_SHARES = _ODDS / _ODDS.sum()
 
 
 def _grey_levels(image: Image) -> Image:

@@ -23,7 +23,6 @@ SIDE = 224
 _BOLD = np.float32(1.5)  # mixing also makes people alike; this sets them apart again
 _SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
 _OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
-_STRANDS, _FRAYED = 0.17, 1.0  # contrast of strands of hair, and pixels they fray its edge by
 _APART = 0.42  # of the way between the sexes, which mixing brings together
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]

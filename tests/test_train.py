@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,7 +132,8 @@ def test_a_step_that_overflowed_in_fp16_stays_readable(tmp_path):
     assert list(read_jsonl(tmp_path / "log.jsonl", Step)) == [step]
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path, monkeypatch):
+def interrupt(preset: Preset, out: Path) -> None:
+    """Break a run off at its fourth step."""
     step = training.Trainer.step
 
     def interrupted(self, batch, number, steps):
@@ -139,10 +141,13 @@ def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path, 
             raise KeyboardInterrupt
         return step(self, batch, number, steps)
 
-    monkeypatch.setattr(training.Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(preset, tmp_path)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Trainer, "step", interrupted)
+        run(preset, out)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path):
+    interrupt(preset, tmp_path)
     assert not (tmp_path / "adapter").exists()
     model, log = run(preset, tmp_path)
     for name, weight in trainable(tuned[1]).items():
@@ -150,21 +155,11 @@ def test_an_interrupted_run_ends_with_the_same_weights(preset, tuned, tmp_path, 
     assert [s.loss for s in log] == [s.loss for s in tuned[2]]
 
 
-def test_a_tuned_encoder_that_names_categories_is_taken_up_as_well(preset, tmp_path, monkeypatch):
+def test_a_tuned_encoder_that_names_categories_is_taken_up_as_well(preset, tmp_path):
     """The layer that names them, chance in the pictures and turns of talk are of the run, too."""
     whole = replace(preset, vision="full", naming=0.5, everyday=True, talk=1)
     straight, log = run(whole, tmp_path / "straight")
-    step = training.Trainer.step
-
-    def interrupted(self, batch, number, steps):
-        if number == 3:
-            raise KeyboardInterrupt
-        return step(self, batch, number, steps)
-
-    monkeypatch.setattr(training.Trainer, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(whole, tmp_path / "again")
-    monkeypatch.undo()
+    interrupt(whole, tmp_path / "again")
     model, again = run(whole, tmp_path / "again")
     assert [s.loss for s in log] == [s.loss for s in again]
     for name, weight in trainable(straight).items():

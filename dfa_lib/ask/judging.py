@@ -22,6 +22,7 @@ from dfa_lib.records import DataError, JsonlLog
 from dfa_lib.runtime import work_path
 
 if TYPE_CHECKING:
+    from dfa_lib.bench.calibration import Calibration
     from dfa_lib.bench.scope import Picture
     from dfa_lib.chat.verdict import Verdict
     from dfa_lib.gpt.analyst import LocalAnalyst
@@ -102,12 +103,10 @@ class Session:
     ) -> Iterator[tuple["Picture", "Verdict", tuple[Answer, ...]]]:
         """Yield each face with its verdict, and with the answers if it can be judged."""
         from dfa_lib.analysts import Question
-        from dfa_lib.bench.calibration import calibration
         from dfa_lib.bench.scope import framed
         from dfa_lib.chat.verdict import judge
 
-        fitted = calibration(self.analyst, work_path() / "03_bench")
-        verdicts = judge(self.analyst, faces, calibration=fitted)
+        verdicts = judge(self.analyst, faces, calibration=self._calibration)
         pairs = list(zip(faces, verdicts, strict=True))
         inside = [framed(face) for face, verdict in pairs if not verdict.abstained]
         asked = [Question(text) for text in self._questions]
@@ -115,6 +114,13 @@ class Session:
         for face, verdict in pairs:
             row = () if verdict.abstained else zip(self._questions, next(replies), strict=True)
             yield face, verdict, tuple(_answer(q, reply.text, verdict) for q, reply in row)
+
+    @cached_property
+    def _calibration(self) -> "Calibration | None":
+        """What lesson 03 fitted for this model; read once, for a folder has many batches."""
+        from dfa_lib.bench.calibration import calibration
+
+        return calibration(self.analyst, work_path() / "03_bench")
 
     def _run(self) -> str:
         """Return what tells this run from one with another model, other questions or options."""

@@ -3,13 +3,13 @@
 A temperature holds for the weights and the wordings it was fitted with, so both are checked.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench.scope import Scope
+from dfa_lib.files import digest
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
 
@@ -38,7 +38,7 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
         return None
     try:
         report, exam = (json.loads((folder / name).read_text("utf-8")) for name in _FILES)
-        key = hashlib.sha256((report["exam"] + mark).encode()).hexdigest()
+        key = digest(report["exam"] + mark)
         keys = (one for one in (folder / "predictions").glob("*.key") if one.read_text() == key)
         mine = [one.stem for one in keys if report["details"].get(one.stem, {}).get("DF-D")]
         if not mine or exam["hash"] != report["exam"]:

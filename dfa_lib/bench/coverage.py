@@ -76,7 +76,9 @@ def strangers(
     pairs = list(zip(cycle(photographs), faces, strict=False))
     parts = [_part(photograph, len(face), rng) for photograph, face in pairs]
     noise = [_noise(len(face), rng) for face in faces[:: len(_GRAINS)]]
-    worlds = [lambda one: cv2.stylization(one, sigma_s=40, sigma_r=0.4), cv2.bitwise_not, _swapped]
+    drawing = partial(cv2.stylization, sigma_s=40, sigma_r=0.4)
+    exchanging = partial(cv2.cvtColor, code=cv2.COLOR_RGB2BGR)
+    worlds = drawing, cv2.bitwise_not, exchanging
     return {
         "no face": [*parts, *(_scrambled(face, rng) for face in faces), *noise],
         "another world": [worlds[at % 3](face) for at, face in enumerate(faces)],
@@ -107,7 +109,3 @@ def _noise(size: int, rng: np.random.Generator) -> Image:
     small = max(size // int(rng.choice(_GRAINS)), 1)
     grain = rng.integers(0, 256, (small, small, 3), np.uint8)
     return cv2.resize(grain, (size, size), interpolation=cv2.INTER_CUBIC)
-
-
-def _swapped(face: Image) -> Image:
-    return np.ascontiguousarray(face[..., ::-1])

@@ -18,7 +18,7 @@ from dfa_lib.bench.exam import labels
 from dfa_lib.conditions import Everyday
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.gpt.forward import core
+from dfa_lib.gpt.forward import core, pooled
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import CLASSES, Category, Task
@@ -41,8 +41,7 @@ class Encoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Mean and maximum over the patches, as the linear probe takes them, then the layer."""
         patches = self.tower(pictures, output_hidden_states=True).hidden_states[self.layer]
-        patches = patches[:, self.first :]
-        return self.head(torch.cat([patches.mean(1), patches.amax(1)], dim=1))
+        return self.head(pooled(patches[:, self.first :]))
 
 
 class FineTuned(Control):
@@ -60,8 +59,7 @@ class FineTuned(Control):
         self.batch, self.rate = analyst.preset.batch, analyst.preset.lr_vision
         self.images = Everyday(train) if analyst.preset.everyday else train
         how = (epochs, self.batch, self.rate, seed, analyst.preset.everyday)
-        settings = (analyst.fingerprint, [face.sha256 for face in train], how)
-        self.fingerprint = digest(repr(settings))
+        self.fingerprint = digest(repr((analyst.fingerprint, [f.sha256 for f in train], how)))
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer closed questions by the category probabilities of each picture."""

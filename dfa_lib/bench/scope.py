@@ -60,7 +60,8 @@ class Scope:
         Pictures are (H, W, 3) uint8. Raises DataError where either holds no picture.
         """
         rng = np.random.default_rng(seed)
-        train, val = [_changed(image, rng) for image in train], list(val)
+        train = [under(rng.choice(list(CONDITIONS)), image, rng) for image in train]
+        val = list(val)
         if not train or not val:
             raise DataError("scope: needs training and validation faces; load faces of all splits")
         seen = analyst.features(train).astype(np.float64)
@@ -158,7 +159,3 @@ def blurriness(image: Image) -> float:
         own, after = (np.abs(np.diff(one, axis=axis)) for one in (grey, cv2.blur(grey, kernel)))
         kept.append(1 - np.maximum(own - after, 0).sum() / max(own.sum(), 1e-6))
     return float(max(kept))
-
-
-def _changed(image: Image, rng: np.random.Generator) -> Image:
-    return under(rng.choice(list(CONDITIONS)), image, rng)

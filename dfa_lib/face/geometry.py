@@ -22,7 +22,6 @@ Mask = NDArray[np.bool_]
 JAW = slice(0, 17)
 BROW_LEFT = slice(17, 22)
 BROW_RIGHT = slice(22, 27)
-NOSE_BRIDGE = slice(27, 31)
 NOSE_BASE = slice(31, 36)
 EYE_LEFT = slice(36, 42)
 EYE_RIGHT = slice(42, 48)

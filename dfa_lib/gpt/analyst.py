@@ -15,7 +15,7 @@ from transformers import ProcessorMixin
 from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
-from dfa_lib.gpt.forward import check_image_tokens, vision_features
+from dfa_lib.gpt.forward import check_image_tokens, pooled, vision_features
 from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
@@ -91,7 +91,7 @@ class LocalAnalyst:
         for start in range(0, len(images), self.batch):
             pictures = self.prompter.pictures(images[start : start + self.batch])
             patches = vision_features(self.model, pictures).float()
-            rows.append(torch.cat([patches.mean(1), patches.amax(1)], dim=1).cpu())
+            rows.append(pooled(patches).cpu())
         return torch.cat(rows).numpy()
 
     def _reply(

@@ -157,6 +157,11 @@ def on_device(model: nn.Module, pictures: Pictures) -> dict[str, Tensor]:
     }
 
 
+def pooled(tokens: Tensor) -> Tensor:
+    """Return mean and maximum (B, 2 C) of an encoder's tokens (B, N, C): what linear heads see."""
+    return torch.cat([tokens.mean(1), tokens.amax(1)], dim=1)
+
+
 @torch.no_grad()
 def vision_features(model: nn.Module, pictures: Pictures) -> Tensor:
     """Return what the encoder sees in square pictures of one size: (B, N, C)."""

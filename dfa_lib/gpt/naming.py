@@ -5,10 +5,9 @@ encoder slowly. A linear layer on its pooled features teaches it directly (deep 
 in GoogLeNet); the layer is not kept, and all answers still come from the language model.
 """
 
-import torch
 from torch import Tensor, nn
 
-from dfa_lib.gpt.forward import Pictures, PrefixLoss, core
+from dfa_lib.gpt.forward import Pictures, PrefixLoss, core, pooled
 from dfa_lib.gpt.trees import Packed
 from dfa_lib.taxonomy import CLASSES
 
@@ -39,12 +38,11 @@ class NamingLoss(PrefixLoss):
             return super().forward(pictures, packed, check)
         seen: list[Tensor] = []
         encoder = core(self.model).model.get_encoder("image")
-        hook = encoder.register_forward_hook(lambda *given: seen.append(given[-1][0]))
-        loss = super().forward(pictures, packed, check)
-        hook.remove()
+        with encoder.register_forward_hook(lambda *given: seen.append(given[-1][0])):
+            loss = super().forward(pictures, packed, check)
         kinds, shares = named
         tokens = seen[0].reshape(len(kinds), -1, seen[0].shape[-1])
-        pooled = torch.cat([tokens.mean(1), tokens.amax(1)], dim=1).to(self.layer.weight.dtype)
-        wrong = nn.functional.cross_entropy(self.layer(pooled), kinds, reduction="none")
+        named_so = self.layer(pooled(tokens).to(self.layer.weight.dtype))
+        wrong = nn.functional.cross_entropy(named_so, kinds, reduction="none")
         extra = self.weight * (shares * wrong).sum()
         return loss + extra - extra.detach()  # the value stays that of the answers, for the log

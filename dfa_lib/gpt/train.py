@@ -125,11 +125,11 @@ class Trainer:
         self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         self.shares = self._can_share(model)
         tuner, optimizer = PrefixLoss(model, self.shares), make_optimizer(model, preset)
-        self.names = preset.naming and preset.vision != "frozen"
+        self.names = preset.naming > 0 and preset.vision != "frozen"
         if self.names:
             tuner = NamingLoss(model, self.shares, preset.naming)
-            layer = {"params": [*tuner.layer.parameters()], "peak": preset.lr_vision}
-            optimizer.add_param_group(layer)
+            head = [*tuner.layer.parameters()]
+            optimizer.add_param_group({"params": head, "peak": preset.lr_vision})
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
 
     @property
@@ -237,8 +237,8 @@ class Trainer:
 
     def _named(self, row: Sequence[Sample], batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
         """Return of each image its category and its share of the batch, for NamingLoss."""
-        known = {category: index for index, category in enumerate(CLASSES)}
-        kinds = torch.tensor([known.get(sample.face.category, -100) for sample in row])
+        named = [sample.face.category for sample in row]
+        kinds = torch.tensor([CLASSES.index(one) if one in CLASSES else -100 for one in named])
         shares = torch.tensor([len(sample.tasks) for sample in row], dtype=torch.float)
         shares /= sum(len(sample.tasks) for sample in batch)
         return kinds.to(self.accelerator.device), shares.to(self.accelerator.device)

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import find_face
 from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
@@ -106,8 +107,7 @@ def _report(log: Path, tally: Tally, path: Path) -> str:
             kept["pairs"] += one.face.source is not None
             kept["framed by the detector"] += one.by_detector
     order = dict(sorted(tally.items(), key=lambda entry: -entry[1]["count"]))
-    content = json.dumps({"kept": kept, "skipped": order}, indent=1)
-    path.write_text(content + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps({"kept": kept, "skipped": order}, indent=1) + "\n")
     return f"{_listed(kept)}; left out: {_reasons(tally)}"
 
 

@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfa_lib.gpt.faceconv import FaceTowerModel
+from dfa_lib.gpt.forward import pooled
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
 
@@ -58,5 +59,5 @@ def _features(tower: FaceTowerModel, faces: FaceSet) -> np.ndarray:
     for part in torch.from_numpy(images).split(128):
         pictures = part.to(tower.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         tokens = tower(pictures).last_hidden_state.float()
-        rows.append(torch.cat([tokens.mean(1), tokens.amax(1)], -1).cpu())
+        rows.append(pooled(tokens).cpu())
     return torch.cat(rows).numpy()
