@@ -187,6 +187,17 @@ def test_another_run_does_not_take_up_a_foreign_checkpoint(preset, tuned, tmp_pa
     assert [s.loss for s in log] != [s.loss for s in tuned[2]]
 
 
+@pytest.mark.parametrize("other", [{"rank": 2}, {"language": "frozen"}], ids=str)
+def test_a_run_with_other_targets_is_not_taken_up(preset, tuned, tmp_path, other):
+    shutil.copy(tuned[0] / training.CHECKPOINT, tmp_path)
+    model, processor = load_base(preset)
+    model = add_lora(model, replace(preset, **other))
+    with pytest.raises(
+        DataError, match=r"checkpoint.safetensors: of a run with other LoRA targets"
+    ):
+        train(model, processor, Colours(), RECORDS, preset, tmp_path)
+
+
 def test_a_loss_that_is_not_finite_names_the_faces(preset, tmp_path):
     model, processor = load_base(preset)
     model = add_lora(model, preset)

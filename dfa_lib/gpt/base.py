@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,8 +18,7 @@ from transformers import (
     ProcessorMixin,
 )
 
-import dfa_lib.gpt.faceconv
-import dfa_lib.gpt.litetower  # noqa: F401  registers the tower of tools.lite
+import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import core, part_of, parts
@@ -89,7 +89,7 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
         r=preset.rank,
         lora_alpha=preset.alpha or 2 * preset.rank,
         lora_dropout=preset.dropout,
-        target_modules=layers or "$^",
+        target_modules=layers or DUMMY_TARGET_MODULES,
         modules_to_save=wholes,
         task_type="CAUSAL_LM",
     )

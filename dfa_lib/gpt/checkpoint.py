@@ -68,8 +68,11 @@ def load(
                 state.setdefault(parameter, {})[key] = stored.get_tensor(name)
     except SafetensorError:
         raise DataError(f"{file}: is torn; remove it and the run starts anew") from None
-    if state.keys() != trainable(model).keys():
-        raise DataError(f"{file}: of a run that tuned other layers; remove it, or tune the same")
+    mine = {name: parameter.shape for name, parameter in trainable(model).items()}
+    if {name: kept[""].shape for name, kept in state.items()} != mine:
+        raise DataError(
+            f"{file}: of a run with other LoRA targets or another rank; remove it, or tune the same"
+        )
     with torch.no_grad():
         for name, parameter in trainable(model).items():
             parameter.copy_(_placed(state[name].pop(""), parameter))

@@ -110,10 +110,6 @@ NANO = Preset(
     vision="full",
 )
 
-NANO_LITE = replace(NANO, name="nano-lite", base="nano-lite", epochs=8, lr_vision=1e-4)
-"""Nano with an encoder that has seen ImageNet (``python -m tools.lite``); its rates are no
-measured optimum: at ``lr_vision`` 4e-4 the encoder collapsed."""
-
 LLAVA_7B = Preset(
     name="llava-1.5-7b",
     base="llava-hf/llava-1.5-7b-hf",
@@ -156,7 +152,6 @@ PRESETS = {
     preset.name: preset
     for preset in (
         NANO,
-        NANO_LITE,
         replace(SMOLVLM, name="smolvlm-256m", base="HuggingFaceTB/SmolVLM-256M-Instruct"),
         replace(SMOLVLM, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"),
         replace(QWEN, name="qwen3-vl-2b", base="Qwen/Qwen3-VL-2B-Instruct"),
