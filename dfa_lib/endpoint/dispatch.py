@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
-from dfa_lib.endpoint.dialect import HOPELESS, Dialect, no_pictures, probe
+from dfa_lib.endpoint.dialect import HOPELESS, Dialect, meant, no_pictures, probe
 from dfa_lib.endpoint.reading import FATAL, NO_PICTURE, one_line, sentence, sentence_in, spoken
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Reply, Schema
@@ -80,7 +80,8 @@ class SpendGuard:
             self._out.add(call.key)
 
     def _after(self, response: Any) -> None:
-        if response.is_error:
+        if response.is_error:  # read by the client only after it has decided on another attempt
+            response.status_code = meant(response.status_code, str(response.read()))
             self._store.release(_call.get().bound)
             self.close(_call.get())
 
