@@ -19,8 +19,6 @@ _SURE = 0.5  # what the mesh network must give a face
 _PASSES = 3  # looks of the mesh network; each is framed by the one before
 _FRAMED = 0.62  # side of the face as a share of its frame
 _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
-
-
 NO_FACE = "no face was found; use an upright, frontal, well-lit portrait or crop the picture closer"
 
 
