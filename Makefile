@@ -1,3 +1,4 @@
+# make install    into .venv, once: a few minutes
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
 # make claims     lesson 05, the paper's claims as experiments: long, so not in the tutorial;
 #                 on photographs: make claims CLAIMS="-p SOURCE=london -p ROOT=FOLDER"
@@ -13,13 +14,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: tutorial claims test test-all lint site colab
+.PHONY: install tutorial claims test test-all lint site colab
 .DEFAULT_GOAL := tutorial
 
-tutorial: $(VENV)/.installed-lab
+install: $(VENV)/.installed-lab
+
+tutorial: install
 	$(BIN)/python -m tools.run_notebooks
 
-claims: $(VENV)/.installed-lab
+claims: install
 	$(BIN)/python -m tools.run_notebooks notebooks/05_paper_claims.ipynb $(CLAIMS)
 
 test: $(VENV)/.installed-test

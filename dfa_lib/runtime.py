@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FINISHED = {
     "01_instruct": "instruct.jsonl",
     "02_gpt": "adapter/adapter_model.safetensors",
+    "03_bench": "report.json",
 }
 """The file that a lesson writes last, by the folder it writes into."""
 

@@ -1,10 +1,11 @@
 """One command points every badge and set-up cell at a repository, and nothing else."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from lessons import LESSONS, read
+from lessons import LESSONS, ROOT, read
 
 from tools.colab import address
 
@@ -24,6 +25,14 @@ def test_badges_and_set_up_cells_follow(copies: list[Path]) -> None:
         badge = f"google.com/github/another/place/blob/main/notebooks/{lesson.name}"
         assert badge in differ[0].source
         assert "git+https://github.com/another/place@main" in differ[1].source
+
+
+def test_badges_of_the_front_page_follow_and_its_links_stay(tmp_path: Path) -> None:
+    page = Path(shutil.copy(ROOT / "README.md", tmp_path))
+    before = page.read_text("utf-8")
+    assert address([page], "a-school/dfa.course") == 4
+    repo = re.search(r"codespaces\.new/([\w./-]+)\?", before)[1]
+    assert page.read_text("utf-8").replace("a-school/dfa.course", repo) == before
 
 
 @pytest.mark.parametrize("wrong", ["", "dfa", "https://github.com/a/b", "a/b/c", "a b/c"])

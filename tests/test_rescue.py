@@ -4,7 +4,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from skimage.data import chelsea
 
+from dfa_lib.ask import __main__ as ask
 from dfa_lib.gpt.adapter import check_adapter
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
@@ -56,3 +59,18 @@ def test_methods_come_in_turn_with_their_counterparts(faces: FaceSet) -> None:
     methods = [face.method for face in few if face.method]
     assert len(set(methods)) == len(methods)
     assert {face.source for face in few if face.source} <= {face.id for face in few}
+
+
+def test_the_first_command_needs_no_lesson(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A face of the sample world gets a calibrated verdict, a cat a sentence and no number."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(chelsea()).save("cat.png")
+    face = RESCUE / "01_instruct" / "images" / "fs_0445.webp"
+    assert ask.main([str(face), "--aligned"]) == 0
+    said = capsys.readouterr().out
+    assert "P(forged) is calibrated" in said and ask.SHIPPED_MODEL in said
+    assert ask.main(["cat.png"]) == 1
+    said = capsys.readouterr().out
+    assert "no face was found" in said and "%" not in said

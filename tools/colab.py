@@ -5,22 +5,25 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
 OWNER_AND_NAME = r"[\w.-]+/[\w.-]+"
-ADDRESS = re.compile(rf"(github(?:\.com)?/)(?:REPO|{OWNER_AND_NAME})(/blob/main/notebooks/|@main)")
+ADDRESS = re.compile(
+    rf"(github(?:\.com)?/|codespaces\.new/)(?:REPO|{OWNER_AND_NAME})"
+    r"(/blob/main/notebooks/|@main|/actions/workflows/|\?quickstart)"
+)
 
 
-def address(notebooks: Iterable[Path], repository: str) -> int:
-    """Point every badge and set-up cell at ``repository``; return how many were changed.
+def address(pages: Iterable[Path], repository: str) -> int:
+    """Point every badge and set-up cell of ``pages`` at ``repository``; count those changed.
 
     Raises ValueError, in one line, unless it is of the form owner/name.
     """
     if not re.fullmatch(OWNER_AND_NAME, repository):
         raise ValueError(f"REPO={repository}: give the repository on GitHub as owner/name")
     changed = 0
-    for notebook in notebooks:
-        text, count = ADDRESS.subn(rf"\g<1>{repository}\g<2>", notebook.read_text(encoding="utf-8"))
-        notebook.write_text(text, encoding="utf-8")
+    for page in pages:
+        text, count = ADDRESS.subn(rf"\g<1>{repository}\g<2>", page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8")
         changed += count
     return changed
 
@@ -29,11 +32,11 @@ def main() -> int:
     """Run the command line and return its exit status."""
     repository = sys.argv[1] if len(sys.argv) == 2 else ""
     try:
-        changed = address(sorted(LESSONS.glob("[0-9]*.ipynb")), repository)
+        changed = address([ROOT / "README.md", *ROOT.glob("notebooks/[0-9]*.ipynb")], repository)
     except ValueError as error:
         print(f"tools.colab: {error}", file=sys.stderr)
         return 2
-    print(f"{changed} badges and set-up cells now say {repository}; commit and push the notebooks")
+    print(f"{changed} badges and set-up cells now say {repository}; commit and push them")
     return 0
 
 

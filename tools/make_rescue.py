@@ -3,11 +3,13 @@
     python -m tools.make_rescue work
 
 Takes a few faces of ``work/01_instruct``, every method and category in turn and each forgery
-with its bona fide counterpart, as lossless WebP, and the adapter of ``work/02_gpt`` in half
-precision. Writes ``dfa_lib/rescue`` (about 2 MB) anew; look at ``git diff --stat`` after it.
+with its bona fide counterpart, as lossless WebP, the adapter of ``work/02_gpt`` in half
+precision, and of ``work/03_bench`` what makes its verdicts calibrated. Writes
+``dfa_lib/rescue`` (about 6 MB) anew; look at ``git diff --stat`` after it.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,6 +21,9 @@ from random import Random
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from dfa_lib.bench.scope import Scope
+from dfa_lib.files import digest
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
@@ -88,16 +93,32 @@ def keep_adapter(source: Path, out: Path) -> None:
     save_file({name: weight.half() for name, weight in load_file(file).items()}, file)
 
 
+def keep_calibration(work: Path, out: Path) -> None:
+    """Copy the report of lesson 03 for the halved weights, and fit a scope of their own."""
+    analyst, bench = LocalAnalyst(out / "02_gpt"), out / "03_bench"
+    (bench / "predictions").mkdir(parents=True)
+    for name in ("report.json", "protocol.json"):
+        shutil.copy(work / "03_bench" / name, bench)
+    protocol = json.loads((bench / "report.json").read_text("utf-8"))["exam"]
+    key = digest(protocol + analyst.fingerprint)
+    (bench / "predictions" / "dfa-gpt.key").write_text(key, "utf-8")
+    faces = FaceSet.read(work / "01_instruct")
+    train, val = list(faces.split(Split.TRAIN)), faces.split(Split.VAL)
+    some = Random(0).sample(train, min(len(train), 1000))
+    Scope.fit(analyst, map(faces.image, some), map(faces.image, val)).save(bench)
+
+
 def main() -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("work", type=Path, help="a folder in which lessons 01 and 02 have run")
+    parser.add_argument("work", type=Path, help="a folder in which lessons 01 to 03 have run")
     work = parser.parse_args().work
     fresh = RESCUE.with_name("rescue.partial")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         count = keep_faces(work / "01_instruct", fresh / "01_instruct")
         keep_adapter(work / "02_gpt", fresh / "02_gpt")
+        keep_calibration(work, fresh)
     except (DataError, FileNotFoundError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
         print(f"tools.make_rescue: {error}", file=sys.stderr)
@@ -105,7 +126,7 @@ def main() -> int:
     shutil.rmtree(RESCUE, ignore_errors=True)
     fresh.rename(RESCUE)
     size = sum(file.stat().st_size for file in RESCUE.rglob("*") if file.is_file())
-    print(f"{RESCUE}: {count} faces and an adapter, {size / 1e6:.1f} MB")
+    print(f"{RESCUE}: {count} faces, an adapter and its calibration, {size / 1e6:.1f} MB")
     return 0
 
 

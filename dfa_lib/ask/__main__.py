@@ -27,6 +27,7 @@ OTHER_LIMITS = (
     "Limits: the model knows only forgeries like those it was tuned on;"
     " this is no evidence about a real person."
 )
+SHIPPED_MODEL = "Model: the small one that comes with the package; lesson 02 tunes your own."
 _PICTURES = (
     "a picture, a folder, a video, or - for standard input; a last one that is no file and has a"
     " blank or a question mark is the question"
@@ -80,6 +81,8 @@ def _ask(args: argparse.Namespace) -> int:
         _tell(said, form)
         progress.add(said.status)
     if form is as_text and session.loaded:
+        if session.shipped:
+            print(SHIPPED_MODEL)
         print(NANO_LIMITS if session.analyst.preset.name == "nano" else OTHER_LIMITS)
     progress.end()
     return 2 if progress.of["unreadable"] else 1 if progress.of["not judged"] else 0

@@ -30,27 +30,30 @@ if TYPE_CHECKING:
 BATCHES = (1, 4)
 BATCH = 16
 """Pictures judged in one go: the first at once, so that somebody sees an answer soon."""
+SHIPPED = Path(str(files("dfa_lib"))) / "rescue"
+"""A small tuned model and its calibration, for those who have run no lesson yet."""
 NO_FACE = f"{detect.NO_FACE}; --aligned takes a picture that is framed already"
 
 
 def find_model(folder: Path | None) -> Path:
     """Return the tuned model: ``folder``, else the one lesson 02 made, else the shipped one."""
-    tuned = work_path() / "02_gpt"
-    shipped = Path(str(files("dfa_lib"))) / "rescue" / "02_gpt"
-    for choice in [folder] if folder else [tuned, shipped]:
+    for choice in [folder] if folder else [work_path() / "02_gpt", SHIPPED / "02_gpt"]:
         if list(choice.glob("**/adapter_model.safetensors")):
             return choice
-    where = folder or f"{tuned} or {shipped}"
-    raise DataError(f"{where}: no tuned model here; run lesson 02, or name one by --model FOLDER")
+    raise DataError(f"{choice}: no tuned model here; run lesson 02, or name one by --model FOLDER")
 
 
 class Session:
-    """One model and one set of questions; the model is loaded when a face needs it."""
+    """One model and one set of questions; the model is loaded when a face needs it.
+
+    ``shipped`` tells whether the model is the one that comes with the package.
+    """
 
     def __init__(
         self, folder: Path | None, base: str | None, aligned: bool, questions: Sequence[str]
     ) -> None:
         self._source = None if base else find_model(folder)
+        self.shipped = self._source == SHIPPED / "02_gpt"
         self._base = base
         self._aligned = aligned
         self._questions = tuple(questions)
@@ -120,7 +123,8 @@ class Session:
         """What lesson 03 fitted for this model; read once, for a folder has many batches."""
         from dfa_lib.bench.calibration import calibration
 
-        return calibration(self.analyst, work_path() / "03_bench")
+        folders = (work_path() / "03_bench", SHIPPED / "03_bench")
+        return next(filter(None, (calibration(self.analyst, one) for one in folders)), None)
 
     def _run(self) -> str:
         """Return what tells this run from one with another model, other questions or options."""
