@@ -1,9 +1,12 @@
 """The look of every figure: one canvas, one palette, and words for readers who cannot see it.
 
-Colours are after Okabe and Ito, told apart by colour-blind readers too; a category and an
-artifact have the same one in every lesson.
+A colour has one meaning in every lesson. The categories are after Okabe and Ito, so that
+colour-blind readers can tell them apart. No text is smaller than ``TEXT`` points on a figure at
+most ``WIDEST`` inches wide, so that a lecture hall can read it; the ground is opaque white, also
+on a dark page.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -11,20 +14,26 @@ import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from dfa_lib.face.geometry import Image
 from dfa_lib.taxonomy import Artifact, Category
 
 INK, SOFT, GREY, PALE = "#1d2330", "#667085", "#b4bbc6", "#e6e9ee"
-TEAL, ORANGE, BLUE = "#0b6e69", "#d55e00", "#0072b2"
-SERIES = (TEAL, ORANGE, BLUE, "#cc79a7", "#e0a800", "#7b5ea7", "#56b4e9", "#8a8f98")
+TRAINED, FROZEN, IMAGE, HELD_OUT = "#0b6e69", "#8a8f98", "#56b4e9", "#7b5ea7"
+"""Weights that are trained (and the model they make), weights that are not, tokens of a picture,
+people never trained on."""
+HOLDS, FAILS = "#2f6bff", "#e0218a"
+"""A claim that the pixels support, and one that they do not."""
+SERIES = (TRAINED, "#b07d00", INK, "#5b8def", "#c2185b", FROZEN, HELD_OUT, "#a0522d")
+"""Several analysts or sources in one figure; the tuned model is the first."""
 COLOURS: dict[Category, str] = {
     Category.BONA_FIDE: "#009E73",
     Category.FS: "#D55E00",
     Category.FR: "#0072B2",
     Category.FE: "#CC79A7",
     Category.EFS: "#E69F00",
-    Category.FORGED: "#8A5A44",
+    Category.FORGED: "#A3173A",
 }
 ARTIFACT_COLOURS: dict[Artifact, str] = {
     Artifact.BLUR: "#56B4E9",
@@ -40,6 +49,9 @@ ARTIFACT_COLOURS: dict[Artifact, str] = {
     Artifact.STRUCTURAL_DISTORTION: "#7B3FA0",
 }
 
+TEXT, LABEL, TITLE = 12, 13, 16
+"""Sizes of text in points."""
+WIDEST = 9.0  # inches
 BRIGHTEST = 40.0
 """Grey levels of difference that are drawn brightest."""
 
@@ -61,14 +73,45 @@ def canvas(
         rows, columns, figsize=size, layout="constrained", squeeze=False, **grid
     )
     plt.close(figure)
-    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    figure.suptitle(title, fontsize=TITLE, fontweight="bold", color=INK)
     figure.set_label(alt)
     for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(colors=INK, labelsize=10)
-        axis.xaxis.label.set(color=INK, fontsize=11)
-        axis.yaxis.label.set(color=INK, fontsize=11)
+        plain(axis)
     return figure, list(axes.flat)
+
+
+def plain(axis: Axes) -> None:
+    """Give an axis the look of all: no frame above and right, and text in two sizes."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=INK, labelsize=TEXT)
+    for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
+        text.set(color=INK, fontsize=LABEL)
+
+
+def last_row(figure: Figure, cells: Sequence[Axes], columns: int) -> Axes:
+    """Put one axis in place of the last ``columns`` of a canvas, as wide as all of them."""
+    for cell in cells[-columns:]:
+        cell.remove()
+    axis = figure.add_subplot(cells[0].get_gridspec()[-1, :])
+    plain(axis)
+    return axis
+
+
+def write(axis: Axes, x: float, y: float, text: str, **style: object) -> None:
+    """Write a text that is centred at the height ``y``, in ink unless ``style`` says otherwise."""
+    axis.text(x, y, text, **{"color": INK, "fontsize": TEXT, "va": "center"} | style)
+
+
+def tint(labels: Iterable[Text]) -> None:
+    """Give the names of categories their colours, and others that of ink."""
+    for label in labels:
+        label.set(color=colour_of(label.get_text()))
+
+
+def colour_of(name: str) -> str:
+    """Return the colour of the category whose value begins a text; ink for any other."""
+    kinds = (kind for kind in Category if re.match(rf"{kind}\b", name))
+    return next((COLOURS[kind] for kind in kinds), INK)
 
 
 def show(axis: Axes, picture: np.ndarray | None) -> None:
@@ -111,7 +154,7 @@ def listed(items: Iterable[object], most: int = 8) -> str:
 
 
 def jpeg_figures() -> None:
-    """Let a notebook keep figures as JPEG, with their alt text; a tenth of the size of PNG.
+    """Let a notebook keep figures as JPEG of 144 dpi with their alt text, much smaller than PNG.
 
     nbconvert and screen readers take the text from the image's metadata, and whatever shows no
     pictures (a diff, a terminal) from the plain text beside it.
@@ -119,7 +162,7 @@ def jpeg_figures() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     options = {"quality": 50, "optimize": True, "progressive": True}
-    set_matplotlib_formats("jpeg", dpi=72, pil_kwargs=options)
+    set_matplotlib_formats("jpeg", dpi=144, pil_kwargs=options)
     formatters = get_ipython().display_formatter.formatters
     draw = formatters["image/jpeg"].lookup_by_type(Figure)
     formatters["image/jpeg"].for_type(Figure, lambda one: (draw(one), {"alt": one.get_label()}))

@@ -3,20 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from IPython.display import DisplayHandle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dfa_lib import figures as look
 from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.face.geometry import Image
-from dfa_lib.figures import BLUE, COLOURS, GREY, INK, ORANGE, canvas, heat, listed, show
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.evidence import difference
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
-from dfa_lib.taxonomy import Category
 
 
 def picture_grid(
@@ -25,20 +25,23 @@ def picture_grid(
     columns: Sequence[str] = (),
     side: float = 1.05,
 ) -> Figure:
-    """Rows of pictures ``side`` inches wide, each row with its name; None leaves a gap."""
-    wide = max(map(len, rows.values()))
-    size = side * wide + (1.2 if any(rows) else 0.2), side * 1.03 * len(rows) + 0.7
-    named = [f"; {kind}: {listed(names)}" for kind, names in
+    """Rows of pictures, at most ``side`` inches wide, each row with its name; None leaves a gap."""
+    wide, lines = max(map(len, rows.values())), max((c.count("\n") + 1 for c in columns), default=0)
+    beside = 0.12 * max(len(line) for name in rows for line in name.split("\n")) + 0.1
+    side = min(side, (look.WIDEST - beside) / wide)
+    size = max(side * wide + beside, 4.8), side * 1.03 * len(rows) + 0.2 * lines + 0.5
+    named = [f"; {kind}: {look.listed(names)}" for kind, names in
              (("rows", [*filter(None, rows)]), ("columns", columns)) if any(names)]  # fmt: skip
     alt = f"{title}. {len(rows)} x {wide} pictures of faces{''.join(named)}."
-    sheet, cells = canvas(title, alt, size, len(rows), wide)
+    sheet, cells = look.canvas(title, alt, size, len(rows), wide)
     axes = np.reshape(cells, (len(rows), wide))
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=_named(name))
+        style = {"color": look.colour_of(name), "fontsize": look.LABEL}
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", **style)
         for place, axis in enumerate(line):
-            show(axis, pictures[place] if place < len(pictures) else None)
+            look.show(axis, pictures[place] if place < len(pictures) else None)
     for axis, name in zip(axes[0], columns, strict=False):
-        axis.set_title(name, fontsize=9, color=_named(name.partition("\n")[0]))
+        axis.set_title(name, fontsize=look.TEXT, color=look.colour_of(name))
     return sheet
 
 
@@ -46,13 +49,12 @@ def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> 
     """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    size = max(2.6 * columns, 4.5), 2.9 * rows + 0.5
-    figure, axes = canvas(title, f"{title}. Pictures: {listed(pictures)}.", size, rows, columns)
-    for ax in axes:
-        ax.axis("off")
-    for ax, (name, picture) in zip(axes, pictures.items(), strict=False):
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
-        ax.set_title(name, fontsize=11, color=INK)
+    size = max(look.WIDEST / 4 * columns, 4.8), 2.6 * rows + 0.5
+    alt = f"{title}. Pictures: {look.listed(pictures)}."
+    figure, axes = look.canvas(title, alt, size, rows, columns)
+    for ax, (name, picture) in zip_longest(axes, pictures.items(), fillvalue=("", None)):
+        look.show(ax, picture)
+        ax.set_title(name, fontsize=look.TEXT, color=look.INK)
     return figure
 
 
@@ -62,12 +64,12 @@ def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1
     before = [source and faces.image(source) for source in pairs]
     after = [faces.image(face) for face in shown]
     change = [
-        None if one is None else heat(difference(one, two))
+        None if one is None else look.heat(difference(one, two))
         for one, two in zip(before, after, strict=True)
     ]
     masks = [faces.mask(face) for face in shown]
     rows = {"bona fide": before, "forged": after, "mask": masks, "difference": change}
-    names = [f"{face.category}\n{face.method or ''}".replace("_", " ") for face in shown]
+    names = [f"{face.category}\n{face.method or ''}".replace("_", "\n") for face in shown]
     return picture_grid(rows, title, names, side)
 
 
@@ -87,13 +89,19 @@ def loss_curve(log: Sequence[Step]) -> Figure:
             f" and the share of right answers from {first.val_right:.0%} to {last.val_right:.0%}."
         )
     panels = {"columns": 2, "width_ratios": (5, 3)} if scored else {}
-    chart, (axis, *beside) = canvas("Loss while tuning", alt, (11 if scored else 8, 3), **panels)
-    axis.plot(range(1, len(loss) + 1), loss, color=GREY, linewidth=1.2, label="each step")
-    axis.plot(range(wide, len(loss) + 1), mean, color=BLUE, linewidth=2.5, label="running mean")
-    axis.set(xlabel="step", ylabel="loss")
+    size = 9 if scored else 7, 3.8
+    chart, (axis, *beside) = look.canvas("Loss while tuning", alt, size, **panels)
+    axis.plot(range(1, len(loss) + 1), loss, color=look.GREY, linewidth=1.2, label="each step")
+    line = {"color": look.TRAINED, "linewidth": 2.5, "label": "running mean"}
+    axis.plot(range(wide, len(loss) + 1), mean, **line)
+    axis.set(xlabel="step", ylabel="loss (log scale)", yscale="log")
     if scored:
         _held_out(axis, beside[0], scored)
-    axis.set_ylim(0)
+    axis.legend(frameon=False, fontsize=look.TEXT)
+    low, high = axis.get_ylim()
+    marks = [mark for mark in (0.01, 0.03, 0.1, 0.3, 1, 3, 10) if low <= mark <= high]
+    axis.set_yticks(marks, [f"{mark:g}" for mark in marks])
+    axis.minorticks_off()
     axis.xaxis.get_major_locator().set_params(integer=True)
     return chart
 
@@ -121,15 +129,15 @@ def verdict_card(image: Image, verdict: Verdict) -> Figure:
     if verdict.abstained:
         return picture_grid({"": [image]}, f"No verdict. {verdict.abstained}", side=2.4)
     said = (f"{kind.phrase} {percent(share)}" for kind, share in verdict.categories.items())
-    alt = f"A face, and the analyst's probabilities as bars: {listed(said)}. {verdict.sentence}."
+    alt = f"A face and the analyst's probabilities: {look.listed(said)}. {verdict.sentence}."
     title = f"The analyst's verdict: {verdict.sentence}"
-    card, (face, bars) = canvas(title, alt, (8, 2.8), 1, 2, width_ratios=[1, 1.6])
-    show(face, image)
+    card, (face, bars) = look.canvas(title, alt, (8.5, 3.2), 1, 2, width_ratios=[1, 1.6])
+    look.show(face, image)
     kinds = list(verdict.categories)[::-1]
     shares = [verdict.categories[kind] for kind in kinds]
-    bars.barh([kind.phrase for kind in kinds], shares, color=[COLOURS[kind] for kind in kinds])
+    bars.barh([kind.phrase for kind in kinds], shares, color=[look.COLOURS[kind] for kind in kinds])
     for row, share in enumerate(shares):
-        bars.text(share + 0.02, row, percent(share), va="center", fontsize=10, color=INK)
+        look.write(bars, share + 0.02, row, percent(share))
     bars.set(xlim=(0, 1.12), xticks=[])
     bars.spines["bottom"].set_visible(False)
     return card
@@ -138,14 +146,8 @@ def verdict_card(image: Image, verdict: Verdict) -> Figure:
 def _held_out(losses: Axes, answers: Axes, scored: Sequence[Step]) -> None:
     """The loss on held-out faces beside that of training, and the share of right answers."""
     steps = [step.step for step in scored]
-    line = {"color": ORANGE, "linewidth": 2, "marker": "o"}
+    line = {"color": look.HELD_OUT, "linewidth": 2, "marker": "o"}
     losses.plot(steps, [step.val_loss for step in scored], label="held-out faces", **line)
-    losses.legend(frameon=False)
     answers.plot(steps, [100 * step.val_right for step in scored], **line)
-    answers.set(xlabel="step", ylabel="% right, word for word", ylim=(0, 100))
+    answers.set(xlabel="step", ylabel="answers right, %", ylim=(0, 100))
     answers.set_xlim(losses.get_xlim())
-
-
-def _named(name: str) -> str:
-    """The colour of a category given by its value; ink for any other name."""
-    return COLOURS[Category(name)] if name in set(Category) else INK

@@ -184,7 +184,7 @@ def test_outputs_come_from_one_clean_run(lesson: Path, notebook: NotebookNode) -
     assert counts in ([None] * len(counts), list(range(1, len(counts) + 1)))
     assert [o.ename for o in outputs(notebook) if o.output_type == "error"] == []
     assert not {"widgets", "papermill"} & set(notebook.metadata)
-    assert lesson.stat().st_size <= 400_000
+    assert lesson.stat().st_size <= 1_000_000
 
 
 def test_holds_no_key_and_no_path_of_a_machine(lesson: Path, notebook: NotebookNode) -> None:

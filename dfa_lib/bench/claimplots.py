@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfa_lib.bench.claims import METRICS, RESULT
-from dfa_lib.figures import INK, SERIES, SOFT, canvas, listed, spelled
+from dfa_lib.figures import INK, SERIES, SOFT, TEXT, canvas, listed, spelled
 
 _ENDS = ("value", "low", "high")
 Found = Mapping[str, Mapping]
@@ -71,7 +71,7 @@ def _rows(found: Found, kind: str, begins: str = "") -> list[str]:
 
 
 def _size(found: Found, rows: list[str]) -> tuple[float, float]:
-    return 10, 0.32 * len(rows) * max(2, len(found)) + 1.5
+    return 9, 0.36 * len(rows) * max(2, len(found)) + 1.8
 
 
 def _told(title: str, found: Found, kind: str, rows: list[str]) -> str:
@@ -97,7 +97,7 @@ def _draw(figure: Figure, panels: list[Axes], found: Found, kind: str, rows: lis
         )
         axis.set_ylim(len(rows) - 0.4, -0.6)
     handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower right", ncols=len(found), frameon=False)
+    figure.legend(*handles, loc="outside lower right", ncols=2, frameon=False, fontsize=TEXT)
 
 
 def _dots(

@@ -6,26 +6,10 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
+from dfa_lib import figures as look
 from dfa_lib.bench.intervals import Triple
 from dfa_lib.bench.perturb import LEVELS, perturb
 from dfa_lib.face.geometry import Image
-from dfa_lib.figures import (
-    BLUE,
-    COLOURS,
-    GREY,
-    INK,
-    ORANGE,
-    SERIES,
-    SOFT,
-    TEAL,
-    canvas,
-    intervals,
-    listed,
-    show,
-    spelled,
-)
-
-CATEGORY = {category.value: colour for category, colour in COLOURS.items()}
 
 
 def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
@@ -36,12 +20,12 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
     share = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)
     means = (f"{name} {p:.2f}" for name, p in zip(labels, share.mean(axis=0), strict=True))
-    alt = f"Mean probability of each answer over {len(share)} wordings, as bars: {listed(means)}."
-    size = 8, 0.6 * len(labels) + 1.6
-    figure, (ax,) = canvas("One face, one question, several wordings", alt, size)
-    ax.barh(labels, share.mean(axis=0), color=TEAL, height=0.55)
+    alt = f"Mean probability of each answer over {len(share)} wordings: {look.listed(means)}."
+    size = 8.5, 0.55 * len(labels) + 1.6
+    figure, (ax,) = look.canvas("One face, one question, several wordings", alt, size)
+    ax.barh(labels, share.mean(axis=0), color=look.TRAINED, height=0.55)
     for row in share:
-        ax.plot(row, labels, "o", color=ORANGE, markersize=6, alpha=0.8)
+        ax.plot(row, labels, "o", color=look.INK, markersize=7, alpha=0.6)
     ax.invert_yaxis()
     ax.set(xlim=(-0.02, 1.02), xlabel="probability among the allowed answers")
     return figure
@@ -52,16 +36,16 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     rows = {name: scores[task][metric] for name, scores in data["analysts"].items()
             if metric in scores[task]}  # fmt: skip
     title = f"{task} {metric}, 95 % intervals over identities"
-    alt = f"{title}: {listed(map(spelled, rows, rows.values()), 20)}."
-    figure, (ax,) = canvas(title, alt, (9, 0.45 * len(rows) + 1.5))
-    colours = [TEAL] + [INK] * len(rows)
-    intervals(ax, rows, colours)
+    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}."
+    figure, (ax,) = look.canvas(title, alt, (9, 0.5 * len(rows) + 1.5))
+    colours = [look.TRAINED] + [look.INK] * len(rows)
+    look.intervals(ax, rows, colours)
     for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=False)):
         ax.annotate(f"{value:.2f}", (value, place), (0, 8), textcoords="offset points",
-                    ha="center", fontsize=10, color=colour)  # fmt: skip
+                    ha="center", fontsize=look.TEXT, color=colour)  # fmt: skip
     if chance is not None:
-        ax.axvline(chance, color=ORANGE, linestyle="--", linewidth=1.5)
-        ax.text(chance, len(rows) - 0.4, " chance", color=ORANGE, fontsize=10, va="center")
+        ax.axvline(chance, color=look.SOFT, linestyle="--", linewidth=1.5, zorder=0)
+        look.write(ax, chance, -0.6, " chance", color=look.SOFT)
     return figure
 
 
@@ -70,19 +54,18 @@ def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Fi
     ends = {name: np.nanquantile(values, [0.025, 0.975]) for name, values in draws.items()}
     said = {name: f"{name}: {low:.3f} to {high:.3f}" for name, (low, high) in ends.items()}
     title = f"{metric} on resampled test sets"
-    alt = f"{title}, as histograms by what was drawn. 95 % lie between: {listed(said.values())}."
-    figure, (ax,) = canvas(title, alt, (9, 3.8))
-    colours = (TEAL, ORANGE)
+    alt = f"{title}, histograms by what was drawn. 95 % lie in: {look.listed(said.values())}."
+    figure, (ax,) = look.canvas(title, alt, (9, 3.8))
     every = np.concatenate(list(draws.values()))
     bins = np.linspace(np.nanmin(every), np.nanmax(every) + 1e-9, 40)
-    for depth, (colour, (name, values)) in enumerate(zip(colours, draws.items(), strict=True), 1):
-        (low, high), label = ends[name], said[name]
+    for depth, (name, values) in enumerate(draws.items(), 1):
+        (low, high), label, colour = ends[name], said[name], look.SERIES[depth - 1]
         ax.hist(values, bins, color=colour, alpha=0.5, label=label)
         place = -0.006 * len(values) * depth
         ax.plot([low, high], [place] * 2, color=colour, linewidth=5, solid_capstyle="butt")
-    ax.axvline(value, color=INK, linewidth=1.5)
+    ax.axvline(value, color=look.INK, linewidth=1.5)
     ax.set(xlabel=metric, yticks=[], ylabel="resamples")
-    ax.legend(frameon=False, fontsize=11)
+    ax.legend(frameon=False, fontsize=look.TEXT)
     return figure
 
 
@@ -90,15 +73,15 @@ def roc_curves(data: Mapping, names: Sequence[str]) -> Figure:
     """ROC curves of DF-D; ``data`` is report.json."""
     areas = {name: data["analysts"][name]["DF-D"]["AUC"][0] for name in names}
     said = (f"{name} {area:.2f}" for name, area in areas.items())
-    alt = f"ROC curves, forged faces found against false alarms. Area under each: {listed(said)}."
-    figure, (ax,) = canvas("ROC: hits against false alarms", alt, (6.2, 5.4))
-    ax.plot([0, 1], [0, 1], color=SOFT, linestyle=":", linewidth=1.2)
-    for colour, (name, area) in zip(SERIES, areas.items(), strict=False):
+    alt = f"ROC curves, hits against false alarms. Area under each: {look.listed(said)}."
+    figure, (ax,) = look.canvas("ROC: hits against false alarms", alt, (7, 6.2))
+    ax.plot([0, 1], [0, 1], color=look.SOFT, linestyle=":", linewidth=1.2)
+    for colour, (name, area) in zip(look.SERIES, areas.items(), strict=False):
         points = np.array(data["details"][name]["DF-D"]["roc"])
-        width = 3 if colour == TEAL else 1.8
-        ax.plot(*points.T, color=colour, linewidth=width, label=f"{name}  {area:.2f}")
+        width = 3.5 if colour == look.TRAINED else 2
+        ax.plot(*points.T, color=colour, linewidth=width, label=f"{name}, AUC {area:.2f}")
     ax.set(xlabel="bona fide faces called forged", ylabel="forged faces found", aspect="equal")
-    ax.legend(frameon=False, fontsize=11, loc="lower right", title="area under the curve")
+    ax.legend(frameon=False, fontsize=look.TEXT, loc="lower right")
     return figure
 
 
@@ -110,14 +93,15 @@ def confusion(data: Mapping, name: str) -> Figure:
         counts, labels = counts[:, :-1], labels[:-1]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = (f"{label} {part:.0%}" for label, part in zip(labels, share.diagonal(), strict=False))
-    alt = f"Confusion matrix of DF-C. Share called what it is: {listed(right)}."
-    figure, (ax,) = canvas(f"DF-C: what {name} takes for what", alt, (6.6, 4.9))
-    ax.imshow(share, cmap="GnBu", vmin=0, vmax=1)
+    alt = f"Confusion matrix of DF-C. Share called what it is: {look.listed(right)}."
+    figure, (ax,) = look.canvas(f"DF-C: what {name} takes for what", alt, (7, 5.4))
+    ax.imshow(share, cmap="Greys", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        ink = "white" if share[row, column] > 0.6 else INK
-        ax.text(column, row, count or "·", ha="center", va="center", color=ink, fontsize=12)
+        ink = "white" if share[row, column] > 0.6 else look.INK
+        look.write(ax, column, row, count or "·", ha="center", color=ink)
     ax.set(xticks=range(len(labels)), xticklabels=labels, xlabel="said", ylabel="true")
     ax.set(yticks=range(len(counts)), yticklabels=detail["labels"])
+    look.tint([*ax.get_xticklabels(), *ax.get_yticklabels()])
     ax.spines[:].set_visible(False)
     return figure
 
@@ -126,10 +110,10 @@ def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
     title = f"DF-D AUC of {name}, method by method"
-    alt = f"{title}, with 95 % intervals: {listed(map(spelled, rows, rows.values()), 20)}."
-    figure, (ax,) = canvas(title, alt, (9, 0.36 * len(rows) + 1.3))
-    intervals(ax, rows, [CATEGORY[method.split()[0]] for method in rows])
-    ax.axvline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
+    said = look.listed(map(look.spelled, rows, rows.values()), 20)
+    alt = f"{title}, with 95 % intervals: {said}."
+    figure, (ax,) = look.canvas(title, alt, (9, 0.36 * len(rows) + 1.3))
+    look.intervals(ax, rows, [look.colour_of(method) for method in rows])
     ax.set_xlim(None, 1.01)
     return figure
 
@@ -140,16 +124,17 @@ def described_regions(data: Mapping, name: str) -> Figure:
     constant = data["constant"]["per_category"]
     place = np.arange(len(mine))
     said = (f"{key} {mine[key][0]:.2f} against {constant[key][0]:.2f}" for key in mine)
-    alt = f"Region F1 by category, {name} against the best constant answer: {listed(said)}."
-    figure, (ax,) = canvas("Naming what was altered", alt, (8, 3.8))
-    for shift, rows, colour, label in ((-0.2, mine, TEAL, name),
-                                       (0.2, constant, GREY, "best constant answer")):  # fmt: skip
+    alt = f"Region F1 by category, {name} against the best constant answer: {look.listed(said)}."
+    figure, (ax,) = look.canvas("Naming what was altered", alt, (8.5, 4))
+    own = -0.2, mine, look.TRAINED, name
+    blind = 0.2, constant, look.GREY, "best constant answer"
+    for shift, rows, colour, label in (own, blind):
         value, low, high = np.array([rows[key] for key in mine], float).T
         error = np.nan_to_num(np.abs([value - low, high - value]))
-        ax.bar(place + shift, value, 0.38, color=colour, label=label, yerr=error, ecolor=INK,
+        ax.bar(place + shift, value, 0.38, color=colour, label=label, yerr=error, ecolor=look.INK,
                capsize=3)  # fmt: skip
     ax.set(xticks=place, xticklabels=mine, ylim=(0, 1.05), ylabel="region F1")
-    ax.legend(frameon=False, fontsize=11)
+    ax.legend(frameon=False, fontsize=look.TEXT)
     return figure
 
 
@@ -165,27 +150,23 @@ def difficulty_curves(
         for name, rows in scores.items()
     )
     title = "The same people, forged ever more carefully"
-    alt = f"{title}: pictures of one face, and DF-D AUC by difficulty. {listed(said)}."
-    figure, cells = canvas(title, alt, (9, 5.6), 2, len(strip), height_ratios=(1, 2.4))
+    alt = f"{title}: pictures of one face, and DF-D AUC by difficulty. {look.listed(said)}."
+    figure, cells = look.canvas(title, alt, (9, 5.6), 2, len(strip), height_ratios=(1, 2.4))
     for ax, (level, picture) in zip(cells, strip.items(), strict=False):
-        ax.imshow(picture, interpolation="bicubic")
-        ax.set_title(f"{level}", fontsize=11, color=INK)
-        ax.axis("off")
-    for ax in cells[len(strip) :]:
-        ax.remove()
-    ax = figure.add_subplot(cells[0].get_gridspec()[1, :])
-    for at, (colour, (name, rows)) in enumerate(zip(SERIES, scores.items(), strict=False)):
+        look.show(ax, picture)
+        ax.set_title(f"{level}")
+    ax = look.last_row(figure, cells, len(strip))
+    for at, (colour, (name, rows)) in enumerate(zip(look.SERIES, scores.items(), strict=False)):
         value, low, high = np.array(list(rows.values())).T
         place = np.array(list(rows)) + 0.01 * (at - len(scores) // 2)  # intervals side by side
         ax.plot(place, value, "o-", color=colour, linewidth=2.5, label=name)
         ax.vlines(place, low, high, color=colour, linewidth=3, alpha=0.45)
-    ax.axhline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
-    ax.axvline(tuned_at, color=SOFT, linestyle=":", linewidth=1.5)
-    ax.text(tuned_at, 0.51, " tuned here", color=SOFT, fontsize=10, va="bottom")
+    ax.axhline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
+    ax.axvline(tuned_at, color=look.SOFT, linestyle=":", linewidth=1.5)
+    look.write(ax, tuned_at, 0.53, " tuned here", color=look.SOFT)
     ax.set(xlabel="DIFFICULTY of the test faces", ylabel="DF-D AUC", xticks=list(strip))
     ax.set_ylim(0.45, 1.02)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=11, loc="lower left")
+    ax.legend(frameon=False, fontsize=look.TEXT, loc="lower left")
     return figure
 
 
@@ -206,22 +187,22 @@ def robustness_curves(data: Mapping, picture: Image) -> Figure:
         for name, kinds in curves.items()
         for kind, rows in kinds.items()
     )
-    title = "The same faces, spoilt a little more at every step"
-    alt = f"{title}: DF-D AUC by severity from 0 to 5. {listed(said, 20)}."
-    figure, cells = canvas(title, alt, (11, 4.6), 2, len(LEVELS), height_ratios=(1, 1.5),
+    title = "The same faces, degraded step by step (pictures: severity 3)"
+    alt = f"{title}: DF-D AUC by severity from 0 to 5. {look.listed(said, 20)}."
+    figure, cells = look.canvas(title, alt, (9, 5), 2, len(LEVELS), height_ratios=(1, 1.5),
                            sharey="row")  # fmt: skip
     for top, below, kind in zip(cells, cells[len(LEVELS) :], LEVELS, strict=False):
-        show(top, perturb(picture, kind, 3))
-        top.set_title(f"{kind}, severity 3", fontsize=11, color=INK)
-        for colour, (name, kinds) in zip(SERIES, curves.items(), strict=False):
+        look.show(top, perturb(picture, kind, 3))
+        top.set_title(kind)
+        for colour, (name, kinds) in zip(look.SERIES, curves.items(), strict=False):
             value, low, high = kinds[kind].T
             steps = np.arange(len(value))
             below.plot(steps, value, color=colour, linewidth=2.5, label=name)
             below.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        below.axhline(0.5, color=SOFT, linestyle="--", linewidth=1.2)
+        below.axhline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
         below.set(xlabel="severity", xticks=range(6), ylim=(0.3, 1.02))
     cells[len(LEVELS)].set_ylabel("DF-D AUC")
-    cells[len(LEVELS)].legend(frameon=False, fontsize=10, loc="lower left")
+    cells[len(LEVELS)].legend(frameon=False, fontsize=look.TEXT, loc="lower left")
     return figure
 
 
@@ -237,12 +218,12 @@ def coverage_curve(selective: Mapping) -> Figure:
         f"{title}. {risk[len(risk) // 2]:.3f} of the answers are wrong when the surer half of the"
         f" faces in scope is judged, {error:.3f} when all of them are."
     )
-    figure, (ax,) = canvas(title, alt, (8, 3.2))
-    ax.plot(share, risk, color=TEAL, linewidth=2.5, label="silent where it is less sure")
-    ax.axhline(error, color=SOFT, linestyle="--", linewidth=1.2, label="silent at random")
-    ax.axvspan(share[-1], 1, color=GREY, alpha=0.4, linewidth=0, label="outside its scope")
+    figure, (ax,) = look.canvas(title, alt, (8.5, 3.8))
+    ax.plot(share, risk, color=look.TRAINED, linewidth=2.5, label="silent where it is less sure")
+    ax.axhline(error, color=look.SOFT, linestyle="--", linewidth=1.2, label="silent at random")
+    ax.axvspan(share[-1], 1, color=look.GREY, alpha=0.4, linewidth=0, label="outside its scope")
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="share of faces judged", ylabel="share wrong")
-    ax.legend(frameon=False, fontsize=10, loc="center left")
+    ax.legend(frameon=False, fontsize=look.TEXT, loc="center left")
     return figure
 
 
@@ -254,14 +235,15 @@ def subgroup_scores(data: Mapping, name: str) -> Figure:
         for kind in kinds
         for group, triple in kinds[kind]["AUC"].items()
     }
-    gaps = "Gap from best to worst: " + listed(spelled(kind, kinds[kind]["gap"]) for kind in kinds)
+    apart = (look.spelled(kind, kinds[kind]["gap"]) for kind in kinds)
+    gaps = f"Gap from best to worst: {look.listed(apart)}"
     title = f"DF-D AUC of {name}, for whom"
-    alt = f"{title}: {listed(map(spelled, rows, rows.values()), 20)}. {gaps}."
-    figure, (ax,) = canvas(title, alt, (9, 0.4 * len(rows) + 1.6))
-    ax.set_title(gaps, fontsize=10, color=SOFT)
-    order = dict(zip(kinds, cycle(SERIES), strict=False))
-    intervals(ax, rows, [order[row.partition(":")[0]] for row in rows])
-    ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=INK, linewidth=1.2)
+    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}. {gaps}."
+    figure, (ax,) = look.canvas(title, alt, (9, 0.4 * len(rows) + 1.6))
+    ax.set_title(gaps, fontsize=look.TEXT, color=look.SOFT)
+    order = dict(zip(kinds, cycle(look.SERIES), strict=False))
+    look.intervals(ax, rows, [order[row.partition(":")[0]] for row in rows])
+    ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=look.INK, linewidth=1.2)
     ax.set_xlim(None, 1.01)
     return figure
 
@@ -272,10 +254,10 @@ def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
         f"Median milliseconds to the first token: {np.median(first):.0f} for the first question,"
         f" {np.median(later):.0f} for the second."
     )
-    figure, (ax,) = canvas("Waiting for the first token", alt, (8, 2.6))
-    for place, (values, colour) in enumerate(((first, SOFT), (later, TEAL))):
+    figure, (ax,) = look.canvas("Waiting for the first token", alt, (8.5, 3))
+    for place, (values, colour) in enumerate(((first, look.SOFT), (later, look.TRAINED))):
         ax.barh(place, np.median(values), color=colour, height=0.55)
-        ax.plot(values, [place] * len(values), "o", color=BLUE, markersize=5, alpha=0.7)
+        ax.plot(values, [place] * len(values), "o", color=look.INK, markersize=7, alpha=0.6)
     ax.set(yticks=[0, 1], yticklabels=["first question", "second question"], xlabel="milliseconds")
     ax.set_xlim(0, None)
     ax.invert_yaxis()
