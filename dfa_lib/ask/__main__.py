@@ -8,11 +8,14 @@ import argparse
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter
+
+from tqdm import tqdm
 
 from dfa_lib.ask.judging import Session
-from dfa_lib.ask.progress import Progress
 from dfa_lib.ask.said import PictureSaid, as_csv, as_json, as_text
 from dfa_lib.ask.shots import listed
 from dfa_lib.errors import DataError, command
@@ -75,25 +78,31 @@ def _ask(args: argparse.Namespace) -> int:
     form = as_json if args.json else as_csv if args.csv else as_text
     if args.csv:
         print(as_csv(None))
-    progress = Progress(len(sources))
-    for said in session.answers(sources, args.every, args.resume):
-        progress.clear()
-        _tell(said, form)
-        progress.add(said.status)
+    counts, begin = Counter(), perf_counter()
+    # a bar for whoever watches a terminal; tqdm writes around it
+    with tqdm(total=len(sources), unit="picture", delay=1, leave=False, disable=None) as bar:
+        for said in session.answers(sources, args.every, args.resume):
+            _tell(said, form)
+            counts[said.status] += 1
+            bar.update()
     if form is as_text and session.loaded:
         if session.shipped:
             print(SHIPPED_MODEL)
         print(NANO_LIMITS if session.analyst.preset.name == "nano" else OTHER_LIMITS)
-    progress.end()
-    return 2 if progress.of["unreadable"] else 1 if progress.of["not judged"] else 0
+    if (n := counts.total()) > 1:
+        seconds, each = perf_counter() - begin, sorted(counts.items())
+        told = ", ".join(f"{count} {status}" for status, count in each)
+        print(f"{n} pictures in {seconds:.0f} s ({n / seconds:.1f}/s): {told}", file=sys.stderr)
+    return 2 if counts["unreadable"] else 1 if counts["not judged"] else 0
 
 
 def _tell(said: PictureSaid, form: Callable[[PictureSaid], str]) -> None:
     """Write what was said; why a picture cannot be read goes to stderr in any case."""
     if said.status == "unreadable":
-        print(f"dfa_lib.ask: {said.reason}", file=sys.stderr)
+        tqdm.write(f"dfa_lib.ask: {said.reason}", sys.stderr)
     if said.status != "unreadable" or form is not as_text:
-        print(form(said), flush=True)
+        tqdm.write(form(said))
+        sys.stdout.flush()
 
 
 def _meant(words: Sequence[str], questions: Sequence[str]) -> tuple[list[str], list[str]]:

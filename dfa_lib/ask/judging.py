@@ -13,10 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfa_lib.ask.said import Answer, FaceSaid, PictureSaid, kept
+from dfa_lib.ask.said import FaceSaid, PictureSaid, face_said, kept
 from dfa_lib.ask.shots import Seen, Shot, look, printable, shots
 from dfa_lib.face import detect
-from dfa_lib.face.detect import FaceCrop
 from dfa_lib.files import digest
 from dfa_lib.records import DataError, JsonlLog
 from dfa_lib.runtime import work_path
@@ -98,25 +97,16 @@ class Session:
             faces = [face for seen in batch for face in seen.faces]
             verdicts = iter(self._judged(faces) if faces else ())
             for seen in batch:
-                said = (_face(n, *next(verdicts)) for n in range(1, len(seen.faces) + 1))
+                said = [
+                    face_said(number, face, next(verdicts), self._questions)
+                    for number, face in enumerate(seen.faces, start=1)
+                ]
                 yield _picture(seen, tuple(said), run)
 
-    def _judged(
-        self, faces: Sequence["Picture"]
-    ) -> Iterator[tuple["Picture", "Verdict", tuple[Answer, ...]]]:
-        """Yield each face with its verdict, and with the answers if it can be judged."""
-        from dfa_lib.analysts import Question
-        from dfa_lib.bench.scope import framed
+    def _judged(self, faces: Sequence["Picture"]) -> "list[Verdict]":
         from dfa_lib.chat.verdict import judge
 
-        verdicts = judge(self.analyst, faces, calibration=self._calibration)
-        pairs = list(zip(faces, verdicts, strict=True))
-        inside = [framed(face) for face, verdict in pairs if not verdict.abstained]
-        asked = [Question(text) for text in self._questions]
-        replies = iter(self.analyst.reply(inside, [asked] * len(inside)))
-        for face, verdict in pairs:
-            row = () if verdict.abstained else zip(self._questions, next(replies), strict=True)
-            yield face, verdict, tuple(_answer(q, reply.text, verdict) for q, reply in row)
+        return judge(self.analyst, faces, self._calibration, self._questions)
 
     @cached_property
     def _calibration(self) -> "Calibration | None":
@@ -140,8 +130,14 @@ def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     from dfa_lib.gpt.analyst import LocalAnalyst
+    from dfa_lib.gpt.base import load_base
+    from dfa_lib.gpt.presets import PRESETS
 
-    return LocalAnalyst(source) if source else _untuned(base)
+    if source:
+        return LocalAnalyst(source)
+    if base not in PRESETS:
+        raise DataError(f"--base {base}: unknown preset; choose from {', '.join(PRESETS)}")
+    return LocalAnalyst(load_base(PRESETS[base]), PRESETS[base], name=f"{base}, untuned")
 
 
 def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterator[Seen]:
@@ -175,40 +171,4 @@ def _picture(seen: Seen, faces: tuple[FaceSaid, ...], run: str) -> PictureSaid:
     status = "unreadable" if seen.error else "not judged" if reason else "judged"
     return PictureSaid(
         picture=seen.name, second=seen.second, status=status, reason=reason, faces=faces, run=run
-    )
-
-
-def _untuned(base: str) -> "LocalAnalyst":
-    from dfa_lib.gpt.analyst import LocalAnalyst
-    from dfa_lib.gpt.base import load_base
-    from dfa_lib.gpt.presets import PRESETS
-
-    if base not in PRESETS:
-        raise DataError(f"--base {base}: unknown preset; choose from {', '.join(PRESETS)}")
-    preset = PRESETS[base]
-    return LocalAnalyst(load_base(preset), preset, name=f"{base}, untuned")
-
-
-def _answer(question: str, text: str, verdict: "Verdict") -> Answer:
-    note = verdict.disagreement(text, question)
-    return Answer(question=question, answer=text.strip() or "(no answer)", note=note)
-
-
-def _face(
-    number: int, face: "Picture", verdict: "Verdict", answers: tuple[Answer, ...]
-) -> FaceSaid:
-    box = face.box if isinstance(face, FaceCrop) else None
-    box = box and tuple(round(edge, 1) for edge in box)
-    if verdict.abstained:
-        return FaceSaid(number=number, box=box, reason=verdict.abstained)
-    return FaceSaid(
-        number=number,
-        box=box,
-        verdict=verdict.label,
-        p_forged=round(verdict.forged, 4),
-        category=verdict.category.phrase,
-        categories={kind.phrase: round(share, 4) for kind, share in verdict.categories.items()},
-        calibrated_on=verdict.calibrated,
-        origin=verdict.origin,
-        answers=answers,
     )

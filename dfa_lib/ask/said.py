@@ -3,12 +3,18 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from dfa_lib.face.detect import FaceCrop
 from dfa_lib.records import DataError, Record, read_jsonl
+
+if TYPE_CHECKING:
+    from dfa_lib.bench.scope import Picture
+    from dfa_lib.chat.verdict import Verdict
 
 COLUMNS = (
     "picture", "second", "status", "reason", "face", "faces", "x0", "y0", "x1", "y1",
@@ -73,6 +79,31 @@ def kept(path: Path, run: str) -> dict[tuple[str, float | None], PictureSaid]:
             f"{path}: kept for another model, other questions or options; name another file"
         )
     return found
+
+
+def face_said(
+    number: int, face: "Picture", verdict: "Verdict", questions: Sequence[str]
+) -> FaceSaid:
+    """Return what is said of a face: its ``verdict``, with the answers to ``questions``."""
+    edges = face.box if isinstance(face, FaceCrop) else None
+    box = edges and tuple(round(edge, 1) for edge in edges)
+    if verdict.abstained:
+        return FaceSaid(number=number, box=box, reason=verdict.abstained)
+    answers = (
+        Answer(question=q, answer=a.strip() or "(no answer)", note=verdict.disagreement(a, q))
+        for q, a in zip(questions, verdict.answers, strict=True)
+    )
+    return FaceSaid(
+        number=number,
+        box=box,
+        verdict=verdict.label,
+        p_forged=round(verdict.forged, 4),
+        category=verdict.category.phrase,
+        categories={kind.phrase: round(share, 4) for kind, share in verdict.categories.items()},
+        calibrated_on=verdict.calibrated,
+        origin=verdict.origin,
+        answers=tuple(answers),
+    )
 
 
 def as_json(said: PictureSaid) -> str:

@@ -27,7 +27,8 @@ class Verdict:
     ``calibrated`` is the number of faces on which P(forged) was calibrated; with 0 it is the
     analyst's own. ``scoped`` tells whether the picture was compared with what the analyst
     learnt. ``abstained`` is the sentence that says why there is no verdict, else "": then
-    ``forged`` is None and ``categories`` are empty.
+    ``forged`` is None and ``categories`` are empty. ``answers`` are those to the questions that
+    were asked beside it.
     """
 
     forged: float | None
@@ -35,6 +36,7 @@ class Verdict:
     calibrated: int = 0
     scoped: bool = False
     abstained: str = ""
+    answers: tuple[str, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -88,24 +90,22 @@ def percent(share: float) -> str:
 def judge(
     analyst: Analyst,
     pictures: Sequence[Picture],
-    n: int = WORDINGS,
     calibration: Calibration | None = None,
+    questions: Sequence[str] = (),
 ) -> list[Verdict]:
-    """Return a verdict on each picture it may judge, averaged over ``n`` wordings.
+    """Return a verdict on each picture it may judge, averaged over several wordings.
 
     Pictures are framed (H, W, 3) or faces as the detector found them. A ``calibration`` brings
     scope, wordings of DF-D and temperature with it. An analyst that gives no probabilities has
-    its answers counted.
+    its answers counted. ``questions`` are asked in the same breath: pictures are read once.
     """
     refused = refusals(analyst, pictures, calibration and calibration.scope)
     judged = [framed(one) for one, why in zip(pictures, refused, strict=True) if not why]
-    detect = calibration.questions if calibration else _questions(Task.DF_D, n)
-    kinds = _questions(Task.DF_C, n)
-    replies = iter(analyst.reply(judged, [[*detect, *kinds]] * len(judged)))
+    detect = calibration.questions if calibration else _questions(Task.DF_D, WORDINGS)
+    asked = [*detect, *_questions(Task.DF_C, WORDINGS), *map(Question, questions)]
+    replies = iter(analyst.reply(judged, [asked] * len(judged)))
     return [
-        Verdict(None, {}, abstained=why)
-        if why
-        else _verdict(next(replies), detect, kinds, calibration)
+        Verdict(None, {}, abstained=why) if why else _verdict(next(replies), asked, calibration)
         for why in refused
     ]
 
@@ -134,28 +134,25 @@ def _logs(task: Task, asked: Sequence[Question], replies: Sequence[Reply]) -> di
     Each label has half a vote to begin with: a few answers make nobody certain.
     """
     labels = list(OPTIONS[task])
-    if all(reply.logprobs is not None for reply in replies):
-        means = np.mean([reply.logprobs for reply in replies], axis=0)
+    mine = [(reply, q) for reply, q in zip(replies, asked, strict=True) if q.task is task]
+    if all(reply.logprobs is not None for reply, _ in mine):
+        means = np.mean([reply.logprobs for reply, _ in mine], axis=0)
     else:
-        pairs = zip(replies, asked, strict=True)
-        votes = [findings.verdict(reply.text, task, question.text) for reply, question in pairs]
+        votes = [findings.verdict(reply.text, task, q.text) for reply, q in mine]
         means = np.log([votes.count(label) + 0.5 for label in labels])
     return dict(zip(labels, means.tolist(), strict=True))
 
 
 def _verdict(
-    replies: Sequence[Reply],
-    detect: Sequence[Question],
-    kinds: Sequence[Question],
-    calibration: Calibration | None,
+    replies: Sequence[Reply], asked: Sequence[Question], calibration: Calibration | None
 ) -> Verdict:
     """P(category) = P(forged) x P(category | forged), whoever answers."""
-    logs = _logs(Task.DF_D, detect, replies[: len(detect)])
-    within = _logs(Task.DF_C, kinds, replies[len(detect) :])
-    warmth = calibration.temperature if calibration else 1.0
-    forged = float(expit((logs["forged"] - logs["bona fide"]) / warmth))
+    logs, within = (_logs(task, asked, replies) for task in (Task.DF_D, Task.DF_C))
+    temperature = calibration.temperature if calibration else 1.0
+    forged = float(expit((logs["forged"] - logs["bona fide"]) / temperature))
     weights = {kind: log for kind, log in within.items() if Category(kind).forged}
     parts = zip(weights, forged * softmax([*weights.values()]), strict=True)
     shares = {Category.BONA_FIDE: 1 - forged} | {Category(kind): float(p) for kind, p in parts}
     faces, scope = (calibration.faces, calibration.scope) if calibration else (0, None)
-    return Verdict(forged, shares, faces, scope is not None)
+    words = (reply.text for reply, one in zip(replies, asked, strict=True) if not one.options)
+    return Verdict(forged, shares, faces, scope is not None, answers=tuple(words))
