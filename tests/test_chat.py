@@ -192,7 +192,11 @@ def photo(kind: str, tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "role", "sentence"),
     [
-        ("several", "note", "2 faces were found; this is about the largest one."),
+        (
+            "several",
+            "note",
+            "2 faces were found; this is about the largest one; crop for another.",
+        ),
         ("huge", "error", "a.png: more than 100 million pixels; save a smaller copy"),
         ("corrupt", "error", "a.png: the picture is damaged or cut off"),
         ("svg", "error", "a.png: SVG; save it as JPEG"),

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dfa_lib.face.detect import FaceCrop, NoFace, find_face, find_faces, landmarks_of
+from dfa_lib.face.detect import FaceCrop, NoFace, covered, find_face, find_faces, landmarks_of
 from dfa_lib.face.geometry import (
     EYE_LEFT,
     EYE_RIGHT,
+    Image,
     Points,
     Portrait,
     align,
@@ -118,16 +119,49 @@ def test_a_small_face_in_a_large_picture() -> None:
     assert 300 < (x0 + x1) / 2 < 460
 
 
-def test_of_several_faces_the_largest_is_taken_and_said() -> None:
-    large = cv2.resize(generated(2).image, (240, 240))
+def two_people() -> Image:
+    """Return a picture of two faces, the smaller one to the left."""
     sheet = np.full((300, 520, 3), 180, np.uint8)
     sheet[40:200, 20:180] = generated(1).image
-    sheet[30:270, 230:470] = large
-    crop = find_face(sheet)
+    sheet[30:270, 230:470] = cv2.resize(generated(2).image, (240, 240))
+    return sheet
+
+
+def test_of_several_faces_the_largest_is_taken_and_said() -> None:
+    crop = find_face(two_people())
     assert (crop.box[0] + crop.box[2]) / 2 > 230
-    assert crop.note == "2 faces were found; this is about the largest one."
-    largest, other = find_faces(sheet)
+    assert crop.note.startswith("2 faces were found; this is about the largest one; crop")
+    largest, other = find_faces(two_people())
     assert largest.box == crop.box and (other.box[0] + other.box[2]) / 2 < 200
+
+
+@pytest.mark.parametrize(("left", "right"), [(20, 180), (230, 470)])
+def test_of_several_faces_a_mask_or_a_place_chooses(left: int, right: int) -> None:
+    mask = np.zeros((300, 520), np.uint8)
+    mask[120:150, left + 60 : right - 60] = 255
+    chosen = find_face(two_people(), mask=mask)
+    assert left < chosen.landmarks[:, 0].mean() < right and covered(mask, chosen.landmarks) > 0.05
+    assert find_face(two_people(), near=chosen.landmarks).box == chosen.box
+
+
+def disguised(portrait: Portrait, kind: str) -> Image:
+    """Return the portrait behind dark glasses or a mask, which hide what they cover."""
+    image, points = portrait.image.copy(), portrait.landmarks
+    if kind == "dark glasses":
+        for eye in (EYE_LEFT, EYE_RIGHT):
+            width = np.ptp(points[eye], axis=0)[0]
+            cv2.circle(image, points[eye].mean(axis=0).astype(int).tolist(), int(0.8 * width),
+                       (20, 20, 25), -1)  # fmt: skip
+    else:
+        hull = np.concatenate([points[3:14], points[[28]]]).astype(np.int32)
+        cv2.fillConvexPoly(image, hull, (170, 200, 215))
+    return image
+
+
+@pytest.mark.parametrize("kind", ["dark glasses", "surgical mask"])
+def test_a_face_is_found_behind(kind: str) -> None:
+    seen = [bool(find_faces(disguised(generated(seed), kind))) for seed in range(5)]
+    assert sum(seen) >= 4
 
 
 def test_without_a_face_it_says_what_would_help() -> None:

@@ -5,10 +5,12 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from test_detect import two_people
 from trees import counts, picture, skipped
 
 from dfa_lib.instruct.faceset import FaceSet
@@ -107,6 +109,26 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
     assert sum(skipped(faces).values()) == 6
     assert {face.split for face in faces} == set(Split)
     assert all(face.altered_regions is None for face in faces if face.category.forged)
+
+
+def test_of_several_people_the_mask_tells_who_was_forged(tmp_path: Path) -> None:
+    """Without one it is the face where the counterpart's is; a pair never mixes two people."""
+    pair = two_people()
+    forged = pair.copy()
+    forged[60:180, 60:140] = forged[60:180, 60:140][:, ::-1]  # of the smaller face, to the left
+    mask = np.zeros_like(pair)
+    mask[100:150, 60:140] = 255
+    for name, image in {"real": pair, "fake": forged, "mask": mask}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
+    rows = [{"image": "real.png", "label": "real", "mask": "", "source": ""}]
+    rows += [{"image": "fake.png", "label": "FS", "mask": "", "source": "real.png"}]
+    _, other = load("table", write(tmp_path / "t.csv", rows), tmp_path / "a")
+    rows[1]["mask"] = "mask.png"
+    faces = load("table", write(tmp_path / "t.csv", rows), tmp_path / "b")
+    real, fake = faces
+    assert real.crop[0] > 180 and other.crop[0] > 180 and other.source == real.id
+    assert fake.crop[2] < 240 and fake.source is None
+    assert (faces.mask(fake) > 127).mean() > 0.05
 
 
 def test_pairs_masks_and_subgroups_are_kept(tmp_path: Path) -> None:

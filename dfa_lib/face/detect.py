@@ -47,15 +47,33 @@ class FaceCrop:
         """One sentence when a choice had to be made, else the empty string."""
         if not self.others:
             return ""
-        return f"{self.others + 1} faces were found; this is about the largest one."
+        return (
+            f"{self.others + 1} faces were found; this is about the largest one; crop for another."
+        )
 
 
-def find_face(image: Image, name: str = "picture", size: int = 128) -> FaceCrop:
-    """Return the largest face on ``image`` (H, W, 3); raise NoFace if there is none."""
-    faces = find_faces(image, size)
+def find_face(
+    image: Image, name: str = "picture", mask: Image | None = None, near: Points | None = None
+) -> FaceCrop:
+    """Return one face on ``image`` (H, W, 3); raise NoFace if there is none.
+
+    That is the one ``mask`` (H, W) covers most, else the nearest to the landmarks ``near``
+    (N, 2), else the largest.
+    """
+    faces = find_faces(image)
     if not faces:
         raise NoFace(f"{name}: {NO_FACE}")
+    if mask is not None:
+        return max(faces, key=lambda face: covered(mask, face.landmarks))
+    if near is not None:
+        return min(faces, key=lambda face: float(np.abs(face.landmarks - near).mean()))
     return faces[0]
+
+
+def covered(mask: Image, landmarks: Points) -> float:
+    """Return the share, 0 to 1, of the box around ``landmarks`` that ``mask`` (H, W) covers."""
+    x0, y0, x1, y1 = np.clip([landmarks.min(axis=0), landmarks.max(axis=0) + 1], 0, None).ravel()
+    return float((mask[int(y0) : int(y1), int(x0) : int(x1)] > 127).mean())
 
 
 def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
@@ -103,7 +121,7 @@ def _searched(image: Image, left: int, top: int) -> list[tuple[Points, float]]:
     """Ask both detectors and follow up what is new; points are moved by (left, top)."""
     faces: list[tuple[Points, float]] = []
     for row in np.concatenate([networks.detect(image, name) for name in ("near", "far")]):
-        if any(_same(points, row[:2]) for points, _ in faces):
+        if any(same_face(points, row[:2]) for points, _ in faces):
             continue
         points, sure = networks.mesh(image, row[:2], float(row[2]), row[3:5])
         for _ in range(_PASSES - 1):
@@ -117,13 +135,13 @@ def _apart(faces: list[tuple[Points, float]]) -> list[tuple[Points, float]]:
     """Keep the surest of those that lie on one another."""
     kept: list[tuple[Points, float]] = []
     for points, sure in sorted(faces, key=lambda face: -face[1]):
-        if not any(_same(other, points.mean(axis=0)) for other, _ in kept):
+        if not any(same_face(other, points.mean(axis=0)) for other, _ in kept):
             kept.append((points, sure))
     return kept
 
 
-def _same(points: Points, centre: Points) -> bool:
-    """Tell whether a face of this ``centre`` is the one of ``points``."""
+def same_face(points: Points, centre: Points) -> bool:
+    """Tell whether a face around ``centre`` (2,) is the one of ``points`` (N, 2)."""
     off = points.mean(axis=0) - centre
     return bool(np.hypot(*off) < 0.4 * np.ptp(points, axis=0).max())
 

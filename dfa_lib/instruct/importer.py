@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from dfa_lib.face.detect import find_face
+from dfa_lib.face.detect import covered, find_face, same_face
 from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
@@ -114,13 +114,14 @@ def _report(log: Path, tally: Tally, path: Path) -> str:
 # --- one face -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Opened:
-    """A picture (H, W, 3) with the landmarks (81, 2) of its face, in its own pixels."""
+    """A picture (H, W, 3), the landmarks (81, 2) of its face and its mask (H, W), if it has one."""
 
     image: Image
     landmarks: Points
     measured: bool  # by landmarks of the set; else by those of the detector
+    mask: Image | None = None
 
 
 def _make_chunk(root: Path, out: Path, size: int, pieces: Sequence[Piece]) -> list[Outcome]:
@@ -136,11 +137,14 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     row = piece.row
     try:
         twin, mask = _twin(root, piece.twin), None
-        picture = _open(root, row) if twin is None else _open_like(root, row, twin)
+        picture = _open(root, row, twin)
+        alike = twin and picture.image.shape == twin.image.shape
+        if alike and not same_face(picture.landmarks, twin.landmarks.mean(axis=0)):
+            twin = None  # another person of the picture
         if piece.blended:
             picture, mask = _self_blended(picture, piece.id, size)
-        elif row.mask and inside(root, row.mask).is_file():
-            mask = _mask(root, row, picture, size)
+        elif picture.mask is not None:
+            mask = align(picture.mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
         if mask is not None:
             save_png(out / f"masks/{piece.id}.png", mask)
@@ -173,25 +177,23 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
 
 
 @lru_cache(maxsize=4)
-def _open(root: Path, row: Row) -> Opened:
-    """Read a picture and where its face is.
+def _open(root: Path, row: Row, twin: Opened | None = None) -> Opened:
+    """Read a picture and where its face is: under its mask, else where its counterpart's is.
 
-    Raises DataError, beginning with the path, where the picture is unreadable or no face is
-    found.
+    A frame of a forged video shares with its counterpart what was not altered. Raises
+    DataError, beginning with the path, where the picture is unreadable or no face is found.
     """
     image = _picture(root, row.path, row.at)
+    mask = _mask(root, row, image.shape)
+    like = twin if twin and twin.image.shape == image.shape else None
+    like = like if like and (mask is None or covered(mask, like.landmarks)) else None
+    if like and row.at is not None:
+        return Opened(image, like.landmarks, like.measured, mask)
     points = _points(root, row) if row.at is None else None
     if points is not None:
-        return Opened(image, points, True)
-    return Opened(image, find_face(image, row.path).landmarks, False)
-
-
-def _open_like(root: Path, row: Row, twin: Opened) -> Opened:
-    """Read a frame of a forged video: it shares with its counterpart what was not altered."""
-    image = _picture(root, row.path, row.at) if row.at is not None else None
-    if image is None or image.shape != twin.image.shape:
-        return _open(root, row)
-    return Opened(image, twin.landmarks, twin.measured)
+        return Opened(image, points, True, mask)
+    face = find_face(image, row.path, mask, like and like.landmarks)
+    return Opened(image, face.landmarks, False, mask)
 
 
 def _twin(root: Path, piece: Piece | None) -> Opened | None:
@@ -209,12 +211,14 @@ def _self_blended(picture: Opened, name: str, size: int) -> tuple[Opened, Image]
     return replace(picture, image=image), mask
 
 
-def _mask(root: Path, row: Row, like: Opened, size: int) -> Image:
-    """Read the mask (size, size) of a forged picture, framed as the picture."""
+def _mask(root: Path, row: Row, shape: tuple[int, ...]) -> Image | None:
+    """Read the mask (H, W) of a forged picture (H, W, 3), if it has one."""
+    if not row.mask or not inside(root, row.mask).is_file():
+        return None
     mask = _picture(root, row.mask, row.at)
-    if mask.shape != like.image.shape:
+    if mask.shape != shape:
         raise DataError(f"{row.path}: its mask has another size; extract the masks again")
-    return align(mask, like.landmarks, size).image[..., 0]
+    return mask[..., 0]
 
 
 def _box(landmarks: Points, size: int) -> tuple[float, float, float, float]:
