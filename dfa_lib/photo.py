@@ -68,13 +68,11 @@ def open_photo(source: Path | str | bytes, name: str | None = None) -> np.ndarra
 
 def is_video(path: Path) -> bool:
     """Tell by the first bytes whether a file holds a video."""
-    try:
-        if not path.is_file():  # to open a pipe would wait for whoever fills it
-            return False
-        with path.open("rb") as file:
-            return (_format_of(file.read(64)) or "").endswith("video")
-    except OSError:
-        return False
+    with suppress(OSError):
+        if path.is_file():  # to open a pipe would wait for whoever fills it
+            with path.open("rb") as file:
+                return (_format_of(file.read(64)) or "").endswith("video")
+    return False
 
 
 def _read(path: Path, name: str) -> bytes:

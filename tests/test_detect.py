@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dfa_lib.face.detect import FaceCrop, NoFace, covered, find_face, find_faces, landmarks_of
+from dfa_lib.face.detect import FaceCrop, covered, find_face, find_faces, landmarks_of
 from dfa_lib.face.geometry import (
     EYE_LEFT,
     EYE_RIGHT,
@@ -20,6 +20,7 @@ from dfa_lib.face.geometry import (
     move,
 )
 from dfa_lib.instruct.london import london_split
+from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Split
 from facesim.people import portrait
 
@@ -166,5 +167,5 @@ def test_a_face_is_found_behind(kind: str) -> None:
 
 def test_without_a_face_it_says_what_would_help() -> None:
     plain = np.full((200, 200, 3), 150, np.uint8)
-    with pytest.raises(NoFace, match=r"^wall\.png: no face was found; use an upright, frontal"):
+    with pytest.raises(DataError, match=r"^wall\.png: no face was found; use an upright, frontal"):
         find_face(plain, "wall.png")

@@ -43,8 +43,8 @@ def listed(pictures: Sequence[str]) -> list[Path | str]:
     """Return every file meant by paths, folders (searched below, in order) and "-", once each."""
     found: dict[Path | str, None] = {}
     for name in pictures:
-        path = Path(name)
-        found |= dict.fromkeys(_below(path) if path.is_dir() and name != STDIN else [_one(name)])
+        path = name if name == STDIN else Path(name)
+        found |= dict.fromkeys(_below(path) if path != STDIN and path.is_dir() else [path])
     return list(found)
 
 
@@ -79,10 +79,6 @@ def printable(path: Path | str) -> str:
     """Return a file name on one line of UTF-8; what that cannot hold is written with escapes."""
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def _one(name: str) -> Path | str:
-    return name if name == STDIN else Path(name)
 
 
 def _below(folder: Path) -> list[Path]:

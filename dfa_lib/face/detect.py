@@ -22,10 +22,6 @@ _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing e
 NO_FACE = "no face was found; use an upright, frontal, well-lit portrait or crop the picture closer"
 
 
-class NoFace(DataError):
-    """No face was found on the picture."""
-
-
 @dataclass(frozen=True)
 class FaceCrop:
     """One face of a photograph, framed as ``geometry.align`` frames it.
@@ -55,14 +51,14 @@ class FaceCrop:
 def find_face(
     image: Image, name: str = "picture", mask: Image | None = None, near: Points | None = None
 ) -> FaceCrop:
-    """Return one face on ``image`` (H, W, 3); raise NoFace if there is none.
+    """Return one face on ``image`` (H, W, 3); raise DataError if there is none.
 
     That is the one ``mask`` (H, W) covers most, else the nearest to the landmarks ``near``
     (N, 2), else the largest.
     """
     faces = find_faces(image)
     if not faces:
-        raise NoFace(f"{name}: {NO_FACE}")
+        raise DataError(f"{name}: {NO_FACE}")
     if mask is not None:
         return max(faces, key=lambda face: covered(mask, face.landmarks))
     if near is not None:

@@ -41,14 +41,9 @@ def detect(image: Image, name: str, least: float = 0.5) -> NDArray[np.float32]:
     chosen = np.flatnonzero(sure >= least)
     boxes = boxes.reshape(-1, 16)[chosen]
     centre = boxes[:, :2] + _anchors(layers)[chosen] * side
-    rows = np.column_stack(
-        [
-            (centre - matrix[:, 2]) * longest / side,
-            boxes[:, 2:4].max(axis=1) * longest / side,
-            boxes[:, 6:8] - boxes[:, 4:6],
-            sure[chosen],
-        ]
-    )
+    where, width = (centre - matrix[:, 2]) * longest / side, boxes[:, 2:4].max(axis=1)
+    across = boxes[:, 6:8] - boxes[:, 4:6]
+    rows = np.column_stack([where, width * longest / side, across, sure[chosen]])
     return _distinct(rows[np.argsort(-rows[:, 5])])
 
 

@@ -88,10 +88,9 @@ def _listed(counts: Counter[str]) -> str:
 
 def _reasons(tally: Tally) -> str:
     """Return each reason with how often and the first place, in one line."""
-    reasons = sorted(tally.items(), key=lambda entry: -entry[1]["count"])
     said = (
         f"{entry['count']:,} {reason}" + (f" ({entry['first']})" if entry["first"] else "")
-        for reason, entry in reasons
+        for reason, entry in sorted(tally.items(), key=lambda entry: -entry[1]["count"])
     )
     return "; ".join(said) or "nothing"
 
