@@ -1,7 +1,9 @@
 """Families other than LLaVA, end to end: tuned, saved, loaded by peft, merged and served."""
 
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,13 @@ def tuned(request, tmp_path_factory) -> Path:
     _, log = run(preset, folder / "tuned")
     assert log[-1].loss < log[0].loss
     return folder
+
+
+@pytest.fixture(scope="module")
+def merged(tuned) -> tuple[Path, str]:
+    """The merged checkpoint, and what merging said."""
+    with redirect_stdout(StringIO()) as said:
+        return merge(tuned / "tuned", tuned / "merged"), said.getvalue()
 
 
 def image(number: int) -> np.ndarray:
@@ -83,21 +92,33 @@ def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):
     assert stock_answer(plain, AutoProcessor.from_pretrained(preset.base)) == expected
 
 
+def test_an_answer_never_holds_an_image_token(tuned, merged):
+    model, processor, preset = load_tuned(tuned / "tuned")
+    expected = local_answer((model, processor), preset)
+    whole = AutoModelForImageTextToText.from_pretrained(merged[0])
+    wanted = torch.zeros(model.get_output_embeddings().weight.shape[0])
+    wanted[processor.image_token_id] = 1e4  # likelier than anything else
+    for one in (model, whole):
+        one.get_output_embeddings().register_forward_hook(lambda *given: given[-1] + wanted)
+    assert local_answer((model, processor), preset) == expected
+    assert stock_answer(whole, processor) == expected
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_merged_and_served_it_says_the_same(tuned, capsys):
+def test_merged_and_served_it_says_the_same(tuned, merged):
     pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
     model, processor, preset = load_tuned(tuned / "tuned")
     expected = local_answer((model, processor), preset)
-    merged = merge(tuned / "tuned", tuned / "merged")
-    assert "merged: the logits of an answer moved by" in capsys.readouterr().out
-    whole = AutoModelForImageTextToText.from_pretrained(merged), processor
+    folder, said = merged
+    assert "merged: the logits of an answer moved by" in said
+    whole = AutoModelForImageTextToText.from_pretrained(folder), processor
     assert local_answer(whole, preset) == expected
     # not Endpoint: it takes a picture of four tokens for one that the server dropped
     shown = {"type": "image_url", "image_url": {"url": data_uri(png(image(1)))}}
     asked = {"role": "user", "content": [shown, {"type": "text", "text": QUESTION}]}
-    with serving(tuned, merged) as served:
+    with serving(tuned, folder) as served:
         client = OpenAI(base_url=served.url, api_key="-")
         done = client.chat.completions.create(
             model=served.model, messages=[asked], max_tokens=12, temperature=0

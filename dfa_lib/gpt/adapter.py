@@ -81,6 +81,7 @@ def merge(folder: Path, out: Path, dtype: torch.dtype | None = None) -> Path:
     apart = (_first_logits(merged, processor) - before).abs().max() / before.abs().max()
     print(f"merged: the logits of an answer moved by {apart:.1e} of the largest")
     merged.generation_config.max_new_tokens = preset.max_new_tokens
+    merged.generation_config.suppress_tokens = [merged.config.image_token_id]  # as infer does
     with _whole(out) as partial:
         merged.save_pretrained(partial)
         processor.save_pretrained(partial)
