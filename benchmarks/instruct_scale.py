@@ -25,7 +25,7 @@ import numpy as np
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import write_conversations
-from dfa_lib.instruct.export import from_huggingface, to_huggingface, to_llava, to_sharegpt
+from dfa_lib.instruct.export import to_huggingface, to_llava, to_sharegpt
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.people import Procedural
 from dfa_lib.instruct.plan import Job, plan
@@ -93,7 +93,7 @@ def run(world: Path, root: Path) -> dict[str, float]:
         step()
         told[name] = time.process_time() - before
     told["total"], told["wall"] = sum(told.values()), time.perf_counter() - began
-    told["QA"] = sum(len(record.qa) for record in from_huggingface(root / "huggingface"))
+    told["QA"] = sum(len(record.qa) for record in records(path))
     told["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return told
 
