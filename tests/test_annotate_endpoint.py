@@ -103,7 +103,7 @@ def test_an_unpaired_forgery_is_shown_alone(tmp_path: Path) -> None:
     assert len(request.images) == 1 and "no original" in request.text
 
 
-@pytest.mark.parametrize("name", ["describe", "describe_plain", "converse", "converse_plain"])
+@pytest.mark.parametrize("name", ["describe", "converse"])
 def test_prompt_files_are_whole(name: str) -> None:
     read = prompt(name)
     assert read.signature == f"{name}@{read.version}" and read.texts and read.max_tokens > 0
@@ -111,7 +111,7 @@ def test_prompt_files_are_whole(name: str) -> None:
 
 
 def test_an_unknown_prompt_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="converse, converse_plain, describe, describe_plain"):
+    with pytest.raises(DataError, match="choose one of converse, describe"):
         prompt("describ")
 
 
@@ -186,36 +186,6 @@ def test_only_the_vendor_goes_without_its_host(monkeypatch: pytest.MonkeyPatch) 
 def test_no_path_of_this_machine_stands_in_a_record(model: str, said: str, tmp_path: Path) -> None:
     ask = Endpoint(model, "http://127.0.0.1:9/v1", cache=tmp_path)
     assert Looking(ask).annotator.model == said
-
-
-# --- prose --------------------------------------------------------------------------------
-
-
-def test_prose_is_read_sentence_by_sentence(tmp_path: Path) -> None:
-    """For servers that write no JSON; the prompt is one short question and one picture."""
-    said = "The **eyes** show blur. The nose and mouth show a colour mismatch. The rest is natural."
-    with ChatServer(reply=saying(said), keep=True) as server:
-        look = Looking(endpoint(server, tmp_path / "c"), "describe_plain")
-        notes = annotate(FaceSet(FACES.root, ONE_EACH), look, tmp_path)
-        bodies = [json.loads(content) for _, _, content in server.received]
-    assert len(notes) == len(ONE_EACH) and not any("response_format" in body for body in bodies)
-    assert all(len(body["messages"][-1]["content"]) == 2 for body in bodies)
-    note = notes[ONE_EACH[1].id]
-    assert note.text == said.replace("*", "").replace("The  ", "The ").replace("  ", " ")
-    assert [(f.region.value, f.artifact.value, f.evidence) for f in note.findings] == [
-        ("eyes", "blur", "The eyes show blur."),
-        ("mouth", "colour mismatch", "The nose and mouth show a colour mismatch."),
-        ("nose", "colour mismatch", "The nose and mouth show a colour mismatch."),
-    ]
-    assert note.annotator.prompt_version == "describe_plain@1"
-
-
-def test_prose_that_describes_nothing_is_set_aside(tmp_path: Path) -> None:
-    with ChatServer(reply=saying("What a lovely day.")) as server:
-        look = Looking(endpoint(server, tmp_path / "c"), "describe_plain")
-        assert annotate(FaceSet(FACES.root, ONE_EACH[:1]), look, tmp_path) == {}
-    (aside,) = read_jsonl(tmp_path / "annotations.unanswered.jsonl", Unanswered)
-    assert aside.kind == "invalid" and "neither names a region" in aside.reason
 
 
 # --- what goes wrong ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from chat_server import ChatServer
 from test_annotate_endpoint import FACES, endpoint, saying
 
-from dfa_lib.findings import regions
+from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.answers import Talk, Unanswered
 from dfa_lib.instruct.conversations import build_conversations, converse
 from dfa_lib.instruct.talking import Talking
@@ -43,7 +43,7 @@ def test_the_model_sees_label_and_description_and_no_picture(tmp_path: Path) -> 
 
 
 def test_half_of_the_regions_asked_about_are_untouched(tmp_path: Path) -> None:
-    look = Talking(endpoint_nowhere(tmp_path))
+    look = Talking(Endpoint("stand-in", "http://127.0.0.1:9/v1", cache=tmp_path / "c"))
     paired = [face for face in FACES if face.category in ("FS", "FR", "FE")]
     asked = []
     for face, request in zip(paired, look.requests(paired, NOTES), strict=True):
@@ -51,12 +51,6 @@ def test_half_of_the_regions_asked_about_are_untouched(tmp_path: Path) -> None:
         touched = {finding.region for finding in NOTES[face.id].findings}
         asked += [Region(line.rsplit("the ")[-1].rstrip(";")) in touched for line in points]
     assert Counter(asked) == {True: len(paired), False: len(paired)}
-
-
-def endpoint_nowhere(tmp_path: Path) -> object:
-    from dfa_lib.endpoint import Endpoint
-
-    return Endpoint("stand-in", "http://127.0.0.1:9/v1", cache=tmp_path / "c")
 
 
 def test_turns_take_the_place_of_the_rule_and_say_who_wrote_them(tmp_path: Path) -> None:
@@ -116,24 +110,7 @@ def test_only_talks_about_a_changed_description_are_asked_anew(tmp_path: Path) -
 def test_another_model_does_not_write_into_the_same_file(tmp_path: Path) -> None:
     with ChatServer(reply=saying(CALM)) as server:
         Talking(endpoint(server, tmp_path / "c")).talk([PLAIN], NOTES, tmp_path)
-    with pytest.raises(
-        DataError, match=r"written by .* · converse@1, not by .* · converse_plain@1"
-    ):
-        Talking(endpoint_nowhere(tmp_path), "converse_plain").talk([PLAIN], NOTES, tmp_path)
-
-
-def test_a_plain_prompt_has_each_question_of_the_rule_answered(tmp_path: Path) -> None:
-    def reply(body: dict) -> str:
-        return "No, all is natural. " + str(len(body["messages"][-1]["content"][0]["text"]))
-
-    with ChatServer(reply=reply, keep=True) as server:
-        talker = Talking(endpoint(server, tmp_path / "c"), "converse_plain")
-        talks = talker.talk([PLAIN], NOTES, tmp_path)
-        texts = [json.loads(c)["messages"][-1]["content"][0]["text"] for *_, c in server.received]
-    ruled = [qa.question for qa in converse(PLAIN, NOTES[PLAIN.id]).qa[3:]]
-    assert [turn.question for turn in talks[PLAIN.id].turns] == ruled
-    for turn in talks[PLAIN.id].turns:
-        sent = next(text for text in texts if text.endswith(turn.question))
-        assert sent.startswith(f"This face is bona fide. {NOTES[PLAIN.id].text}")
-        assert turn.answer == f"No, all is natural. {len(sent)}.", "answers stay with questions"
-        assert not regions(turn.answer)
+    other = Endpoint("other", "http://127.0.0.1:9/v1", cache=tmp_path / "c")
+    said = r"written by .* · stand-in · converse@1, not by .* · other · converse@1"
+    with pytest.raises(DataError, match=said):
+        Talking(other).talk([PLAIN], NOTES, tmp_path)

@@ -14,8 +14,9 @@ import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct import evidence, naming, wording
-from dfa_lib.instruct.answers import Unanswered, code_digest, collect, kept
+from dfa_lib.instruct.answers import Unanswered, code_digest, complete
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import Normal, calibrate, measure
 from dfa_lib.records import Annotation, Annotator, DataError, Face
@@ -65,11 +66,11 @@ def annotate(
         made = now.get(note.face)
         return made is None or before.get(note.face, made) == made
 
-    known = kept(path, Annotation, writer.annotator, fresh)
-    marks.parent.mkdir(parents=True, exist_ok=True)
-    marks.write_text(json.dumps(before | now), encoding="utf-8")
-    todo = [face for face in mine if face.id not in known]
-    return collect(path, list(now), known, writer.describe(faces, todo))
+    def ask(todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
+        write_atomic(marks, json.dumps(before | now))
+        return writer.describe(faces, todo)
+
+    return complete(path, Annotation, writer.annotator, mine, fresh, ask)
 
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:

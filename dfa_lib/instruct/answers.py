@@ -1,7 +1,7 @@
 """What annotators answer, and what they do not, on disk: as it comes, at the end in order."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -12,6 +12,7 @@ from dfa_lib.records import (
     Annotation,
     Annotator,
     DataError,
+    Face,
     JsonlLog,
     Record,
     read_jsonl,
@@ -48,28 +49,6 @@ class Unanswered(Record):
 Written = TypeVar("Written", Annotation, Talk)
 
 
-def kept(
-    path: Path, kind: type[Written], annotator: Annotator, fresh: Callable[[Written], bool]
-) -> dict[str, Written]:
-    """Return, by face id, what ``annotator`` wrote before and is still ``fresh``, and people.
-
-    The rest is dropped, with a printed line; people follow no prompt, so theirs stays.
-    Raises DataError if another annotator wrote in this file.
-    """
-    every = list(read_jsonl(path, kind)) if path.exists() else []
-    for one in every:
-        if one.annotator.prompt_version and one.annotator != annotator:
-            raise DataError(
-                f"{path}: {one.face} was written by {signature(one.annotator)}, not by"
-                f" {signature(annotator)}; give another out, or remove this file"
-            )
-    found = {one.face: one for one in every if not one.annotator.prompt_version or fresh(one)}
-    if stale := len(every) - len(found):
-        print(f"{path.name}: {stale:,} answers are asked for again: what they rest on has changed")
-        write_jsonl(path, found.values())
-    return found
-
-
 def code_digest(*things: type | ModuleType) -> str:
     """Digest the source of modules, and of the methods of classes, wherever they are defined."""
     digest = sha256()
@@ -86,31 +65,55 @@ def signature(who: Annotator) -> str:
     return " · ".join(filter(None, (who.name, who.model, who.prompt_version)))
 
 
-def collect(
+def complete(
     path: Path,
-    order: Sequence[str],
-    known: Mapping[str, Written],
-    answers: Iterable[Written | Unanswered],
+    kind: type[Written],
+    annotator: Annotator,
+    faces: Iterable[Face],
+    fresh: Callable[[Written], bool],
+    ask: Callable[[Sequence[Face]], Iterable[Written | Unanswered]],
 ) -> dict[str, Written]:
-    """Append ``answers`` to ``path`` as they come, then bring the file into ``order``.
+    """Return the records of ``faces`` by id: what ``path`` holds, and ``ask`` gives for the rest.
 
-    ``known`` is what the file holds, by face id. Returns the records of the faces in ``order``;
-    what has no answer goes to NAME.unanswered.jsonl, which is removed once all have one.
+    What ``annotator`` wrote before is kept while it is ``fresh``, and so is what people wrote,
+    who follow no prompt. Answers are appended as they come; in the end the file takes the order
+    of the faces. What has no answer goes to NAME.unanswered.jsonl, which is removed once all
+    have one. Raises DataError if another annotator wrote in this file.
     """
-    found, aside = dict(known), {}
+    faces = list(faces)
+    found, aside = _kept(path, kind, annotator, fresh), {}
+    todo = [face for face in faces if face.id not in found]
     with JsonlLog(path) as log:
-        for answer in answers:
+        for answer in ask(todo):
             if isinstance(answer, Unanswered):
                 aside[answer.face] = answer
             else:
                 found[answer.face] = answer
                 log.append(answer)
-    mine = {face: found[face] for face in order if face in found}
+    mine = {face.id: found[face.id] for face in faces if face.id in found}
     if list(mine) != [face for face in found if face in mine]:
         write_jsonl(path, (mine | found).values())
     unanswered = path.with_suffix(".unanswered.jsonl")
     unanswered.unlink(missing_ok=True)
     if aside:
-        write_jsonl(unanswered, [aside[face] for face in order if face in aside])
+        write_jsonl(unanswered, [aside[face.id] for face in todo if face.id in aside])
         print(f"{len(aside):,} faces have no answer; {unanswered.name} says why")
     return mine
+
+
+def _kept(
+    path: Path, kind: type[Written], annotator: Annotator, fresh: Callable[[Written], bool]
+) -> dict[str, Written]:
+    """Return what stays of a file; the rest is dropped, with a printed line."""
+    every = list(read_jsonl(path, kind)) if path.exists() else []
+    by_prompt = [one for one in every if one.annotator.prompt_version]
+    if other := next((one for one in by_prompt if one.annotator != annotator), None):
+        raise DataError(
+            f"{path}: {other.face} was written by {signature(other.annotator)}, not by"
+            f" {signature(annotator)}; give another out, or remove this file"
+        )
+    found = {one.face: one for one in every if not one.annotator.prompt_version or fresh(one)}
+    if stale := len(every) - len(found):
+        print(f"{path.name}: {stale:,} answers are asked for again: what they rest on has changed")
+        write_jsonl(path, found.values())
+    return found

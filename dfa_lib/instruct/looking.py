@@ -1,14 +1,11 @@
 """Artifact descriptions by a vision model behind an endpoint: what it is shown and asked."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.files import png
-from dfa_lib.findings import findings as claimed
-from dfa_lib.findings import reading
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, Writer, plain
@@ -49,8 +46,8 @@ class Looking(Writer):
     findings and of what it calls natural: nothing that is claimed escapes the audit.
     """
 
-    def __init__(self, endpoint: Endpoint, prompt_name: str = "describe") -> None:
-        super().__init__(endpoint, prompt_name, Description)
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint, "describe", Description)
 
     def requests(self, faces: FaceSet, todo: Sequence[Face] | None = None) -> Requests[Face]:
         """Return what is sent for ``todo``, or all faces: for ``Endpoint.estimate``."""
@@ -59,50 +56,31 @@ class Looking(Writer):
 
     def describe(self, faces: FaceSet, todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
         """Ask for every face of ``todo``, as many at once as the endpoint allows."""
-        for answer in self._endpoint.ask(self.requests(faces, todo), self.schema) if todo else ():
-            yield self.read(answer.id, [answer], lambda answer=answer: self._note(answer))
+        return self.ask(self.requests(faces, todo), self._note)
 
     def _request(self, face: Face, faces: FaceSet) -> Request:
-        text, shown = self._prompt.texts["single"], [face]
+        kind, shown = "single", [face]
         if not face.category.forged:
-            text = self._prompt.texts.get("bona fide", text)
-        elif face.source and "pair" in self._prompt.texts:
-            text, shown = self._prompt.texts["pair"], [faces[face.source], face]
+            kind = "bona fide"
+        elif face.source:
+            kind, shown = "pair", [faces[face.source], face]
         regions, artifacts = ", ".join(Region), ", ".join(Artifact)
+        told = {"category": face.category.phrase, "meaning": meaning(face.category)}
         return Request(
             id=face.id,
             system=self._prompt.system.format(regions=regions, artifacts=artifacts),
-            text=text.format(category=face.category.phrase, meaning=meaning(face.category)).strip(),
+            text=self._prompt.texts[kind].format(**told).strip(),
             images=tuple(png(faces.image(one)) for one in shown),
             max_tokens=self._prompt.max_tokens,
         )
 
     def _note(self, answer: Answer) -> Annotation:
-        findings, text = (_from_json if self.schema else _from_prose)(answer)
+        said = Description.model_validate(answer.parsed)
+        sentences = [*(claim.evidence for claim in said.findings), said.natural]
         return Annotation(
             face=answer.id,
-            findings=tuple(findings),
-            text=text,
+            findings=tuple(Finding(**claim.model_dump()) for claim in said.findings),
+            text=" ".join(filter(None, sentences)) or say(Task.AD, "clean"),
             annotator=self.annotator,
             settings=answer.settings,
         )
-
-
-def _from_json(answer: Answer) -> tuple[list[Finding], str]:
-    said = Description.model_validate(answer.parsed)
-    findings = [Finding(**claim.model_dump()) for claim in said.findings]
-    text = " ".join(filter(None, [*(claim.evidence for claim in said.findings), said.natural]))
-    return findings, text or say(Task.AD, "clean")
-
-
-def _from_prose(answer: Answer) -> tuple[list[Finding], str]:
-    """Read findings sentence by sentence; ValueError where prose is no description at all."""
-    text = plain(answer.text)
-    if reading(text) is None:
-        raise ValueError(f"it neither names a region nor calls the face natural: {text:.80}")
-    findings = {
-        (region, artifact): Finding(region=region, artifact=artifact, evidence=one)
-        for one in re.split(r"(?<=[.!?])\s+", text)
-        for region, artifact in sorted(claimed(one))
-    }
-    return list(findings.values()), text

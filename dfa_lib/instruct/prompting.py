@@ -1,8 +1,4 @@
-"""Prompts, which are data files with a version, and what describing and conversing share.
-
-A structured prompt has its answers parsed by a schema; a plain one is for servers that write
-no JSON, and takes prose.
-"""
+"""Prompts, which are data files with a version, and what describing and conversing share."""
 
 import os
 import re
@@ -30,7 +26,6 @@ class Prompt(Record):
 
     name: str
     version: str
-    structured: bool
     max_tokens: int
     system: str
     texts: dict[str, str]
@@ -76,29 +71,31 @@ class Requests(Generic[Item]):
 
 
 class Writer:
-    """What asks a model by a prompt; ``schema`` parses its answers, None takes prose."""
+    """What asks a model by a prompt; ``schema`` parses its answers."""
 
     def __init__(self, endpoint: Endpoint, prompt_name: str, schema: type[BaseModel]) -> None:
-        self._endpoint, self._prompt = endpoint, prompt(prompt_name)
+        self._endpoint, self._prompt, self.schema = endpoint, prompt(prompt_name), schema
         self.annotator = author(endpoint, self._prompt)
-        self.schema = schema if self._prompt.structured else None
 
-    def read(
-        self, face: str, answers: Sequence[Answer], reader: Callable[[], Read]
-    ) -> Read | Unanswered:
-        """Return what ``reader`` makes of the answers on a face, or what is wrong with them."""
-        for answer in answers:
-            if answer.refusal or answer.error:
-                kind = "invalid" if answer.text is not None else "error"
+    def ask(
+        self, requests: Requests, read: Callable[[Answer], Read]
+    ) -> Iterator[Read | Unanswered]:
+        """Yield what ``read`` makes of each answer, or what is wrong with it.
+
+        The ids of ``requests`` are those of faces; ``read`` raises ValueError for what is no
+        answer to what was asked.
+        """
+        for answer in self._endpoint.ask(requests, self.schema) if len(requests) else ():
+            try:
+                if not (answer.refusal or answer.error):
+                    yield read(answer)
+                    continue
+                kind = "refusal" if answer.refusal else "error" if answer.failed else "invalid"
                 reason = answer.refusal or answer.error.removeprefix("invalid: ")
-                return self._unanswered(face, "refusal" if answer.refusal else kind, reason)
-        try:
-            return reader()
-        except ValueError as error:
-            return self._unanswered(face, "invalid", str(error))
-
-    def _unanswered(self, face: str, kind: str, reason: str) -> Unanswered:
-        return Unanswered(face=face, annotator=self.annotator, kind=kind, reason=reason)
+            except ValueError as error:
+                kind, reason = "invalid", str(error)
+            who = self.annotator
+            yield Unanswered(face=answer.id, annotator=who, kind=kind, reason=reason)
 
 
 def plain(text: str) -> str:

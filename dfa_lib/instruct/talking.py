@@ -1,6 +1,5 @@
 """Free conversation (FC) by a language model, from the label and the description alone."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
-from dfa_lib.instruct.answers import Talk, Unanswered, collect, kept
+from dfa_lib.instruct.answers import Talk, Unanswered, complete
 from dfa_lib.instruct.conversations import (
     FORGERIES,
     OPTIONS,
-    converse,
     detection_label,
     two_regions,
 )
@@ -25,9 +23,6 @@ from dfa_lib.instruct.wording import meaning
 from dfa_lib.records import QA, Annotation, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import CLASSES, Region, Split, Task
-
-TURNS = 4
-Asked = tuple[Face, int]
 
 
 class Turn(BaseModel):
@@ -53,13 +48,11 @@ class Conversation(BaseModel):
 class Talking(Writer):
     """A language model that writes free conversation; it is shown no picture.
 
-    A structured prompt has the model write questions and answers; with a plain one the
-    questions are those of the rule, and it answers each. A talk that claims what the
-    description does not is set aside.
+    A talk that claims what the description does not is set aside.
     """
 
-    def __init__(self, endpoint: Endpoint, prompt_name: str = "converse", seed: int = 0) -> None:
-        super().__init__(endpoint, prompt_name, Conversation)
+    def __init__(self, endpoint: Endpoint, seed: int = 0) -> None:
+        super().__init__(endpoint, "converse", Conversation)
         self._seed = seed
 
     def talk(
@@ -75,32 +68,27 @@ class Talking(Writer):
         a usable answer stand in talks.unanswered.jsonl, and their conversation is by rule.
         """
         path = shard_path(out / "talks.jsonl", shard)
-        mine = {face.id: face for face in block(faces, shard) if face.id in notes}
+        mine = [face for face in block(faces, shard) if face.id in notes]
 
         def fresh(talk: Talk) -> bool:
             return talk.face not in notes or notes[talk.face].text == talk.about
 
-        known = kept(path, Talk, self.annotator, fresh)
-        todo = [face for face in mine.values() if face.id not in known]
-        return collect(path, list(mine), known, self._answers(todo, notes))
+        def ask(todo: Sequence[Face]) -> Iterator[Talk | Unanswered]:
+            read = partial(self._talk, {face.id: face for face in todo}, notes)
+            return self.ask(self.requests(todo, notes), read)
 
-    def requests(self, faces: Iterable[Face], notes: Mapping[str, Annotation]) -> Requests[Asked]:
+        return complete(path, Talk, self.annotator, mine, fresh, ask)
+
+    def requests(self, faces: Iterable[Face], notes: Mapping[str, Annotation]) -> Requests[Face]:
         """What is sent for ``faces``: for ``Endpoint.estimate`` and ``submit``."""
-        turns = range(1 if self.schema else TURNS)
-        asked = [(face, turn) for face in faces for turn in turns]
-        return Requests(lambda item: self._request(*item, notes[item[0].id]), asked)
+        return Requests(lambda face: self._request(face, notes[face.id]), list(faces))
 
-    def _request(self, face: Face, turn: int, note: Annotation) -> Request:
-        fields = {"label": _label(face), "description": note.text}
-        if self.schema:
-            text = self._prompt.texts["all"].format(**fields, **self._topics(face, note))
-        else:
-            question = self._ruled(face, note)[turn].question
-            text = self._prompt.texts["each"].format(**fields, question=question)
+    def _request(self, face: Face, note: Annotation) -> Request:
+        told = {"label": _label(face), "description": note.text} | self._topics(face, note)
         return Request(
-            id=f"{face.id}/{turn}",
+            id=face.id,
             system=self._prompt.system.strip(),
-            text=text.strip(),
+            text=self._prompt.texts["all"].format(**told).strip(),
             max_tokens=self._prompt.max_tokens,
             seed=crc32(f"{self._seed}/{face.id}".encode()),  # else equal texts make equal talks
         )
@@ -119,34 +107,17 @@ class Talking(Writer):
             "category": (own or dice.choice(FORGERIES)).phrase,
         }
 
-    def _ruled(self, face: Face, note: Annotation) -> list[QA]:
-        return [qa for qa in converse(face, note, self._seed).qa if qa.task is Task.FC]
-
-    def _answers(
-        self, todo: Sequence[Face], notes: Mapping[str, Annotation]
-    ) -> Iterator[Talk | Unanswered]:
-        """Ask for all faces; a talk comes out when its last turn has been answered."""
-        faces, waiting = {face.id: face for face in todo}, defaultdict(dict)
-        requests = self.requests(todo, notes)
-        for answer in self._endpoint.ask(requests, self.schema) if todo else ():
-            key, _, turn = answer.id.rpartition("/")
-            waiting[key][int(turn)] = answer
-            if len(waiting[key]) == len(requests) // len(todo):
-                answers = [answer for _, answer in sorted(waiting.pop(key).items())]
-                talk = partial(self._talk, faces[key], notes[key], answers)
-                yield self.read(key, answers, talk)
-
-    def _talk(self, face: Face, note: Annotation, answers: list[Answer]) -> Talk:
+    def _talk(
+        self, faces: Mapping[str, Face], notes: Mapping[str, Annotation], answer: Answer
+    ) -> Talk:
         """Sign every turn: who wrote it stands where a template would."""
-        if self.schema:
-            said = Conversation.model_validate(answers[0].parsed)
-            pairs = [(turn.question, turn.answer) for _, turn in said]
-        else:
-            asked = self._ruled(face, note)
-            pairs = [(qa.question, plain(a.text)) for qa, a in zip(asked, answers, strict=True)]
+        face, note = faces[answer.id], notes[answer.id]
         part = "train" if face.split is Split.TRAIN else "test"
         template = f"FC/endpoint/{part}/{self.annotator.model}@{self._prompt.signature}"
-        turns = [QA(task=Task.FC, question=q, answer=a, template=template) for q, a in pairs]
+        turns = [
+            QA(task=Task.FC, question=turn.question, answer=turn.answer, template=template)
+            for _, turn in Conversation.model_validate(answer.parsed)
+        ]
         check_faithful(turns, face, note)
         return Talk(face=face.id, about=note.text, turns=tuple(turns), annotator=self.annotator)
 
