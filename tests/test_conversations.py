@@ -38,13 +38,13 @@ def test_the_card_gives_the_share_of_every_answer() -> None:
 
 def test_the_card_says_how_evenly_wordings_were_drawn() -> None:
     used = Counter(qa.template for record in RECORDS for qa in record.qa)
-    rows = {row[0]: row[1:] for row in section(data_card(RECORDS), "Balance of wordings")}
+    rows = {row[0]: row[1:] for row in section(data_card(RECORDS), "Questions and answers")}
     counts = [used[f"DF-D/ask/train/{k}@1"] for k in range(24)]
-    assert rows["DF-D/ask"][:2] == ["24", f"{min(counts)} to {max(counts)}"]
+    assert rows["DF-D/ask"][:4] == ["1", f"{len(RECORDS)}", "24", f"{min(counts)} to {max(counts)}"]
     held = [used[f"DF-D/ask/test/{k}@1"] for k in range(8)]
-    assert rows["DF-D/ask"][2:] == ["8", f"{min(held)} to {max(held)}"]
+    assert rows["DF-D/ask"][4:] == ["8", f"{min(held)} to {max(held)}"]
     mute = [record.model_copy(update={"qa": record.qa[:3]}) for record in RECORDS]
-    mute_rows = {row[0] for row in section(data_card(mute), "Balance of wordings")}
+    mute_rows = {row[0] for row in section(data_card(mute), "Questions and answers")}
     assert "FC/region" in rows and "FC/region" not in mute_rows, "what was not asked has no row"
 
 
@@ -62,9 +62,9 @@ def test_the_card_names_who_wrote_what() -> None:
         return record.model_copy(update={"annotation": note, "qa": turns})
 
     plain, mixed = data_card(RECORDS), data_card([*map(by_model, RECORDS[:20]), *RECORDS[20:]])
-    assert re.search(rf"\| measuring \| - \| 1 \| {len(RECORDS)} \| .*%", plain)
+    assert re.search(r"\| measuring · 1 \| FS \| \d+ \| .*%", plain)
     assert '"endpoint" was written' not in plain and "0 by a language model" in _flat(plain)
-    assert re.search(r"\| endpoint \| m-1 \| describe@1 \| 20 \| .* \| not audited \|", mixed)
+    assert re.search(r"\| endpoint · m-1 · describe@1 \| FS \| \d+ \| \d+ \| 0 \| - \|", mixed)
     assert "80 by a language model" in _flat(mixed)
     assert '"measuring" names regions' in mixed and '"endpoint" was written' in mixed
 

@@ -11,19 +11,17 @@ What can be checked depends on the face.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from dfa_lib.instruct.answers import signature
-from dfa_lib.instruct.card import markdown_table
-from dfa_lib.instruct.evidence import BARE_SKIN, change_of_pair, measure_single
+from dfa_lib.instruct.card import AuditTable
+from dfa_lib.instruct.evidence import BARE_SKIN, Figures, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.naming import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
 from dfa_lib.records import Annotation, Face
-from dfa_lib.taxonomy import Artifact, Category, Region
+from dfa_lib.taxonomy import Artifact, Region
 
 Check = Callable[[Region, Artifact], bool | None]
 
@@ -43,12 +41,14 @@ def audit(
 
 
 def _audited(face: Face, note: Annotation, faces: FaceSet, normal: Normal) -> Annotation:
-    check = _check(face, faces, normal) if note.findings else _unchecked
-    findings = (
-        claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
-        for claim in note.findings
-    )
-    return note.model_copy(update={"findings": tuple(findings), "audited": True})
+    findings = ()
+    if note.findings:
+        check = _check(face, faces, normal)
+        findings = tuple(
+            claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
+            for claim in note.findings
+        )
+    return note.model_copy(update={"findings": findings, "audited": True})
 
 
 def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
@@ -58,27 +58,15 @@ def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
     source = faces[face.source] if face.source else None
     where = (source.landmarks if source else None) or face.landmarks
     if where is None:
-        return _unchecked
+        return lambda region, artifact: None
     if source is None:
         return partial(_off_normal, measure_single(faces.image(face), where), normal)
-    return partial(_altered, change_of_pair(faces.image(source), faces.image(face), where), normal)
-
-
-def _unchecked(region: Region, artifact: Artifact) -> None:
-    return None
-
-
-def _altered(
-    change: Mapping[Region, float], normal: Normal, region: Region, artifact: Artifact
-) -> bool | None:
-    return normal.altered(region, change[region]) if region in change else None
+    change = change_of_pair(faces.image(source), faces.image(face), where)
+    return lambda region, _: normal.altered(region, change[region]) if region in change else None
 
 
 def _off_normal(
-    single: Mapping[Region, Mapping[str, float]],
-    normal: Normal,
-    region: Region,
-    artifact: Artifact,
+    single: Mapping[Region, Figures], normal: Normal, region: Region, artifact: Artifact
 ) -> bool | None:
     if region not in single or artifact not in SINGLE_FIGURES:
         return None
@@ -94,63 +82,9 @@ def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
     return sum(votes) > len(votes) / 2 if votes else None
 
 
-@dataclass
-class AuditRow:
-    """What came out for one annotator on the faces of one category.
-
-    ``words`` are those of all descriptions; ``unsupported`` claims are hallucinated regions.
-    """
-
-    annotator: str
-    category: Category
-    faces: int = 0
-    claims: int = 0
-    supported: int = 0
-    unsupported: int = 0
-    words: int = 0
-
-    @property
-    def share(self) -> float | None:
-        """Supported claims over checked ones; None where nothing could be checked."""
-        checked = self.supported + self.unsupported
-        return self.supported / checked if checked else None
-
-    def add(self, note: Annotation) -> None:
-        """Count one audited annotation."""
-        verdicts = [claim.supported for claim in note.findings]
-        self.faces += 1
-        self.claims += len(verdicts)
-        self.supported += verdicts.count(True)
-        self.unsupported += verdicts.count(False)
-        self.words += len(note.text.split())
-
-
-class AuditTable(list[AuditRow]):
-    """Rows of an audit; a notebook shows them as a table, and so does ``print``."""
-
-    def _repr_markdown_(self) -> str:
-        return markdown_table([_HEAD, *map(_cells, self)])
-
-    __str__ = _repr_markdown_
-
-
-_HEAD = (*"annotator category faces claims checked supported".split(), "hallucinated regions",
-         "words per description")  # fmt: skip
-
-
-def _cells(row: AuditRow) -> list[str]:
-    share = "-" if row.share is None else f"{row.share:.0%}"
-    checked = row.supported + row.unsupported
-    counts = (f"{n:,}" for n in (row.faces, row.claims, checked))
-    words = f"{row.words / row.faces:.1f}"
-    return [row.annotator, row.category, *counts, share, f"{row.unsupported:,}", words]
-
-
 def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> AuditTable:
     """Count one or several audits, per annotator and category."""
-    rows: dict[tuple[str, Category], AuditRow] = {}
+    table = AuditTable()
     for note in (note for notes in audited for note in notes.values()):
-        key = signature(note.annotator), faces[note.face].category
-        rows.setdefault(key, AuditRow(*key)).add(note)
-    order = list(Category)
-    return AuditTable(rows[key] for key in sorted(rows, key=lambda k: (k[0], order.index(k[1]))))
+        table.add(note, faces[note.face].category)
+    return table

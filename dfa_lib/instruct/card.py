@@ -1,17 +1,87 @@
-"""The data card that lies beside every instruct.jsonl."""
+"""The data card that lies beside every instruct.jsonl, and the tables it is made of."""
 
 import re
-from collections import Counter
+from bisect import insort
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
+from jinja2 import StrictUndefined, Template
+
 from dfa_lib.files import write_atomic
+from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.wording import library
-from dfa_lib.records import QA, InstructRecord
+from dfa_lib.records import QA, Annotation, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
 
 Rows = list[Sequence[object]]
+_ORDER = list(Category)
+
+
+def markdown_table(rows: Iterable[Sequence[object]]) -> str:
+    """Lay out rows of equal length as a Markdown table; the first is its head."""
+    head, *body = [[str(cell) for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@dataclass
+class AuditRow:
+    """What came out for one annotator on the faces of one category.
+
+    ``words`` are those of all descriptions; ``unsupported`` claims are hallucinated regions.
+    """
+
+    annotator: str
+    category: Category
+    faces: int = 0
+    claims: int = 0
+    supported: int = 0
+    unsupported: int = 0
+    words: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Supported claims over checked ones; None where nothing could be checked."""
+        checked = self.supported + self.unsupported
+        return self.supported / checked if checked else None
+
+    def add(self, note: Annotation) -> None:
+        """Count one audited annotation."""
+        verdicts = [claim.supported for claim in note.findings]
+        self.faces += 1
+        self.claims += len(verdicts)
+        self.supported += verdicts.count(True)
+        self.unsupported += verdicts.count(False)
+        self.words += len(note.text.split())
+
+
+class AuditTable(list[AuditRow]):
+    """Rows per annotator and category; a notebook shows them as a table, and so does ``print``."""
+
+    def add(self, note: Annotation, category: Category) -> None:
+        """Count one audited annotation on a face of a category."""
+        key = signature(note.annotator), category
+        row = next((row for row in self if (row.annotator, row.category) == key), None)
+        if row is None:
+            row = AuditRow(*key)
+            insort(self, row, key=lambda row: (row.annotator, _ORDER.index(row.category)))
+        row.add(note)
+
+    def _repr_markdown_(self) -> str:
+        head = "annotator,category,faces,claims,checked,supported,hallucinated regions"
+        rows: Rows = [[*head.split(","), "words per description"]]
+        for row in self:
+            share = "-" if row.share is None else f"{row.share:.0%}"
+            counts = (row.faces, row.claims, row.supported + row.unsupported)
+            told = share, f"{row.unsupported:,}", f"{row.words / row.faces:.1f}"
+            rows.append([row.annotator, row.category, *(f"{n:,}" for n in counts), *told])
+        return markdown_table(rows)
+
+    __str__ = _repr_markdown_
 
 
 def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
@@ -27,30 +97,35 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     tally = _Tally()
     for record in records:
         tally.add(record)
+    methods = sorted(tally.methods.items(), key=lambda one: (_ORDER.index(one[0][0]), one[0][1]))
     tables = {
         "Images by split": _by_split(tally),
-        "Forgery methods": [["category", "method", "images"], *_methods(tally)],
+        "Forgery methods": [["category", "method", "images"], *([*k, n] for k, n in methods)],
         "Questions and answers": _questions(tally),
         "Balance of answers": _balance(tally),
-        "Balance of wordings": _wordings(tally),
         "Sources, licences, people": [
             ["data set", "licence", "images"],
             *([*key, n] for key, n in sorted(tally.sources.items())),
         ],
-        "Annotators": _annotators(tally),
     }
-    sections = [
-        "# Data card: DFA-Instruct",
-        f"{tally.images.total():,} images, {tally.tasks.total():,} QA.",
-        *(f"## {title}\n\n{markdown_table(rows)}" for title, rows in tables.items()),
-        *(f"Refused by the server, so not as asked: {one}." for one in sorted(tally.not_as_asked)),
-        "## How it was made",
-        *_how(tally),
-        "## Limits",
-        *([_CLASSICAL] if tally.forged_here else []),
-        _LIMITS,
-    ]
-    return "\n\n".join(sections) + "\n"
+    names = {row.annotator.partition(" · ")[0] for row in tally.audit}
+    by_model = sum(n for one, n in tally.templates.items() if one.startswith("FC/endpoint/"))
+    text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
+    template = Template(
+        text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    return template.render(
+        images=tally.images.total(),
+        qa=tally.templates.total(),
+        tables={title: markdown_table(rows) for title, rows in tables.items()}
+        | {"Annotators": str(tally.audit)},
+        not_as_asked=sorted(tally.not_as_asked),
+        ours=any(method in METHODS for _, method in tally.methods),
+        measured="measuring" in names,
+        written=any(name.startswith("endpoint") for name in names),
+        by_model=by_model,
+        by_rule=sum(n for one, n in tally.templates.items() if one.startswith("FC/")) - by_model,
+    )
 
 
 class _Tally:
@@ -58,46 +133,24 @@ class _Tally:
 
     def __init__(self) -> None:
         self.images, self.methods, self.sources = (Counter[tuple]() for _ in range(3))
-        self.tasks, self.answers, self.templates = Counter[Task](), Counter[tuple](), Counter[str]()
-        self.annotators: dict[tuple[str, str, str], Counter[str]] = {}
-        self.not_as_asked: set[str] = set()
-        self.people: dict[Split, set[str]] = {split: set() for split in Split}
-
-    @property
-    def forged_here(self) -> bool:
-        """True where any forgery is by a method of ours."""
-        return any(method in METHODS for _, method in self.methods)
+        self.templates, self.answers = Counter[str](), Counter[tuple]()
+        self.audit, self.not_as_asked = AuditTable(), set[str]()
+        self.people: dict[Split, set[str]] = defaultdict(set)
 
     def add(self, record: InstructRecord) -> None:
         """Count one record."""
         face, note = record.face, record.annotation
         self.images[face.split, face.category] += 1
         self.sources[face.dataset, face.licence] += 1
+        self.audit.add(note, face.category)
+        self.not_as_asked |= {f"{note.annotator.model}: {words}" for words in note.settings}
         for qa in record.qa:
-            self.tasks[qa.task] += 1
             self.templates[qa.template] += 1
             self.answers[(*_answered(qa), face.split)] += 1
         if face.category is not Category.EFS:  # a synthetic person is nobody
             self.people[face.split].update(face.identities)
         if face.category.forged:
             self.methods[face.category, face.method or "unknown"] += 1
-        self.not_as_asked |= {f"{note.annotator.model}: {words}" for words in note.settings}
-        who, checked = note.annotator, [finding.supported for finding in note.findings]
-        key = who.name, who.model or "-", who.prompt_version or "-"
-        self.annotators.setdefault(key, Counter()).update(
-            images=1,
-            forged=face.category.forged,
-            claims=len(checked),
-            supported=checked.count(True),
-            checked=len(checked) - checked.count(None),
-        )
-
-
-def markdown_table(rows: Iterable[Sequence[object]]) -> str:
-    """Lay out rows of equal length as a Markdown table; the first is its head."""
-    head, *body = [[str(cell) for cell in row] for row in rows]
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _by_split(tally: _Tally) -> Rows:
@@ -110,28 +163,19 @@ def _by_split(tally: _Tally) -> Rows:
     return rows
 
 
-def _methods(tally: _Tally) -> Rows:
-    order = list(Category)
-    rows = sorted(tally.methods.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    return [[*key, n] for key, n in rows]
-
-
 def _questions(tally: _Tally) -> Rows:
-    rows: Rows = [["task", "QA", "wordings trained", "held out", "version"]]
+    """Tell how often the least and the most used wording of each kind of question were used."""
+    rows: Rows = [["question", "version", "QA", "trained", "each used", "held out", "each used"]]
     for task in Task:
-        kinds = library(task).questions.values()
-        trained, held = sum(len(k.train) for k in kinds), sum(len(k.test) for k in kinds)
-        rows.append([task, tally.tasks[task], trained, held, library(task).version])
-    return rows
-
-
-def _annotators(tally: _Tally) -> Rows:
-    head = "annotator, model, prompt, images, findings per forged image, supported"
-    rows: Rows = [head.split(", ")]
-    for who, mine in tally.annotators.items():
-        each = f"{mine['claims'] / mine['forged']:.1f}" if mine["forged"] else "-"
-        share = f"{mine['supported'] / mine['checked']:.0%}" if mine["checked"] else "not audited"
-        rows.append([*who, mine["images"], each, share])
+        version = library(task).version
+        for kind, known in library(task).questions.items():
+            used = [
+                [tally.templates[f"{task}/{kind}/{part}/{k}@{version}"] for k in range(len(many))]
+                for part, many in (("train", known.train), ("test", known.test))
+            ]
+            if total := sum(map(sum, used)):
+                spread = (cell for n in used for cell in (len(n), f"{min(n):,} to {max(n):,}"))
+                rows.append([f"{task}/{kind}", version, f"{total:,}", *spread])
     return rows
 
 
@@ -153,55 +197,3 @@ def _balance(tally: _Tally) -> Rows:
         counts = ((tally.answers[question, answer, s], total[question, s]) for s in Split)
         rows.append([question, answer, *(f"{n / of:.0%}" if of else "-" for n, of in counts)])
     return rows
-
-
-def _wordings(tally: _Tally) -> Rows:
-    """Tell how often the least and the most used wording of each kind of question were used."""
-    rows: Rows = [["question", "trained", "each used", "held out", "each used"]]
-    for task in Task:
-        for kind, known in library(task).questions.items():
-            used = [
-                [tally.templates[f"{task}/{kind}/{part}/{k}@{library(task).version}"]
-                 for k in range(len(variants))]
-                for part, variants in (("train", known.train), ("test", known.test))
-            ]  # fmt: skip
-            spread = (cell for n in used for cell in (len(n), f"{min(n):,} to {max(n):,}"))
-            if any(map(sum, used)):
-                rows.append([f"{task}/{kind}", *spread])
-    return rows
-
-
-def _how(tally: _Tally) -> list[str]:
-    names = {name for name, _, _ in tally.annotators}
-    by_model = sum(n for name, n in tally.templates.items() if name.startswith("FC/endpoint/"))
-    talked = _TALKED.format(by_model=by_model, by_rule=tally.tasks[Task.FC] - by_model)
-    written = any(name.startswith("endpoint") for name in names)
-    told = {
-        _PEOPLE: True,
-        _OURS: tally.forged_here,
-        _MEASURED: "measuring" in names,
-        _WRITTEN: written,
-        talked: True,
-    }
-    return [text for text, holds in told.items() if holds]
-
-
-_PEOPLE = """Splits are by identity: no person is in two of them. Validation and test ask in
-wordings that training never saw."""
-_OURS = """Identities were chosen first and split; forgeries were made inside a split. Bona fide
-and forged pictures went through the same simulated camera."""
-_MEASURED = """A description by the annotator "measuring" names regions in which a forged picture
-differs from its bona fide counterpart by more than two shots of one camera do; a wholly
-synthetic face has no counterpart, so all its regions are named, and a finding counts as
-supported where its figure lies a standard deviation or more off that of bona fide faces."""
-_WRITTEN = """A description by the annotator "endpoint" was written by the language model named
-beside it, which saw the picture (for FS, FR and FE beside its bona fide counterpart) and was
-told the label. Such a model claims what is not there; the share of supported findings says how
-often, where they were audited."""
-_TALKED = """Of the questions and answers of free conversation {by_rule:,} were written by rule and
-{by_model:,} by a language model, all from label and description alone."""
-_CLASSICAL = """Forgeries by our own methods are classical image operations, not the output of
-today's generators: a model tuned on them alone must not be trusted on pictures from the
-internet."""
-_LIMITS = """Descriptions name what was measured or what a model claims, which is not always what a
-person would notice. No score on this data says whether a given person's picture is real."""
