@@ -14,7 +14,7 @@ from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.london import London, carried, london_split
+from dfa_lib.instruct.london import London, london_split
 from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.instruct.people import Procedural, mirrored
@@ -182,16 +182,6 @@ def test_london_portraits_are_repeatable_and_vary_by_take() -> None:
     assert np.array_equal(first.image, again.image)
     assert np.abs(first.image.astype(int) - other.image).mean() > 2
     assert set(world.subgroup("006")) == {"age", "gender", "ethnicity"}
-
-
-@needs_london
-def test_landmarks_are_carried_from_photograph_to_photograph() -> None:
-    portrait = London(LONDON).portrait("006", 0)
-    big = np.kron(portrait.image, np.ones((3, 3, 1), np.uint8))
-    moved = np.roll(big, (9, -12), axis=(0, 1))
-    found = carried(big, moved, portrait.landmarks * 3 + 1)
-    error = np.abs(found - (portrait.landmarks * 3 + 1 + np.float32([-12, 9])))
-    assert np.median(error) < 1 and error[17:68].max() < 4
 
 
 def test_london_says_where_it_is_had(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfa_lib.face.geometry import Image, Points, Portrait, align, hull, warp
-from dfa_lib.instruct.london import London, _photo_and_points
+from dfa_lib.instruct.london import London, photo_and_points
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, model
 
@@ -75,8 +75,7 @@ def signed_distance(alpha: Floats) -> Floats:
 
 def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
     """Return an aligned photograph and the opacity (S, S) of the person in it."""
-    photos = [london._photo(person, number) for number in (0, take)]
-    photo, points = _photo_and_points(*photos)
+    photo, points = photo_and_points(london.root / london.frame(person, take))
     grey = np.repeat(np.uint8(255 * matte(photo))[..., None], 3, axis=2)
     alpha = align(grey, points, SIDE).image[..., 0] / np.float32(255)
     return align(photo, points, SIDE), alpha

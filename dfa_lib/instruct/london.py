@@ -8,11 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Points, Portrait, from_frl189, move
+from dfa_lib.face.detect import find_face
+from dfa_lib.face.geometry import Image, Points, Portrait, from_frl189
 from dfa_lib.instruct.people import Population, retaken
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
@@ -24,7 +23,7 @@ class London(Population):
     """The Face Research Lab London Set (DeBruine & Jones): 102 consenting adults.
 
     ``root`` holds neutral_front/ and smiling_front/ with NNN_*.jpg and .tem (189 points
-    each) and london_info.csv; a smile without a template borrows the neutral one. Takes
+    each) and london_info.csv; where a photograph has no template the face is found on it. Takes
     beyond the two photographs are re-framed and, half of them, mirrored.
     """
 
@@ -43,7 +42,7 @@ class London(Population):
 
     def portrait(self, person: str, take: int) -> Portrait:
         """Align photograph ``take`` mod 2; later takes vary framing and side."""
-        image, points = _photo_and_points(self._photo(person, 0), self._photo(person, take))
+        image, points = photo_and_points(self._photo(person, take))
         return retaken(Portrait(image, points), f"london-{person}", take, self.takes, self.size)
 
     def subgroup(self, person: str) -> dict[str, str]:
@@ -80,44 +79,12 @@ def london_split(person: str) -> Split:
 
 
 @lru_cache(maxsize=64)
-def _photo_and_points(neutral: Path, path: Path) -> tuple[Image, Points]:
-    """Read a photograph and its 81 landmarks, if need be carried over from the neutral one."""
+def photo_and_points(path: Path) -> tuple[Image, Points]:
+    """Read a photograph (H, W, 3) and its landmarks (81, 2), measured or else found."""
     image, template = open_photo(path), path.with_suffix(".tem")
     if template.is_file():
         return image, read_tem(template)
-    points = read_tem(neutral.with_suffix(".tem"))
-    return image, carried(open_photo(neutral), image, points)
-
-
-def carried(one: Image, other: Image, points: Points) -> Points:
-    """Find ``points`` (n, 2) of one photograph of a person on another one.
-
-    Brows and nose are found by matching at nine scales; dense optical flow does the rest.
-    """
-    first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (one, other))
-    start = _match(first, second, points[17:36])
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    moved = cv2.warpAffine(first, start, second.shape[::-1], borderMode=cv2.BORDER_REFLECT_101)
-    field = cv2.GaussianBlur(flow.calc(moved, second, None), (0, 0), 3)
-    near = move(points, start)
-    last = np.array(second.shape[::-1]) - 1
-    columns, rows = np.clip(np.rint(near), 0, last).astype(int).T
-    return near + field[rows, columns]
-
-
-def _match(first: NDArray, second: NDArray, points: Points) -> NDArray[np.float32]:
-    """Return scale and shift (2, 3) that bring the patch round ``points`` onto ``second``."""
-    low = np.maximum(points.min(axis=0).astype(int) - 8, 0)
-    high = points.max(axis=0).astype(int) + 8
-    patch = first[low[1] : high[1], low[0] : high[0]]
-    best: tuple[float, NDArray[np.float32]] = (-2.0, np.eye(2, 3, dtype=np.float32))
-    for scale in np.linspace(0.9, 1.1, 9):
-        sized = cv2.resize(patch, None, fx=float(scale), fy=float(scale))
-        score, place = cv2.minMaxLoc(cv2.matchTemplate(second, sized, cv2.TM_CCOEFF_NORMED))[1::2]
-        if score > best[0]:
-            shift = np.array(place) - scale * low
-            best = (score, np.float32([[scale, 0, shift[0]], [0, scale, shift[1]]]))
-    return best[1]
+    return image, find_face(image, path.name).landmarks
 
 
 @cache
