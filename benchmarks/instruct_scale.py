@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import write_conversations
 from dfa_lib.instruct.export import to_huggingface, to_llava, to_sharegpt
 from dfa_lib.instruct.faceset import FaceSet
@@ -79,10 +78,9 @@ def run(world: Path, root: Path) -> dict[str, float]:
     faces = Stored(root / "faces.jsonl", Face)
     path = root / "instruct.jsonl"
     steps: dict[str, Callable[[], object]] = {
-        "step 3": lambda: write_conversations(
+        "step 3 and card": lambda: write_conversations(
             faces, ById(Stored(root / "annotations.jsonl", Annotation)), root
         ),
-        "card": lambda: write_card(root / "DATA_CARD.md", records(path)),
         "LLaVA": lambda: to_llava(records(path), root / "llava"),
         "ShareGPT": lambda: to_sharegpt(records(path), root / "sharegpt"),
         "Parquet": lambda: to_huggingface(records(path), root / "huggingface", world),

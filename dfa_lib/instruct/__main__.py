@@ -19,19 +19,11 @@ from dfa_lib.instruct.conversations import write_conversations
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import SOURCES, load_faces
 from dfa_lib.instruct.talking import Talking
-from dfa_lib.records import (
-    Annotation,
-    ById,
-    Face,
-    InstructRecord,
-    Stored,
-    read_jsonl,
-)
+from dfa_lib.records import Annotation, ById, InstructRecord, Stored, read_jsonl
 from dfa_lib.runtime import work_path
 from dfa_lib.shards import join, parse_shard, shard_path
 
 FILES = ("faces", "annotations", "annotations.people", "talks", "instruct")
-FORMATS = ("llava", "sharegpt", "huggingface")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +50,10 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
     common.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
     common.add_argument("--seed", type=int, default=0)
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("--model", help="written by this model, instead of measured or by rule")
+    model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
+    model.add_argument("--money", type=float, metavar="DOLLARS", help="never spend more than this")
 
     faces = steps.add_parser("faces", parents=[common], help="1: make or read faces")
     faces.set_defaults(step=_faces)
@@ -69,23 +65,16 @@ def parser() -> argparse.ArgumentParser:
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
     faces.add_argument("--self-blended", type=int, default=0, metavar="K",
                        help="forgeries to make of each bona fide training face")  # fmt: skip
-
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument("--model", help="written by this model, instead of measured or by rule")
-    model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
-    model.add_argument("--money", type=float, metavar="DOLLARS", help="never spend more than this")
-    both = [common, model]
-    notes = steps.add_parser("annotate", parents=both, help="2: describe every face")
+    notes = steps.add_parser("annotate", parents=[common, model], help="2: describe every face")
     notes.set_defaults(step=_annotate)
-    talk = steps.add_parser("conversations", parents=both, help="3: question, answer")
+    talk = steps.add_parser("conversations", parents=[common, model], help="3: question, answer")
     talk.set_defaults(step=_conversations)
-
     whole = steps.add_parser("join", parents=[common], help="put the shards of a file together")
     whole.set_defaults(step=_join)
     whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
     given = steps.add_parser("export", parents=[common], help="write for other trainers")
     given.set_defaults(step=_export)
-    given.add_argument("format", choices=FORMATS)
+    given.add_argument("format", choices=("llava", "sharegpt", "huggingface"))
     return parser
 
 
@@ -98,37 +87,35 @@ def _faces(args: Namespace) -> None:
 
 
 def _annotate(args: Namespace) -> None:
-    faces, endpoint = _face_set(args.out), _endpoint(args) if args.model else None
+    endpoint = _endpoint(args)
     annotator = "endpoint" if endpoint else "measuring"
+    faces = FaceSet.read(args.out)
     annotate(faces, annotator, workers=args.workers, endpoint=endpoint, shard=args.shard)
 
 
 def _conversations(args: Namespace) -> None:
     """The annotations are those of the same shard, or of all faces."""
-    faces, path = _face_set(args.out), args.out / "annotations.jsonl"
+    faces, path, endpoint = FaceSet.read(args.out), args.out / "annotations.jsonl", _endpoint(args)
     mine = shard_path(path, args.shard)
-    notes = ById(Stored(mine if mine.exists() else path, Annotation))
-    talks = None
-    if args.model:
-        writer = Talking(_endpoint(args), seed=args.seed)
-        talks = writer.talk(faces, notes, args.out, args.shard)
+    notes, talks = ById(Stored(mine if mine.exists() else path, Annotation)), None
+    if endpoint:
+        talks = Talking(endpoint, seed=args.seed).talk(faces, notes, args.out, args.shard)
     written = write_conversations(faces, notes, args.out, args.seed, args.shard, talks)
     print(f"{written}: {len(Stored(written, InstructRecord)):,} of {len(faces):,} faces")
-    if args.shard is None:
-        _card(args.out)
 
 
-def _endpoint(args: Namespace) -> Endpoint:
+def _endpoint(args: Namespace) -> Endpoint | None:
     """The answers are kept beside the faces, each shard's by itself: no two share a database."""
-    cache = shard_path(args.out / "answers", args.shard)
-    return Endpoint(args.model, args.base_url, cache=cache, ceiling=Ceiling(money=args.money))
+    cache, most = shard_path(args.out / "answers", args.shard), Ceiling(money=args.money)
+    return Endpoint(args.model, args.base_url, cache=cache, ceiling=most) if args.model else None
 
 
 def _join(args: Namespace) -> None:
     for name in args.names:
         join(args.out / f"{name}.jsonl")
     if "instruct" in args.names:
-        _card(args.out)
+        records = read_jsonl(args.out / "instruct.jsonl", InstructRecord)
+        write_card(args.out / "DATA_CARD.md", records)
 
 
 def _export(args: Namespace) -> None:
@@ -136,14 +123,6 @@ def _export(args: Namespace) -> None:
     root = (args.out,) if args.format == "huggingface" else ()
     getattr(export, f"to_{args.format}")(records, out, *root)
     print(out)
-
-
-def _face_set(out: Path) -> FaceSet:
-    return FaceSet(out, Stored(out / "faces.jsonl", Face))
-
-
-def _card(out: Path) -> None:
-    write_card(out / "DATA_CARD.md", read_jsonl(out / "instruct.jsonl", InstructRecord))
 
 
 if __name__ == "__main__":

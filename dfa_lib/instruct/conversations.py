@@ -48,17 +48,9 @@ def build_conversations(
 ) -> list[InstructRecord]:
     """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
 
-    Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
-    of the data set comes out the same alone as within the whole; a ``shard`` has no card.
-    ``talks`` replace the FC by rule where there are any. A face that its annotator left without
-    a note is left out. Raises DataError if no face has one.
+    As ``write_conversations``, which holds one record in memory at a time.
     """
-    records = load_records(write_conversations(faces, notes, out, seed, shard, talks))
-    if left_out := len(block(faces, shard)) - len(records):
-        print(f"{left_out:,} faces without a description are left out")
-    if shard is None:
-        write_card(out / "DATA_CARD.md", records)
-    return records
+    return load_records(write_conversations(faces, notes, out, seed, shard, talks))
 
 
 def write_conversations(
@@ -69,15 +61,24 @@ def write_conversations(
     shard: Shard | None = None,
     talks: Mapping[str, Talk] | None = None,
 ) -> Path:
-    """Write instruct.jsonl alone, one record in memory at a time; return its path.
+    """Write ``out``/instruct.jsonl, and DATA_CARD.md unless it is a ``shard``; return its path.
 
+    Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
+    of the data set comes out the same alone as within the whole. ``talks`` replace the FC by
+    rule where there are any. A face that its annotator left without a note is left out.
     With ``Stored`` faces and notes (``records``), a data set of any size passes through.
+    Raises DataError if no face has a note.
     """
     path, mine, talks = shard_path(out / "instruct.jsonl", shard), block(faces, shard), talks or {}
-    if mine and not any(face.id in notes for face in mine):
+    described = sum(face.id in notes for face in mine)
+    if mine and not described:
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
-    described = (face for face in tqdm(mine, "conversations") if face.id in notes)
-    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in described))
+    if left_out := len(mine) - described:
+        print(f"{left_out:,} faces without a description are left out")
+    asked = (face for face in tqdm(mine, "conversations") if face.id in notes)
+    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in asked))
+    if shard is None:
+        write_card(out / "DATA_CARD.md", read_jsonl(path, InstructRecord))
     return path
 
 
