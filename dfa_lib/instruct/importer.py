@@ -32,6 +32,7 @@ from facesim.selfblend import self_blend
 
 HUMAN = Annotator(name="human")
 """People, who follow no prompt; the data set of the face tells which people."""
+_FILES = {"note": "annotations.jsonl", "voices": PEOPLE, "face": "faces.jsonl"}
 _LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
 
 
@@ -70,15 +71,10 @@ def import_faces(
         log.unlink()
         raise DataError(f"root={root}: no usable face; {line}")
     print(f"{source}: {line}")
-    if any(one.note for one in outcomes(log)):
-        notes = (one.note for one in outcomes(log) if one.note)
-        write_jsonl(shard_path(out / "annotations.jsonl", shard), notes)
-    if any(one.voices for one in outcomes(log)):
-        told = (one for one in outcomes(log) if one.face and one.voices)
-        voices = (Voices(face=one.face.id, texts=one.voices) for one in told)
-        write_jsonl(shard_path(out / PEOPLE, shard), voices)
-    faces = (one.face for one in outcomes(log) if one.face)
-    write_jsonl(shard_path(out / "faces.jsonl", shard), faces)
+    for field, name in _FILES.items():
+        if field == "face" or any(getattr(one, field) for one in outcomes(log)):
+            found = (getattr(one, field) for one in outcomes(log))
+            write_jsonl(shard_path(out / name, shard), filter(None, found))
     log.unlink()
 
 
@@ -104,7 +100,6 @@ def _report(log: Path, tally: Tally, path: Path) -> str:
         elif one.face:
             kept[one.face.category.value] += 1
             kept["pairs"] += one.face.source is not None
-            kept["framed by the detector"] += one.by_detector
     order = dict(sorted(tally.items(), key=lambda entry: -entry[1]["count"]))
     write_atomic(path, json.dumps({"kept": kept, "skipped": order}, indent=1) + "\n")
     return f"{_listed(kept)}; left out: {_reasons(tally)}"
@@ -119,7 +114,6 @@ class Opened:
 
     image: Image
     landmarks: Points
-    measured: bool  # by landmarks of the set; else by those of the detector
     mask: Image | None = None
 
 
@@ -170,9 +164,8 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     )
     said = {"face": face.id, "findings": row.findings, "text": row.text, "annotator": HUMAN}
     note = Annotation(**said) if row.text else None
-    return Outcome(
-        job=row.frame, face=face, note=note, voices=row.voices, by_detector=not picture.measured
-    )
+    voices = Voices(face=face.id, texts=row.voices) if row.voices else None
+    return Outcome(job=row.frame, face=face, note=note, voices=voices)
 
 
 @lru_cache(maxsize=4)
@@ -187,12 +180,11 @@ def _open(root: Path, row: Row, twin: Opened | None = None) -> Opened:
     like = twin if twin and twin.image.shape == image.shape else None
     like = like if like and (mask is None or covered(mask, like.landmarks)) else None
     if like and row.at is not None:
-        return Opened(image, like.landmarks, like.measured, mask)
+        return Opened(image, like.landmarks, mask)
     points = _points(root, row) if row.at is None else None
-    if points is not None:
-        return Opened(image, points, True, mask)
-    face = find_face(image, row.path, mask, like and like.landmarks)
-    return Opened(image, face.landmarks, False, mask)
+    if points is None:
+        points = find_face(image, row.path, mask, like and like.landmarks).landmarks
+    return Opened(image, points, mask)
 
 
 def _twin(root: Path, piece: Piece | None) -> Opened | None:

@@ -9,6 +9,7 @@ from joblib import Parallel
 from tqdm.auto import tqdm
 
 from dfa_lib.files import digest, write_atomic
+from dfa_lib.instruct.agreement import Voices
 from dfa_lib.records import Annotation, Face, JsonlLog, Record, read_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 
@@ -22,8 +23,7 @@ class Outcome(Record):
     job: str
     face: Face | None = None
     note: Annotation | None = None
-    voices: tuple[str, ...] = ()
-    by_detector: bool = False
+    voices: Voices | None = None
     skipped: str | None = None
 
 
