@@ -9,30 +9,19 @@ from uuid import uuid4
 
 import openai
 from openai.types import Batch
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import ValidationError
 from tqdm.auto import tqdm
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.contract import CeilingReached, Prices, Spend
+from dfa_lib.endpoint.dialect import Dialect
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Call
 from dfa_lib.records import DataError
 
 MAX_CALLS, MAX_BYTES = 50_000, 100_000_000  # the vendor takes files of up to 200 MB
 _OVER = {"completed", "failed", "expired", "cancelled"}
-_MARK = "dfa_lib"
-
-
-class _Response(BaseModel):
-    status_code: int
-    body: JsonValue
-
-
-class _Row(BaseModel):
-    """One line of a batch's output file."""
-
-    custom_id: str
-    response: _Response | None
+_MARK, _URL = "dfa_lib", "/v1/chat/completions"
 
 
 def submit(
@@ -53,7 +42,7 @@ def submit(
         once = client.with_options(max_retries=0)  # a retry could start a second batch
         batch = once.batches.create(
             input_file_id=upload.id,
-            endpoint="/v1/chat/completions",
+            endpoint=_URL,
             completion_window="24h",
             metadata={_MARK: name},
         )
@@ -102,7 +91,8 @@ def _files(
         for call in calls:
             if call.key in bounds or store.waits(call.key):
                 continue
-            file.write(_line(call))
+            line = {"custom_id": call.key, "method": "POST", "url": _URL, "body": call.body}
+            file.write(json.dumps(line).encode() + b"\n")
             bounds[call.key] = call.bound._replace(money=call.bound.money * prices.batch)
             if len(bounds) == MAX_CALLS or file.tell() >= MAX_BYTES:
                 file.seek(0)
@@ -115,28 +105,22 @@ def _files(
             yield file, bounds
 
 
-def _line(call: Call) -> bytes:
-    url = "/v1/chat/completions"
-    line = {"custom_id": call.key, "method": "POST", "url": url, "body": call.body}
-    return json.dumps(line).encode() + b"\n"
-
-
 def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: Prices) -> int:
     """Store the replies of a batch that is over, then forget it; nothing else was charged."""
     held, came = store.held(name), 0
     output = client.files.content(batch.output_file_id).text if batch.output_file_id else ""
     for line in filter(None, output.split("\n")):
-        row = _Row.model_validate_json(line)
-        if row.custom_id not in held or not row.response or row.response.status_code != 200:
+        row = json.loads(line)
+        key, response = row["custom_id"], row["response"] or {}
+        if key not in held or response.get("status_code") != 200:
             continue
-        bound = held[row.custom_id]
-        call = Call({}, {}, row.custom_id, bound)
         try:
-            reply = wire.read(json.dumps(row.response.body), call, prices, batch=True)
+            call = Call({}, {}, key, held[key], Dialect())
+            reply = wire.read(json.dumps(response["body"]), call, prices, batch=True)
         except ValidationError:  # charged, and of no use
-            store.write_off(row.custom_id)
+            store.write_off(key)
         else:
-            store.settle(row.custom_id, reply, bound)
+            store.settle(key, reply, held[key])
             came += 1
     store.close(name)
     if batch.status == "failed":

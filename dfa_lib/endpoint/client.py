@@ -101,8 +101,12 @@ class Endpoint:
         """
         cost, row, bearable = 0.0, 0, max(16, self.concurrency)
         total = len(requests) if isinstance(requests, Sized) else None
-        answers = self._answers(requests, schema)
-        with closing(answers), tqdm(total=total, desc=self.model) as bar:
+        todo = ((request, self._body(request, schema)) for request in requests)
+        with (
+            self._dispatcher() as desk,
+            closing(desk.answers(todo, schema, self.concurrency)) as answers,
+            tqdm(total=total, desc=self.model) as bar,
+        ):
             for answer in answers:
                 cost += 0 if answer.cached else answer.cost
                 if self._priced:
@@ -176,14 +180,6 @@ class Endpoint:
         """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
         limit = "max_tokens" if self.base_url else "max_completion_tokens"
         return wire.write(request, self.model, schema, {limit: request.max_tokens} | self.options)
-
-    def _answers(self, requests: Iterable[Request], schema: Schema | None) -> Iterator[Answer]:
-        with self._dispatcher() as desk:
-
-            def work(request: Request) -> Answer:
-                return desk.answer(request, self._body(request, schema), schema)
-
-            yield from desk.answers(work, requests, self.concurrency)
 
     @contextmanager
     def _dispatcher(self) -> Iterator[Dispatcher]:

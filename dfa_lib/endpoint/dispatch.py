@@ -102,20 +102,20 @@ class Dispatcher:
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def answers(
-        self, work: Callable[[Request], Answer], requests: Iterable[Request], threads: int
+        self, todo: Iterable[tuple[Request, Body]], schema: Schema | None, threads: int
     ) -> Iterator[Answer]:
-        """Yield ``work`` of each request as it comes; 2 x ``threads`` are taken ahead.
+        """Yield the answer to each request as it comes; 2 x ``threads`` are taken ahead.
 
         When that ends early, nothing new is sent, and what is under way, and so being paid for,
         comes back first.
         """
         pool, done, running = ThreadPoolExecutor(threads), SimpleQueue[Future[Answer]](), 0
         try:
-            for request in requests:
+            for request, body in todo:
                 if running == 2 * threads:
                     yield done.get().result()
                     running -= 1
-                pool.submit(work, request).add_done_callback(done.put)
+                pool.submit(self.answer, request, body, schema).add_done_callback(done.put)
                 running += 1
             for _ in range(running):
                 yield done.get().result()
@@ -147,16 +147,26 @@ class Dispatcher:
             yield known.text or known.refusal or ""
             return
         for _ in range(_ATTEMPTS):
-            dialect = self._dialect
-            call = Call.of(body, self._prices, dialect)
-            reply = wire.Streamed(call.bound, self._prices)
+            call = Call.of(body, self._prices, self._dialect)
+            text, refusal, usage = "", "", None
             try:
                 for chunk in self._open(call, fields):
-                    yield reply.add(chunk)
-                whole = reply.whole.model_copy(update={"settings": dialect.settings})
-                return self._store.settle(call.key, whole, call.bound)
+                    usage = chunk.usage or usage
+                    for delta in (choice.delta for choice in chunk.choices[:1]):
+                        text, refusal = (
+                            text + (delta.content or ""),
+                            refusal + (delta.refusal or ""),
+                        )
+                        yield delta.content or delta.refusal or ""
+                reply = Reply(
+                    text=text or None,
+                    refusal=refusal or None,
+                    settings=call.dialect.settings,
+                    **wire.counted(usage, call, self._prices),
+                )
+                return self._store.settle(call.key, reply, call.bound)
             except openai.OpenAIError as error:
-                self._mend(error, call, dialect)
+                self._mend(error, call)
             finally:
                 self._guard.close(call)
 
@@ -218,29 +228,24 @@ class Dispatcher:
         """Send, read and store; what the server refuses is written in another way."""
         again = True
         for _ in range(_ATTEMPTS):
-            dialect = self._dialect
-            call = Call.of(call.asked, self._prices, dialect)
+            call = Call.of(call.asked, self._prices, self._dialect)
             try:
-                text = self._send(call)
+                with self._paying(call):
+                    text = self._client.post("/chat/completions", cast_to=str, body=call.body)
                 with suppress(ValidationError):
                     reply = wire.read(text, call, self._prices)
-                    reply = reply.model_copy(update={"settings": dialect.settings})
                     self._store.settle(call.key, reply, call.bound)
                     return self._guard.check(call, reply)
             except openai.OpenAIError as error:
-                self._mend(error, call, dialect)
+                self._mend(error, call)
                 continue
             finally:
                 self._guard.close(call)
             if not again or not text.strip():
                 raise Failed(one_line(f"no answer but: {sentence_in(text)}", self._key))
-            if not self._adapt(call, dialect, wire.status_in(text), text):
+            if not self._adapt(call, wire.status_in(text), text):
                 again = False  # nothing was learned: it may have been an accident
         raise Failed("the server refused every way of asking that is known")
-
-    def _send(self, call: Call) -> str:
-        with self._paying(call):
-            return self._client.post("/chat/completions", cast_to=str, body=call.body)
 
     def _open(self, call: Call, fields: Body) -> openai.Stream:
         core = {"model": call.body["model"], "messages": call.body["messages"], "stream": True}
@@ -258,22 +263,22 @@ class Dispatcher:
         finally:
             _call.reset(token)
 
-    def _mend(self, error: openai.OpenAIError, call: Call, used: Dialect) -> None:
+    def _mend(self, error: openai.OpenAIError, call: Call) -> None:
         """Learn from what the server refused; raise in one line what cannot be mended."""
         status = getattr(error, "status_code", None)
-        if not status or not self._adapt(call, used, status, error.response.text):
+        if not status or not self._adapt(call, status, error.response.text):
             raise self._told(error) from None
 
-    def _adapt(self, call: Call, used: Dialect, status: int | None, said: str) -> bool:
+    def _adapt(self, call: Call, status: int | None, said: str) -> bool:
         """Learn from a refusal, unless another call did meanwhile; False if nothing can be."""
         with self._learning:
-            if self._dialect is not used:
+            if self._dialect is not call.dialect:
                 return True
             words = said.replace(self._key, "***")
             if status is None or status in HOPELESS:
                 return False
-            if _shows(call.body) and no_pictures(sentence_in(words)):
-                line = one_line(sentence_in(words), self._key)
+            line = one_line(sentence_in(words), self._key)
+            if '"image_url"' in json.dumps(call.body["messages"]) and no_pictures(line):
                 raise DataError(
                     f"{call.body['model']}: unable to see pictures: {line}; take a vision model"
                 ) from None
@@ -294,7 +299,3 @@ class Dispatcher:
             return stopped if self._guard.stopped else CeilingReached(self._store.spent, limits)
         status, line = getattr(error, "status_code", 0), sentence(error, self._key)
         return DataError(line) if status in FATAL else Failed(line)
-
-
-def _shows(body: Body) -> bool:
-    return '"image_url"' in json.dumps(body["messages"])

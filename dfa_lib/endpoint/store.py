@@ -22,9 +22,8 @@ PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, reply TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS dialects (name TEXT PRIMARY KEY, dialect TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS spent (requests INTEGER, tokens INTEGER, money REAL);
-CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, vendor TEXT);
-CREATE TABLE IF NOT EXISTS waiting (
-    key TEXT PRIMARY KEY, batch TEXT, requests INTEGER, tokens INTEGER, money REAL);
+CREATE TABLE IF NOT EXISTS queued (key TEXT PRIMARY KEY, batch TEXT, vendor TEXT,
+    requests INTEGER, tokens INTEGER, money REAL);
 INSERT INTO spent SELECT 0, 0, 0.0 WHERE NOT EXISTS (SELECT 1 FROM spent);
 """
 _ADD = "UPDATE spent SET requests = requests + ?, tokens = tokens + ?, money = money + ?"
@@ -89,7 +88,7 @@ class Store:
         """Store a reply and replace its bound by its price, both or neither."""
         price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
         with self._lock, self._db:
-            self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM queued WHERE key = ?", (key,))
             self._db.execute(
                 "INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, reply.model_dump_json())
             )
@@ -97,7 +96,7 @@ class Store:
 
     def waits(self, key: str) -> bool:
         """True for a call that was submitted in a batch and is not collected."""
-        return self._row("SELECT 1 FROM waiting WHERE key = ?", key) is not None
+        return self._row("SELECT 1 FROM queued WHERE key = ?", key) is not None
 
     def hold(self, batch: str, calls: Mapping[str, Spend], limits: Spend) -> bool:
         """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
@@ -105,37 +104,35 @@ class Store:
         if not self.reserve(total, limits):
             return False
         with self._lock, self._db:
-            self._db.execute("INSERT INTO batches VALUES (?, NULL)", (batch,))
             rows = ((key, batch, *bound) for key, bound in calls.items())
-            self._db.executemany("INSERT INTO waiting VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO queued VALUES (?, ?, NULL, ?, ?, ?)", rows)
         return True
 
     def sent(self, batch: str, vendor: str) -> None:
         """Note the vendor's id of a batch."""
         with self._lock, self._db:
-            self._db.execute("UPDATE batches SET vendor = ? WHERE name = ?", (vendor, batch))
+            self._db.execute("UPDATE queued SET vendor = ? WHERE batch = ?", (vendor, batch))
 
     @property
     def batches(self) -> dict[str, str | None]:
         """The batches that are not collected and the vendor's id of each, if it was noted."""
-        return dict(self._db.execute("SELECT name, vendor FROM batches"))
+        return dict(self._db.execute("SELECT DISTINCT batch, vendor FROM queued"))
 
     def held(self, batch: str) -> dict[str, Spend]:
         """The calls of a batch that have no reply yet, and what is set aside for each."""
         rows = self._db.execute(
-            "SELECT key, requests, tokens, money FROM waiting WHERE batch = ?", (batch,)
+            "SELECT key, requests, tokens, money FROM queued WHERE batch = ?", (batch,)
         )
         return {key: Spend(*bound) for key, *bound in rows}
 
     def write_off(self, key: str) -> None:
         """Wait no longer for a reply that was charged and came to nothing."""
         with self._lock, self._db:
-            self._db.execute("DELETE FROM waiting WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM queued WHERE key = ?", (key,))
 
     def close(self, batch: str) -> None:
         """Forget a batch and give back what is still set aside for it."""
         rest = reduce(Spend.plus, self.held(batch).values(), Spend())
         with self._lock, self._db:
             self._db.execute(_ADD, Spend().plus(rest, -1))
-            self._db.execute("DELETE FROM waiting WHERE batch = ?", (batch,))
-            self._db.execute("DELETE FROM batches WHERE name = ?", (batch,))
+            self._db.execute("DELETE FROM queued WHERE batch = ?", (batch,))

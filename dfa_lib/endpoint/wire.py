@@ -8,7 +8,6 @@ from typing import Any
 
 import openai
 from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, Field, JsonValue, field_validator
 
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
@@ -35,12 +34,13 @@ class Reply(Record):
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked, the body that is sent for it, its content address and its highest cost."""
+    """What is asked, the body that is sent for it in a dialect, its address and highest cost."""
 
     asked: Body
     body: Body
     key: str
     bound: Spend
+    dialect: Dialect
 
     @classmethod
     def of(cls, asked: Body, prices: Prices, dialect: Dialect) -> "Call":
@@ -57,7 +57,7 @@ class Call:
         tokens_in = len(text) - sum(map(len, pictures)) + prices.image_tokens * len(pictures)
         tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
         money = prices.of(tokens_in, tokens_out)
-        return cls(asked, body, key, Spend(1, tokens_in + tokens_out, money))
+        return cls(asked, body, key, Spend(1, tokens_in + tokens_out, money), dialect)
 
 
 def _parts(body: Body) -> list[dict[str, Any]]:
@@ -212,26 +212,32 @@ class _Completion(BaseModel):
 
 
 def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = False) -> Reply:
-    """Read a chat completion; raise ValidationError if it is none.
-
-    A server that does not count tokens is taken to have used as many as it was allowed.
-    """
+    """Read a chat completion; raise ValidationError if it is none."""
     got = _Completion.model_validate_json(completion)
-    choice, usage = got.choices[0], got.usage or _Usage()
+    choice = got.choices[0]
     refusal = choice.message.refusal
     if choice.finish_reason == "content_filter":
         refusal = refusal or "withheld by the content filter"
     tokens = choice.logprobs.content if choice.logprobs else None
     first = {o.token: o.logprob for o in tokens[0].top_logprobs or tokens[:1]} if tokens else None
-    counted = usage.prompt_tokens is not None
-    used = (usage.prompt_tokens, usage.completion_tokens or 0)
-    used = used if counted else (int(call.bound.tokens), 0)
     return Reply(
-        text=choice.message.content, refusal=refusal, first=first,
-        tokens_in=used[0], tokens_out=used[1],
-        cost=prices.of(*used, batch) if counted else call.bound.money,
+        text=choice.message.content,
+        refusal=refusal,
+        first=first,
         cut=choice.finish_reason in {"length", "max_tokens", "MAX_TOKENS"},
-    )  # fmt: skip
+        settings=call.dialect.settings,
+        **counted(got.usage, call, prices, batch),
+    )
+
+
+def counted(
+    usage: CompletionUsage | _Usage | None, call: Call, prices: Prices, batch: bool = False
+) -> dict[str, float]:
+    """Return tokens and cost of a Reply; what was not counted took as much as it was allowed."""
+    if usage is None or usage.prompt_tokens is None:
+        return {"tokens_in": int(call.bound.tokens), "tokens_out": 0, "cost": call.bound.money}
+    used = usage.prompt_tokens, usage.completion_tokens or 0
+    return {"tokens_in": used[0], "tokens_out": used[1], "cost": prices.of(*used, batch)}
 
 
 def status_in(content: str) -> int | None:
@@ -243,32 +249,3 @@ def status_in(content: str) -> int | None:
     error = found.get("error") if isinstance(found, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return int(code) if re.fullmatch(r"[45]\d\d", str(code)) else 400
-
-
-class Streamed:
-    """A completion that comes in chunks, put together as it comes."""
-
-    def __init__(self, bound: Spend, prices: Prices) -> None:
-        self._bound, self._prices = bound, prices
-        self._text, self._refusal = "", ""
-        self._usage: CompletionUsage | None = None
-
-    def add(self, chunk: ChatCompletionChunk) -> str:
-        """Take a chunk; return the words in it, of an answer or of a refusal."""
-        self._usage = chunk.usage or self._usage
-        delta = chunk.choices[0].delta if chunk.choices else None
-        text, refusal = (delta and delta.content) or "", (delta and delta.refusal) or ""
-        self._text, self._refusal = self._text + text, self._refusal + refusal
-        return text or refusal
-
-    @property
-    def whole(self) -> Reply:
-        """What has come; without a count it took as many tokens as it was allowed."""
-        used = self._usage
-        return Reply(
-            text=self._text or None, refusal=self._refusal or None,
-            tokens_in=used.prompt_tokens if used else int(self._bound.tokens),
-            tokens_out=used.completion_tokens if used else 0,
-            cost=self._prices.of(used.prompt_tokens, used.completion_tokens)
-            if used else self._bound.money,
-        )  # fmt: skip
