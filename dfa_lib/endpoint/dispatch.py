@@ -243,8 +243,7 @@ class Dispatcher:
                 self._guard.close(call)
             if not again or not text.strip():
                 raise Failed(one_line(f"no answer but: {sentence_in(text)}", self._key))
-            if not self._adapt(call, wire.status_in(text), text):
-                again = False  # nothing was learned: it may have been an accident
+            again = self._adapt(call, wire.status_in(text), text)  # else it may be an accident
         raise Failed("the server refused every way of asking that is known")
 
     def _open(self, call: Call, fields: Body) -> openai.Stream:
