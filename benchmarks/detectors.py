@@ -102,6 +102,9 @@ def changes() -> dict[str, Callable[[Image, Points], tuple[Image, Points]]]:
         "jpeg 20": lambda image, points: (_jpeg(image, 20), points),
         "small": lambda image, points: _placed(image, points, 120, 1200),
         "filling": lambda image, points: _filling(image, points),
+        "half profile": lambda image, points: _aside(image, points, 40),
+        "dark glasses": lambda image, points: (_glasses(image, points), points),
+        "surgical mask": lambda image, points: (_masked(image, points), points),
     }
 
 
@@ -213,6 +216,33 @@ def _placed(image: Image, points: Points, side: int, whole: int) -> tuple[Image,
     sheet = np.full((whole, whole, 3), 150, np.uint8)
     sheet[700 : 700 + small.shape[0], 300 : 300 + small.shape[1]] = small
     return sheet, (points * scale + np.float32([300, 700])).astype(np.float32)
+
+
+def _aside(image: Image, points: Points, degrees: float) -> tuple[Image, Points]:
+    """Turn the head aside as if the picture were wrapped round an upright cylinder."""
+    middle, radius = float(points[:, 0].mean()), 0.75 * float(np.ptp(points[:17, 0]))
+    angle, x = np.deg2rad(degrees), np.arange(image.shape[1], dtype=np.float32)
+    seen = np.arcsin(np.clip((x - middle) / radius, -0.999, 0.999)) - angle
+    back = middle + radius * np.sin(np.clip(seen, -np.pi / 2, np.pi / 2))
+    rows = np.arange(image.shape[0], dtype=np.float32)
+    columns, lines = np.meshgrid(back.astype(np.float32), rows)
+    turned = cv2.remap(image, columns, lines, cv2.INTER_LINEAR)
+    there = np.arcsin(np.clip((points[:, 0] - middle) / radius, -1, 1)) + angle
+    x = middle + radius * np.sin(np.clip(there, -np.pi / 2, np.pi / 2))
+    return turned, np.column_stack([x, points[:, 1]]).astype(np.float32)
+
+
+def _glasses(image: Image, points: Points) -> Image:
+    worn = image.copy()
+    for eye in (points[EYE_LEFT], points[EYE_RIGHT]):
+        centre, width = eye.mean(axis=0).astype(int).tolist(), np.ptp(eye, axis=0)[0]
+        cv2.circle(worn, centre, int(0.8 * width), (20, 20, 25), -1, cv2.LINE_AA)
+    return worn
+
+
+def _masked(image: Image, points: Points) -> Image:
+    hull = np.concatenate([points[2:15], points[[28]]]).astype(np.int32)
+    return cv2.fillConvexPoly(image.copy(), hull, (170, 200, 215), cv2.LINE_AA)
 
 
 def _filling(image: Image, points: Points) -> tuple[Image, Points]:

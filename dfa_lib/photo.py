@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from dfa_lib.records import DataError
@@ -92,7 +92,9 @@ def _read(path: Path, name: str) -> bytes:
 
 def _decode(content: bytes, name: str) -> Image.Image:
     """Check the size by the header, before any pixel is decoded, then decode."""
+    lenient = ImageFile.LOAD_TRUNCATED_IMAGES  # a switch of the whole process: grey, not refused
     try:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         with warnings.catch_warnings():  # Pillow's own, softer limit
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = _identify(content)
@@ -108,6 +110,8 @@ def _decode(content: bytes, name: str) -> Image.Image:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error):
         raise DataError(f"{name}: {_DAMAGED}") from None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
 _DAMAGED = "the picture is damaged or cut off; copy or download it again"

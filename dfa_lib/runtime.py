@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dfa_lib.errors import DataError
+
 if TYPE_CHECKING:
     import torch
 
@@ -92,10 +94,14 @@ def device() -> Device:
 def api_key(name: str = "OPENAI_API_KEY", prompt: bool = True) -> str | None:
     """Find a key: environment, Colab secrets, hidden prompt; None means stay offline.
 
-    The key is returned and never printed, logged or written into a notebook.
+    The key is returned and never printed, logged or written into a notebook. Blanks and quotes
+    around it are left off. Raises DataError for one that no HTTP header can hold.
     """
-    found = os.environ.get(name) or _colab_secret(name)
-    return found or (_prompted(name) if prompt else None)
+    found = os.environ.get(name) or _colab_secret(name) or (_prompted(name) if prompt else None)
+    key = (found or "").strip(" \t\r\n\"'\u201c\u201d\u2018\u2019")
+    if not (key.isascii() and key.isprintable()):
+        raise DataError(f"{name}: holds a character that no key has; copy it again")
+    return key or None
 
 
 def _colab_secret(name: str) -> str | None:

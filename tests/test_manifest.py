@@ -111,6 +111,36 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
     assert all(face.altered_regions is None for face in faces if face.category.forged)
 
 
+@pytest.mark.parametrize("code", ["cp1252", "utf-16"])
+def test_a_table_in_an_old_code_page_is_named_with_the_mend(tmp_path: Path, code: str) -> None:
+    (tmp_path / "t.csv").write_bytes("path,label\nZoë.png,real\n".encode(code))
+    with pytest.raises(DataError, match=r"t\.csv: not a readable table .*; save it as UTF-8 CSV"):
+        list(table(tmp_path / "t.csv"))
+
+
+ODD_PATHS = {
+    "C:\\data\\1.png": "outside the data root",
+    "/etc/passwd": "outside the data root",
+    "../1.png": "outside the data root",
+    "https://a.b/1.png": "outside the data root",
+    "~/1.png": "no such file",
+    "1.png\0": "embedded null byte",
+    "": "no path",
+    "cut.jpg": "the picture is damaged or cut off",
+}
+
+
+def test_each_path_that_names_no_picture_is_counted_and_named(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "cut.png"):
+        picture(tmp_path / name)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
+    rows = [{"path": path, "label": "real"} for path in ("a.png", " b.png ", *ODD_PATHS)]
+    faces = load("table", write(tmp_path / "t.csv", rows), tmp_path / "out")
+    assert len(faces) == 2 and skipped(faces) == Counter(ODD_PATHS.values())
+    told = json.loads((tmp_path / "out/skipped.json").read_text())["skipped"]
+    assert told["the picture is damaged or cut off"]["first"] == "cut.jpg"
+
+
 def test_of_several_people_the_mask_tells_who_was_forged(tmp_path: Path) -> None:
     """Without one it is the face where the counterpart's is; a pair never mixes two people."""
     pair = two_people()

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
@@ -345,6 +345,15 @@ def test_bad_pictures_get_one_line_with_the_mend(name: str, tmp_path: Path) -> N
         open_photo(path)
     message = str(caught.value)
     assert message.startswith(str(path)) and "\n" not in message and ";" in message
+
+
+def test_a_process_that_reads_torn_pictures_elsewhere_gets_none_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as some libraries do
+    with pytest.raises(DataError, match="damaged or cut off"):
+        open_photo(cut("JPEG", 0.5))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
 def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dfa_lib import runtime
+from dfa_lib.errors import DataError
 
 
 def test_a_lesson_and_the_shell_mean_the_same_folder(
@@ -48,6 +49,19 @@ def test_a_key_comes_from_the_environment_first(
     monkeypatch.setenv("DFA_TEST_KEY", "secret")
     assert runtime.api_key("DFA_TEST_KEY") == "secret"
     assert "secret" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("copied", ["sk-1\n", " sk-1\r\n", '"sk-1"', "\u201csk-1\u201d"])
+def test_a_key_is_taken_as_it_was_copied(copied: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFA_TEST_KEY", copied)
+    assert runtime.api_key("DFA_TEST_KEY") == "sk-1"
+
+
+@pytest.mark.parametrize("broken", ["sk\u20131", "sk-1\nsk-2", "sk-ü"])
+def test_what_no_header_can_hold_is_no_key(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFA_TEST_KEY", broken)
+    with pytest.raises(DataError, match=r"^DFA_TEST_KEY: holds a character .* copy it again$"):
+        runtime.api_key("DFA_TEST_KEY")
 
 
 def test_then_from_the_secrets_of_colab(userdata: dict[str, str | None]) -> None:
@@ -90,6 +104,7 @@ def test_importing_changes_nothing_for_others() -> None:
     code = """
 import os, sys, warnings, dfa_lib
 from dfa_lib import runtime
+from dfa_lib.errors import DataError
 before = dict(os.environ)
 import dfa_lib.analysts, dfa_lib.endpoint, dfa_lib.findings, dfa_lib.records, dfa_lib.shards
 assert dict(os.environ) == before
