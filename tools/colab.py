@@ -31,8 +31,9 @@ def address(pages: Iterable[Path], repository: str) -> int:
 def main() -> int:
     """Run the command line and return its exit status."""
     repository = sys.argv[1] if len(sys.argv) == 2 else ""
+    pages = [ROOT / "README.md", ROOT / "examples" / "space" / "requirements.txt"]
     try:
-        changed = address([ROOT / "README.md", *ROOT.glob("notebooks/[0-9]*.ipynb")], repository)
+        changed = address([*pages, *sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))], repository)
     except ValueError as error:
         print(f"tools.colab: {error}", file=sys.stderr)
         return 2
