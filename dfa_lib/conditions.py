@@ -18,7 +18,7 @@ from dfa_lib.taxonomy import Split
 Image = np.ndarray
 Rng = np.random.Generator
 
-SHARE = 0.5
+SHARE = 0.7
 """The share of training pictures that are taken under a condition."""
 
 ODDS = {"tilt": 2, "blur": 3, "noise": 2}
@@ -36,8 +36,8 @@ class Images(Protocol):
 class Everyday:
     """The pictures of ``images``, those of training faces as if taken anew each time.
 
-    Half of them are mirrored and half meet one of ``CONDITIONS``, at random: torch's generator
-    decides, so that tuning, which seeds it at every step, can be taken up again.
+    Half of them are mirrored and ``SHARE`` of them meet one of ``CONDITIONS``, at random: torch's
+    generator decides, so that tuning, which seeds it at every step, can be taken up again.
     """
 
     def __init__(self, images: Images) -> None:

@@ -25,6 +25,8 @@ class Preset:
             the others are LLaVA-1.5's.
         balanced: Weigh answers alike, not tokens.
         weights: What an answer counts, by task; 1 where nothing is said.
+        bona_fide: What a DF-D answer about a bona fide face counts, a forged one's being 1. With
+            two forged faces for each bona fide one, 2 makes "forged" no likelier in doubt.
         talk: Turns of free conversation in a pass, other ones in each; 0 takes them all.
         everyday: Show training pictures mirrored and under everyday conditions, at random.
         naming: Weight of an auxiliary loss by which the vision encoder alone names the category.
@@ -54,6 +56,7 @@ class Preset:
     clip: float = 1.0
     balanced: bool = False
     weights: dict[str, float] = field(default_factory=dict)
+    bona_fide: float = 1.0
     talk: int = 0
     everyday: bool = False
     naming: float = 0.0
@@ -101,6 +104,7 @@ NANO = Preset(
     lr_vision=1e-3,
     balanced=True,
     weights={"DF-C": 2.0, "AD": 2.0},
+    bona_fide=2.0,
     talk=1,
     everyday=True,
     naming=0.3,

@@ -83,7 +83,8 @@ def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> P
 
     ``preset.balanced``: the mean over answers of the mean over an answer's tokens, so that
     a short verdict counts as much as a long description; else the mean over all tokens. In
-    either, an answer counts ``preset.weights`` of its task, or once.
+    either, an answer counts ``preset.weights`` of its task, or once; in DF-D, that of a bona fide
+    face counts ``preset.bona_fide`` as much.
     """
     packed = pack([grove(sample.tree for sample in row)])
     each = torch.tensor([token for sample in row for token, _ in _counts(sample, preset)])
@@ -93,7 +94,8 @@ def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> P
 
 def _counts(sample: Sample, preset: Preset) -> list[tuple[float, float]]:
     """Return what each answer of a sample counts: one token of it, and all of them."""
-    weights = (preset.weights.get(task, 1.0) for task in sample.tasks)
+    rare = {} if sample.face.category.forged else {Task.DF_D: preset.bona_fide}
+    weights = [preset.weights.get(task, 1.0) * rare.get(task, 1.0) for task in sample.tasks]
     if preset.balanced:
         return [(w / n, w) for w, n in zip(weights, sample.answers, strict=True)]
     return [(w, w * n) for w, n in zip(weights, sample.answers, strict=True)]
