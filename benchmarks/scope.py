@@ -1,13 +1,14 @@
 """Does the analyst know its limits? What it judges, what it refuses, and what that is worth.
 
-    python -m benchmarks.scope [--work FOLDER] [--london ROOT]
+    python -m benchmarks.scope [--work FOLDER] [--london ROOT] [--more PEOPLE]
 
-Reads what lessons 01 to 03 left in ``work/`` (about two minutes on two cores). Held-out faces
+Reads what lessons 01 to 03 left in ``work/`` (about four minutes on two cores). Held-out faces
 should be judged; pictures without a face and pictures of another world should not; no everyday
-condition should make bona fide faces alarming. The other world is London's photographs where
-``--london`` says they are, else the test faces as drawings, as negatives, and with red and blue
-exchanged. A table shows single pictures before (whatever comes gets a number) and after. The
-last line is JSON.
+condition should make bona fide faces alarming. For the last, ``--more`` people of the sample
+world are made, whom nobody has seen, because the test split has too few to tell 5 % from 8 %.
+The other world is London's photographs where ``--london`` says they are, else the test faces
+as drawings, as negatives, and with red and blue exchanged. A table shows single pictures before
+(whatever comes gets a number) and after. The last line is JSON.
 """
 
 import argparse
@@ -15,24 +16,27 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from scipy.special import expit
+from scipy.stats import binomtest
 from skimage import data
 from sklearn.datasets import load_sample_images
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.coverage import strangers
-from dfa_lib.bench.scope import Picture, framed, refusals
-from dfa_lib.chat.verdict import forged_logit, judge, percent
+from dfa_lib.bench.scope import Picture, forged_logits, framed, refusals
+from dfa_lib.chat.verdict import judge, percent
 from dfa_lib.conditions import CONDITIONS, under
 from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import Image
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.london import London
+from dfa_lib.instruct.sources import load_faces
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.runtime import lesson, work_path
@@ -50,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=work_path(), metavar="FOLDER")
     parser.add_argument("--london", type=Path, metavar="ROOT")
+    parser.add_argument("--more", type=int, default=600, metavar="PEOPLE")
     args = parser.parse_args()
     analyst = LocalAnalyst(lesson(args.work, "02_gpt"))
     fitted = calibration(analyst, args.work / "03_bench")
@@ -62,6 +67,7 @@ def main() -> None:
     strange = strangers(images[:100], [*photos.values(), *load_sample_images().images])
     empty = [*strange["no face"], *map(_found, photos.values())]
     other = list(islice(_london(args.london), 60)) if args.london else strange["another world"]
+    calm = [images[at] for at in np.flatnonzero(~forged)] + people(args.more, analyst)
     report = {
         "faces": len(images),
         "no_faces": len(empty),
@@ -69,7 +75,7 @@ def main() -> None:
         **risk(analyst, fitted, images, forged),
         "abstained_no_face": _share(refused(analyst, empty, fitted)),
         "abstained_other_world": _share(refused(analyst, other, fitted)),
-        **conditions(analyst, fitted, [images[at] for at in np.flatnonzero(~forged)]),
+        **conditions(analyst, fitted, calm),
     }
     singles = {"astronaut": _rgb(data.astronaut())} | {
         name: photos[name] for name in ("chelsea", "brick", "page")
@@ -82,8 +88,9 @@ def risk(
     analyst: LocalAnalyst, fitted: Calibration, images: Sequence[Image], forged: np.ndarray
 ) -> dict[str, float]:
     """Return the share of held-out faces that is judged, and AURC of and at random among them."""
-    judged = ~refused(analyst, images, fitted)
-    score = forged_logit(analyst, images)[judged]
+    logits = forged_logits(analyst, images, fitted.questions)
+    judged = ~refused(analyst, images, fitted, logits)
+    score = logits[judged]
     wrong = ((score >= 0) != forged[judged]).astype(float)
     once = np.ones((1, len(wrong)))
     return {
@@ -93,22 +100,33 @@ def risk(
     }
 
 
+def people(count: int, analyst: LocalAnalyst, seed: int = 2026) -> list[Image]:
+    """Return the bona fide pictures of people of the sample world that were in no lesson."""
+    with TemporaryDirectory() as folder:
+        made = load_faces(out=Path(folder), n=3 * count, seed=seed, size=analyst.preset.side)
+        return [made.image(face) for face in made if not face.category.forged]
+
+
 def conditions(analyst: LocalAnalyst, fitted: Calibration, faces: Sequence[Image]) -> dict:
     """Return the share of bona fide ``faces`` called forged, by condition, before and after.
 
-    Before: of all; after: of those that are judged.
+    Before: of all; after: of those that are judged, with a 95 % interval over faces.
     """
     rng = np.random.default_rng(0)
-    before, after, kept = {}, {}, {}
+    before, after, kept, within = {}, {}, {}, {}
     for kind in ("clean", *CONDITIONS):
         taken = faces if kind == "clean" else [under(kind, face, rng) for face in faces]
-        alarm, judged = forged_logit(analyst, taken) >= 0, ~refused(analyst, taken, fitted)
+        logits = forged_logits(analyst, taken, fitted.questions)
+        alarm, judged = logits >= 0, ~refused(analyst, taken, fitted, logits)
         before[kind], after[kind] = _share(alarm), _share(alarm[judged])
+        within[kind] = _interval(alarm[judged])
         kept[kind] = _share(judged)
     return {
-        "false_alarm_bona_fide_clean": after["clean"],
+        "bona_fide": len(faces),
+        "false_alarm_bona_fide_clean": after.pop("clean"),
         "false_alarm_bona_fide_worst_condition": max(after.values()),
         "false_alarm_bona_fide": after,
+        "interval": within,
         "false_alarm_bona_fide_without_scope": before,
         "judged_bona_fide": kept,
     }
@@ -118,15 +136,20 @@ def table(analyst: LocalAnalyst, fitted: Calibration, photos: dict[str, Image]) 
     """Print what is said of each photograph, with a number for everything and with a scope."""
     for name, photo in photos.items():
         picture = _found(photo)
-        (logit,) = forged_logit(analyst, [framed(picture)])
+        (logit,) = forged_logits(analyst, [framed(picture)], fitted.questions)
         (verdict,) = judge(analyst, [picture], calibration=fitted)
         before = f"P(forged) {percent(expit(logit / fitted.temperature))}"
         print(f"{name:<12} before: {before:<16} after: {verdict.sentence}")
 
 
-def refused(analyst: LocalAnalyst, pictures: Sequence[Picture], fitted: Calibration) -> np.ndarray:
+def refused(
+    analyst: LocalAnalyst,
+    pictures: Sequence[Picture],
+    fitted: Calibration,
+    logits: np.ndarray | None = None,
+) -> np.ndarray:
     """Return which pictures get no verdict, (N,) bool."""
-    return np.array([bool(why) for why in refusals(analyst, pictures, fitted.scope)])
+    return np.array([bool(why) for why in refusals(analyst, pictures, fitted.scope, logits)])
 
 
 def _found(photo: Image) -> Picture:
@@ -160,6 +183,11 @@ def _portraits(root: Path | None) -> Iterator[tuple[str, Image]]:
     yield "grey", _rgb(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
     yield "dark", (photo * 0.3).astype(np.uint8)
     yield "tilted", cv2.warpAffine(photo, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _interval(flags: np.ndarray) -> list[float]:
+    low, high = binomtest(int(flags.sum()), len(flags)).proportion_ci(method="wilson")
+    return [round(low, 4), round(high, 4)]
 
 
 def _share(flags: np.ndarray) -> float:

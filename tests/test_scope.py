@@ -1,5 +1,6 @@
 """An analyst's scope: everyday copies of faces like those it learnt are in, other pictures out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,21 @@ import pytest
 from stand_in import RedEye, portrait, red_patch, wall
 from toy_bench import toy_world
 
-from dfa_lib.analysts import Question
+from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.calibration import Calibration
 from dfa_lib.bench.coverage import abstention, risk_coverage, strangers
 from dfa_lib.bench.exam import set_exam
-from dfa_lib.bench.scope import Scope, flaw, refusals
+from dfa_lib.bench.scope import Scope, flaw, forged_logits, refusals, sharpness
 from dfa_lib.chat.verdict import judge
+from dfa_lib.conditions import blur
+from dfa_lib.conditions import tilt as turned
 from dfa_lib.face.detect import find_face
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Task
 from facesim.people import portrait as modelled
+
+FORGED = Question("Forged?", Task.DF_D, tuple(OPTIONS[Task.DF_D].values()))
 
 
 class Eye(RedEye):
@@ -51,8 +56,46 @@ def test_faces_alike_are_kept_and_others_are_not(scope: Scope, faces: list[np.nd
     assert (far <= scope.limit).mean() > 0.8 and scope.faces == 30
     green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
     assert scope.distances(Eye(), [green])[0] > 2 * scope.limit
-    with pytest.raises(DataError, match="needs training and validation faces"):
-        Scope.fit(Eye(), [], faces)
+
+
+def test_a_score_has_to_exceed_what_bona_fide_faces_reach_on_pictures_as_soft(
+    faces: list[np.ndarray],
+) -> None:
+    class Nose(Eye):
+        """Holds what is blurred for forged, a little."""
+
+        def reply(
+            self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
+        ) -> list[list[Reply]]:
+            def said(image: np.ndarray, question: Question) -> Reply:
+                lead = {"forged": 0.25 - np.log(sharpness(image))}
+                logs = tuple(lead.get(label, 0.0) for label in OPTIONS[question.task])
+                return Reply("", logs, 1, 0.0)
+
+            pairs = zip(images, questions, strict=True)
+            return [[said(image, one) for one in asked] for image, asked in pairs]
+
+    scope = Scope.fit(Nose(), faces[:60], faces[60:90], faces[60:90], [FORGED])
+    softer, noisier = scope.margin
+    assert softer > 0.5 and noisier <= 0
+    held_out = [blur(image, 1.5) for image in faces[90:]]
+    logits = forged_logits(Nose(), held_out, [FORGED])
+    assert (logits > 0).mean() > 0.8 and scope.close(held_out, logits).mean() > 0.6
+    assert (
+        not scope.close(held_out, logits + 9).any() and not scope.close(held_out, logits - 9).any()
+    )
+    assert not scope.close(faces[90:], forged_logits(Nose(), faces[90:], [FORGED])).any()
+    (verdict,) = judge(Nose(), held_out[:1], calibration=Calibration(1.0, (FORGED,), 60, scope))
+    assert verdict.forged is None and verdict.abstained.startswith("Too close to call")
+    assert refusals(Nose(), held_out[:1], scope) == [""]
+    assert refusals(Nose(), held_out[:1], scope, logits[:1]) == [verdict.abstained]
+
+
+def test_a_scope_of_an_exam_needs_people_of_all_splits(tmp_path: Path) -> None:
+    exam = set_exam(toy_world(tmp_path)[0])
+    scope = Scope.of(Eye(), exam)
+    assert scope.faces == len(exam.val) and scope.margin.shape == (2,)
+    assert Scope.of(Eye(), replace(exam, val=())) is None
 
 
 def test_a_scope_is_of_one_analyst_and_one_file(scope: Scope, tmp_path: Path) -> None:
@@ -73,6 +116,17 @@ def test_what_needs_no_scope_is_always_checked() -> None:
     left, top, _, _ = face.box
     assert "is 40 pixels wide" in flaw(replace(face, box=(left, top, left + 40, top + 40)))
     assert "too blurred" in flaw(replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 8)))
+    assert "tilted by 1" in flaw(turned(portrait(128), 15))
+    assert flaw(replace(face, image=turned(face.image, 15))) == ""  # it was levelled
+
+
+@pytest.mark.parametrize("level", [0.5, 1.0, 1.5])
+def test_sharpness_is_that_of_edges_and_not_of_contrast(level: float) -> None:
+    face = modelled("sharp", 1, 128).image
+    softer, darker = blur(face, level), (face * 0.5).round().astype(np.uint8)
+    assert sharpness(softer) < 0.85 * sharpness(face) < sharpness(darker) < 1.2 * sharpness(face)
+    assert sharpness(cv2.GaussianBlur(face, (0, 0), 6 * level)) < sharpness(softer)
+    assert sharpness(np.full((64, 64, 3), 90, np.uint8)) < 0.2
 
 
 def test_a_verdict_outside_has_no_number(scope: Scope) -> None:
@@ -80,8 +134,7 @@ def test_a_verdict_outside_has_no_number(scope: Scope) -> None:
     assert refusals(Eye(), [red_patch()], None) == [""]
     (verdict,) = judge(Eye(), [red_patch()], calibration=calibrated)
     assert verdict.forged is None and "unlike those" in verdict.sentence
-    asked = Question("Forged?", Task.DF_D, tuple(OPTIONS[Task.DF_D].values()))
-    calibrated = Calibration(1.0, (asked,), 60, replace(scope, limit=1e9))
+    calibrated = Calibration(1.0, (FORGED,), 60, replace(scope, limit=1e9))
     verdict, none = judge(Eye(), [red_patch(), wall()], calibration=calibrated)
     assert verdict.scoped and "60 validation faces" in verdict.origin and none.abstained
 

@@ -21,6 +21,7 @@ from random import Random
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.scope import Scope
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
@@ -102,10 +103,9 @@ def keep_calibration(work: Path, out: Path) -> None:
     protocol = json.loads((bench / "report.json").read_text("utf-8"))["exam"]
     key = digest(protocol + analyst.fingerprint)
     (bench / "predictions" / "dfa-gpt.key").write_text(key, "utf-8")
-    faces = FaceSet.read(work / "01_instruct")
-    train, val = list(faces.split(Split.TRAIN)), faces.split(Split.VAL)
-    some = Random(0).sample(train, min(len(train), 1000))
-    Scope.fit(analyst, map(faces.image, some), map(faces.image, val)).save(bench)
+    exam = Exam.read(bench / "protocol.json", FaceSet.read(work / "01_instruct"))
+    if scope := Scope.of(analyst, exam):
+        scope.save(bench)
 
 
 def main() -> int:

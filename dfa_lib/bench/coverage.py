@@ -23,6 +23,17 @@ from dfa_lib.records import Prediction
 from dfa_lib.taxonomy import Task
 
 
+def refused_faces(
+    analyst: Analyst, given: Sequence[Prediction], exam: Exam, scope: Scope | None
+) -> list[str]:
+    """Return why each face of ``exam.test``, given the ``analyst``'s predictions, is not judged.
+
+    It is "" where a face is judged.
+    """
+    images = [exam.faces.image(face) for face in exam.test]
+    return refusals(analyst, images, scope, _detected(given, exam).scores)
+
+
 def risk_coverage(
     given: Sequence[Prediction], refused: Sequence[str], exam: Exam, resamples: int = 1000
 ) -> dict:
@@ -33,8 +44,7 @@ def risk_coverage(
     sureness tells nothing has the error rate of the faces judged, "AURC random".
     """
     sample = BootstrapSample.of(exam.test, resamples, exam.seed)
-    mine = {one.face: one for one in given if one.task is Task.DF_D}
-    predicted = TaskPredictions.of(Task.DF_D, exam.test, mine)
+    predicted = _detected(given, exam)
     right, judged = predicted.right(sample), np.array([not why for why in refused])
     part, wrong, sure = sample.part(judged), 1 - right[judged], np.abs(predicted.scores[judged])
     order = np.argsort(-sure, kind="stable")
@@ -53,6 +63,11 @@ def risk_coverage(
         }
     curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
     return {"scores": scores, "curve": curve}
+
+
+def _detected(given: Sequence[Prediction], exam: Exam) -> TaskPredictions:
+    mine = {one.face: one for one in given if one.task is Task.DF_D}
+    return TaskPredictions.of(Task.DF_D, exam.test, mine)
 
 
 def abstention(

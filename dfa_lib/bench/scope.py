@@ -4,11 +4,15 @@ Likeness is the Mahalanobis distance in the features of the analyst's own encode
 2018, arXiv 1807.03888). It is fitted on training faces under everyday changes, because one
 fitted on clean faces refuses every grey or dark copy. The threshold keeps 95 % of the
 validation faces as they are, so that of those under hard conditions it refuses more.
+
+Blur and noise hide what a verdict rests on without making a face unlike others. So a score
+also has to exceed what bona fide faces reach on pictures as soft or as noisy: the margin is a
+linear quantile regression (Koenker and Bassett 1978) on validation people.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +21,28 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from sklearn.linear_model import QuantileRegressor
 
-from dfa_lib.analysts import Analyst
+from dfa_lib.analysts import Analyst, Question
+from dfa_lib.bench.exam import Exam, some
 from dfa_lib.conditions import CONDITIONS, under
-from dfa_lib.face.detect import FaceCrop, shows_face
+from dfa_lib.face.detect import FaceCrop, tilt
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
+from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.records import DataError
+from dfa_lib.taxonomy import Task
 
 if TYPE_CHECKING:
     from dfa_lib.gpt.analyst import LocalAnalyst
 
 KEPT = 0.95  # of the validation faces
 LEAST_SIDE = 64  # pixels a framed face must have in the photograph
-MOST_BLUR = 0.85  # a face of 128 pixels blurred by 1 pixel has .56 to .75, by 5 pixels .87 or more
+MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are levelled
+LEAST_SHARPNESS = 0.1  # a face of 128 pixels has about 1, blurred by 1.5 pixels .2
+ALARMS = 0.6  # false alarms on poor pictures, as a share of those on the pictures as they are
+_FACES = 1000  # that a scope is fitted on at most
+_USUAL = (0.05, 0.95)  # between these shares of validation faces a picture is as sharp as usual
 _FLOOR = 1e-4  # of the mean variance, so that no direction counts for infinitely much
 
 Picture = Image | FaceCrop
@@ -42,7 +54,9 @@ class Scope:
     """What faces look like to one analyst, and how far from that they may lie.
 
     ``mean`` (D,) and ``whiten`` (D, D) make unit variance of its features; ``limit`` is the
-    largest distance it may judge; ``faces`` is how many pictures fixed the limit.
+    largest distance it may judge; ``faces`` is how many pictures fixed the limit. ``usual`` (2,)
+    bounds the sharpness of nine in ten of them, and ``margin`` (2,) is what a score has to exceed
+    for each unit of the logarithm by which a picture is softer or noisier than that.
     """
 
     fingerprint: str
@@ -50,27 +64,84 @@ class Scope:
     whiten: NDArray[np.float32]
     limit: float
     faces: int
+    usual: NDArray[np.float32]
+    margin: NDArray[np.float32]
 
     @classmethod
     def fit(
-        cls, analyst: "LocalAnalyst", train: Iterable[Image], val: Iterable[Image], seed: int = 0
+        cls,
+        analyst: "LocalAnalyst",
+        train: Sequence[Image],
+        val: Sequence[Image],
+        bona_fide: Sequence[Image] = (),
+        questions: Sequence[Question] = (),
+        seed: int = 0,
     ) -> "Scope":
         """Fit the scope of ``analyst`` on faces it was tuned on and on people it never saw.
 
-        Pictures are (H, W, 3) uint8. Raises DataError where either holds no picture.
+        Pictures are (H, W, 3) uint8, at least one of either. ``bona_fide`` are those of ``val``
+        that nobody changed, and ``questions`` the wordings of DF-D a verdict is averaged over;
+        without them there is no margin.
         """
         rng = np.random.default_rng(seed)
-        train = [under(rng.choice(list(CONDITIONS)), image, rng) for image in train]
-        val = list(val)
-        if not train or not val:
-            raise DataError("scope: needs training and validation faces; load faces of all splits")
-        seen = analyst.features(train).astype(np.float64)
+        taken = [under(rng.choice(list(CONDITIONS)), image, rng) for image in train]
+        seen = analyst.features(taken).astype(np.float64)
         spread = np.cov(seen.T)
         spread += _FLOOR * np.trace(spread) / len(spread) * np.eye(len(spread))
         whiten = np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
-        scope = cls(analyst.fingerprint, seen.mean(0).astype(np.float32), whiten, 0.0, 0)
-        limit = float(np.quantile(scope.distances(analyst, val), KEPT))
-        return cls(scope.fingerprint, scope.mean, whiten, limit, len(val))
+        usual = np.quantile([sharpness(image) for image in val], _USUAL).astype(np.float32)
+        mean, none = seen.mean(0).astype(np.float32), np.zeros(2, np.float32)
+        scope = cls(analyst.fingerprint, mean, whiten, np.inf, len(val), usual, none)
+        scope = replace(scope, limit=float(np.quantile(scope.distances(analyst, val), KEPT)))
+        if not len(bona_fide) or not questions:
+            return scope
+        return replace(scope, margin=scope._fitted_margin(analyst, bona_fide, questions, rng))
+
+    @classmethod
+    def of(cls, analyst: "LocalAnalyst", exam: Exam) -> "Scope | None":
+        """Fit the scope of ``analyst`` on the training and validation people of ``exam``.
+
+        Return None if it has none of either.
+        """
+        train, val = (
+            [exam.faces.image(face) for face in some(part, _FACES, exam.seed)]
+            for part in (exam.train, exam.val)
+        )
+        if not train or not val:
+            return None
+        calm = [exam.faces.image(face) for face in exam.val if not face.category.forged]
+        return cls.fit(analyst, train, val, calm, exam.questions[Task.DF_D], exam.seed)
+
+    def _fitted_margin(
+        self,
+        analyst: "LocalAnalyst",
+        bona_fide: Sequence[Image],
+        questions: Sequence[Question],
+        rng: np.random.Generator,
+    ) -> NDArray[np.float32]:
+        """Return the margin that leaves ``ALARMS`` of the false alarms under all conditions."""
+        alarms = np.mean(forged_logits(analyst, bona_fide, questions) >= 0)
+        taken = [under(kind, image, rng) for kind in CONDITIONS for image in bona_fide]
+        refused = refusals(analyst, taken, self)
+        taken = [image for image, why in zip(taken, refused, strict=True) if not why]
+        if not taken:
+            return self.margin
+        quantile = 1 - ALARMS * max(alarms, 1 / len(bona_fide))
+        line = QuantileRegressor(quantile=quantile, alpha=0, fit_intercept=False)
+        line.fit(self._off(taken), forged_logits(analyst, taken, questions))
+        return line.coef_.astype(np.float32)
+
+    def close(self, images: Sequence[Image], logits: NDArray) -> NDArray[np.bool_]:
+        """Return which pictures score as forged, but not higher than bona fide ones may, (N,).
+
+        ``logits`` (N,) are log P(forged) - log P(bona fide) of the framed faces.
+        """
+        return (logits >= 0) & (logits < self._off(images) @ self.margin)
+
+    def _off(self, images: Sequence[Image]) -> NDArray[np.float64]:
+        """Return by how much each picture is softer and noisier than usual, (N, 2)."""
+        seen, (low, high) = np.array([sharpness(image) for image in images]), self.usual
+        return np.log(np.maximum(np.stack([low / seen, seen / high], axis=1), 1))
 
     def distances(self, analyst: "LocalAnalyst", images: Sequence[Image]) -> NDArray[np.float32]:
         """Return how far framed faces lie from those the analyst learnt, (N,)."""
@@ -78,9 +149,9 @@ class Scope:
 
     def save(self, folder: Path) -> Path:
         """Write ``scope.safetensors`` into ``folder``; return its path."""
-        about = {"fingerprint": self.fingerprint, "limit": self.limit, "faces": self.faces}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        about = {name: value for name, value in vars(self).items() if name not in arrays}
         path = folder / "scope.safetensors"
-        arrays = {"mean": self.mean, "whiten": np.ascontiguousarray(self.whiten)}
         write_atomic(path, save(arrays, {"scope": json.dumps(about)}))
         return path
 
@@ -95,28 +166,51 @@ class Scope:
             return None
         try:
             with safe_open(path, "numpy") as file:
-                scope = cls(
-                    mean=file.get_tensor("mean"),
-                    whiten=file.get_tensor("whiten"),
-                    **json.loads(file.metadata()["scope"]),
-                )
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+                scope = cls(**arrays, **json.loads(file.metadata()["scope"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
         return scope if scope.fingerprint == fingerprint else None
 
 
-def refusals(analyst: Analyst, pictures: Sequence[Picture], scope: Scope | None) -> list[str]:
+_ARRAYS = ("mean", "whiten", "usual", "margin")
+
+
+def refusals(
+    analyst: Analyst,
+    pictures: Sequence[Picture],
+    scope: Scope | None,
+    logits: NDArray | None = None,
+) -> list[str]:
     """Return why each picture cannot be judged, as a sentence; "" where it can.
 
-    Without a ``scope`` only face, size and sharpness are checked.
+    Without a ``scope`` only face, size, tilt and sharpness are checked. ``logits`` (N,) are
+    DF-D scores, where they are known already: those too close to call are refused as well.
     """
     reasons = [flaw(picture) for picture in pictures]
-    rest = [at for at, reason in enumerate(reasons) if not reason]
-    if scope and rest:
-        far = scope.distances(analyst, [framed(pictures[at]) for at in rest])
-        for at in np.array(rest)[far > scope.limit]:
+    rest = np.array([at for at, reason in enumerate(reasons) if not reason], int)
+    if scope and len(rest):
+        images = [framed(pictures[at]) for at in rest]
+        for at in rest[scope.distances(analyst, images) > scope.limit]:
             reasons[at] = _UNLIKE
+        for at in rest[scope.close(images, logits[rest])] if logits is not None else ():
+            reasons[at] = reasons[at] or CLOSE
     return reasons
+
+
+def forged_logits(
+    analyst: Analyst, images: Sequence[Image], questions: Sequence[Question]
+) -> NDArray[np.float64]:
+    """Return log P(forged) - log P(bona fide) of each image, averaged over ``questions``, (N,).
+
+    Raises DataError for an analyst that gives no probabilities.
+    """
+    replies = analyst.reply(images, [questions] * len(images))
+    if any(reply.logprobs is None for row in replies for reply in row):
+        raise DataError(f"{analyst.name}: gives no probabilities, so nothing shows what moves it")
+    scores = np.mean([[reply.logprobs for reply in row] for row in replies], axis=1)
+    labels = list(OPTIONS[Task.DF_D])
+    return scores[:, labels.index("forged")] - scores[:, labels.index("bona fide")]
 
 
 def framed(picture: Picture) -> Image:
@@ -127,12 +221,15 @@ def framed(picture: Picture) -> Image:
 def flaw(picture: Picture) -> str:
     """Return what keeps any analyst from judging a picture, as a sentence; "" if nothing does."""
     image, found = framed(picture), isinstance(picture, FaceCrop)
-    if not found and not shows_face(image):
+    degrees = 0.0 if found else tilt(image)
+    if degrees is None:
         return NO_FACE
+    if abs(degrees) > MOST_TILT:
+        return f"The face is tilted by {abs(degrees):.0f} degrees; use the whole photograph."
     side = picture.box[2] - picture.box[0] if found else image.shape[1]
     if side < LEAST_SIDE:
         return f"The face is {side:.0f} pixels wide; use a picture with {LEAST_SIDE} or more."
-    if blurriness(image) > MOST_BLUR:
+    if sharpness(image) < LEAST_SHARPNESS:
         return "The face is too blurred; use a sharper picture."
     return ""
 
@@ -144,18 +241,24 @@ _UNLIKE = (
     "The face looks unlike those this analyst was tuned and calibrated on;"
     " tune it on faces from the same kind of camera."
 )
+CLOSE = (
+    "Too close to call: on pictures as soft or noisy as this one, faces that nobody changed often"
+    " score as high; use a sharper one."
+)
 
 
-def blurriness(image: Image) -> float:
-    """Return how little a further blur takes from a framed face (H, W, 3): 0 sharp, 1 smooth.
+def sharpness(image: Image) -> float:
+    """Return the power of the second differences of a face (H, W, 3), that of the first being 1.
 
-    After Crété et al. (2007, "The blur effect"); contrast does not matter.
+    Taken on 128 pixels at most, less what rounding to whole grey levels adds to each. Contrast and
+    brightness do not matter; noise has five times as much as the sharpest edge.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
-    grey = cv2.GaussianBlur(grey, (0, 0), 0.8)  # noise is no sharpness
-    kept = []
-    for axis, kernel in ((1, (9, 1)), (0, (1, 9))):
-        own, after = (np.abs(np.diff(one, axis=axis)) for one in (grey, cv2.blur(grey, kernel)))
-        kept.append(1 - np.maximum(own - after, 0).sum() / max(own.sum(), 1e-6))
-    return float(max(kept))
+    if max(grey.shape) > 128:
+        grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
+    first = sum(np.square(np.diff(grey, axis=axis)).mean() for axis in (0, 1))
+    second = np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()
+    return float(max(second - 20 * _ROUNDING, 1e-3) / max(first - 4 * _ROUNDING, 1e-2))
+
+
+_ROUNDING = 1 / 12  # variance of a rounding error; the filters' squared weights sum to 20 and 4

@@ -262,10 +262,12 @@ class ChatSession:
 
     def _refusal(self) -> str:
         """Why the analyst cannot judge the picture on the table; "" if it can."""
+        fitted = self._calibration()
+        if fitted and fitted.scope:
+            self.verdict()  # a score may be too close to call
         if self.opinion.verdict:
             return self.opinion.verdict.abstained
-        fitted = self._calibration()
-        return refusals(self.analyst, [self.picture], fitted and fitted.scope)[0]
+        return refusals(self.analyst, [self.picture], None)[0]
 
     def _compare(self, said: Sequence[tuple[str, str]]) -> None:
         """Tell where answers to questions contradict the numbers beside them."""

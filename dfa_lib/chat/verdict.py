@@ -9,10 +9,9 @@ from scipy.special import expit, softmax
 from dfa_lib import findings
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.calibration import Calibration
-from dfa_lib.bench.scope import Picture, framed, refusals
+from dfa_lib.bench.scope import CLOSE, Picture, forged_logits, framed, refusals
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import wordings
-from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split, Task
 
 WORDINGS = 4
@@ -103,11 +102,11 @@ def judge(
     judged = [framed(one) for one, why in zip(pictures, refused, strict=True) if not why]
     detect = calibration.questions if calibration else _questions(Task.DF_D, WORDINGS)
     asked = [*detect, *_questions(Task.DF_C, WORDINGS), *map(Question, questions)]
-    replies = iter(analyst.reply(judged, [asked] * len(judged)))
-    return [
-        Verdict(None, {}, abstained=why) if why else _verdict(next(replies), asked, calibration)
-        for why in refused
-    ]
+    replies = analyst.reply(judged, [asked] * len(judged))
+    verdicts = (
+        _verdict(image, row, asked, calibration) for image, row in zip(judged, replies, strict=True)
+    )
+    return [Verdict(None, {}, abstained=why) if why else next(verdicts) for why in refused]
 
 
 def forged_logit(analyst: Analyst, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -115,12 +114,7 @@ def forged_logit(analyst: Analyst, images: Sequence[np.ndarray]) -> np.ndarray:
 
     Raises DataError for an analyst that gives no probabilities.
     """
-    replies = analyst.reply(images, [_questions(Task.DF_D, 1)] * len(images))
-    if any(row[0].logprobs is None for row in replies):
-        raise DataError(f"{analyst.name}: gives no probabilities, so nothing shows what moves it")
-    scores = np.array([row[0].logprobs for row in replies])
-    labels = list(OPTIONS[Task.DF_D])
-    return scores[:, labels.index("forged")] - scores[:, labels.index("bona fide")]
+    return forged_logits(analyst, images, _questions(Task.DF_D, 1))
 
 
 def _questions(task: Task, n: int) -> list[Question]:
@@ -144,15 +138,23 @@ def _logs(task: Task, asked: Sequence[Question], replies: Sequence[Reply]) -> di
 
 
 def _verdict(
-    replies: Sequence[Reply], asked: Sequence[Question], calibration: Calibration | None
+    image: np.ndarray,
+    replies: Sequence[Reply],
+    asked: Sequence[Question],
+    calibration: Calibration | None,
 ) -> Verdict:
     """P(category) = P(forged) x P(category | forged), whoever answers."""
     logs, within = (_logs(task, asked, replies) for task in (Task.DF_D, Task.DF_C))
-    temperature = calibration.temperature if calibration else 1.0
-    forged = float(expit((logs["forged"] - logs["bona fide"]) / temperature))
+    logit = logs["forged"] - logs["bona fide"]
+    temperature, faces, scope = 1.0, 0, None
+    if calibration:
+        temperature, faces = calibration.temperature, calibration.faces
+        scope = calibration.scope
+    if scope and scope.close([image], np.array([logit]))[0]:
+        return Verdict(None, {}, abstained=CLOSE)
+    forged = float(expit(logit / temperature))
     weights = {kind: log for kind, log in within.items() if Category(kind).forged}
     parts = zip(weights, forged * softmax([*weights.values()]), strict=True)
     shares = {Category.BONA_FIDE: 1 - forged} | {Category(kind): float(p) for kind, p in parts}
-    faces, scope = (calibration.faces, calibration.scope) if calibration else (0, None)
     words = (reply.text for reply, one in zip(replies, asked, strict=True) if not one.options)
     return Verdict(forged, shares, faces, scope is not None, answers=tuple(words))

@@ -80,12 +80,20 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     return [replace(crop, others=len(crops) - 1) for crop in crops]
 
 
-def shows_face(image: Image) -> bool:
-    """Tell whether a framed picture (S, S, 3) shows a face, looking first where frames put it."""
+def tilt(image: Image) -> float | None:
+    """Return by how many degrees the face of a framed picture (S, S, 3) is tilted, clockwise.
+
+    None if it shows no face; looks first where frames put one.
+    """
     side = image.shape[1]
     centre = np.float32([side / 2, image.shape[0] / 2])
-    _, sure = networks.mesh(image, centre, _FRAMED * side, np.float32([1, 0]))
-    return sure >= _SURE or bool(find_mesh(image))
+    points, sure = networks.mesh(image, centre, _FRAMED * side, np.float32([1, 0]))
+    if sure < _SURE:
+        points = next((points for points, _ in find_mesh(image)), None)
+    if points is None:
+        return None
+    _, _, across = networks.around(points)
+    return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
 def find_mesh(image: Image) -> list[tuple[Points, float]]:
