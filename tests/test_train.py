@@ -222,7 +222,7 @@ def test_weights_of_shares_sum_to_one_over_the_batch(preset, balanced):
     prompter = Prompter(load_base(preset)[1])
     samples = [encode(prompter, r) for r in RECORDS[:5]]
     shares = [
-        collate(part, samples, replace(preset, balanced=balanced))
+        collate(part, samples, replace(preset, balanced=balanced, bona_fide=1.0))
         for part in (samples[:2], samples[2:])
     ]
     assert sum(s.weights.sum().item() for s in shares) == pytest.approx(1)
@@ -235,12 +235,27 @@ def test_an_answer_counts_what_the_preset_gives_its_task(preset):
     prompter = Prompter(load_base(preset)[1])
     sample = encode(prompter, RECORDS[1])
     for balanced, share in ((True, 3 / 4), (False, None)):
-        weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0})
+        weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0}, bona_fide=5.0)
         packed = collate([sample], [sample], weighed)
         counted = torch.zeros(2).index_add(0, packed.answers, packed.weights)
         detect, talk = sample.answers
         expected = share or 3 * detect / (3 * detect + talk)
         assert counted.tolist() == pytest.approx([expected, 1 - expected])
+
+
+def test_a_verdict_on_a_bona_fide_face_counts_what_the_preset_says(preset):
+    prompter = Prompter(load_base(preset)[1])
+    pair = [
+        encode(prompter, next(r for r in RECORDS if r.face.category.forged is f))
+        for f in (False, True)
+    ]
+    weighed = replace(preset, balanced=True, weights={}, bona_fide=3.0)
+    counts = {}
+    for sample in pair:
+        packed = collate([sample], pair, weighed)
+        counted = torch.zeros(len(sample.tasks)).index_add(0, packed.answers, packed.weights)
+        counts[sample.face.category.forged] = counted[sample.tasks.index(Task.DF_D)].item()
+    assert counts[False] == pytest.approx(3 * counts[True])
 
 
 def test_talk_changes_with_the_step_and_closed_questions_stay(preset):

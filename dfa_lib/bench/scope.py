@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sklearn.linear_model import QuantileRegressor
 
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench.exam import Exam, some
@@ -40,7 +39,7 @@ KEPT = 0.95  # of the validation faces
 LEAST_SIDE = 64  # pixels a framed face must have in the photograph
 MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are levelled
 LEAST_SHARPNESS = 0.1  # a face of 128 pixels has about 1, blurred by 1.5 pixels .2
-ALARMS = 0.6  # false alarms on poor pictures, as a share of those on the pictures as they are
+ALARMS = 0.3  # false alarms on poor pictures, as a share of those on the pictures as they are
 _FACES = 1000  # that a scope is fitted on at most
 _USUAL = (0.05, 0.95)  # between these shares of validation faces a picture is as sharp as usual
 _FLOOR = 1e-4  # of the mean variance, so that no direction counts for infinitely much
@@ -127,6 +126,8 @@ class Scope:
         if not taken:
             return self.margin
         quantile = 1 - ALARMS * max(alarms, 1 / len(bona_fide))
+        from sklearn.linear_model import QuantileRegressor  # to answer, nobody has to wait for it
+
         line = QuantileRegressor(quantile=quantile, alpha=0, fit_intercept=False)
         line.fit(self._off(taken), forged_logits(analyst, taken, questions))
         return line.coef_.astype(np.float32)

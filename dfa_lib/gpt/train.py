@@ -26,14 +26,7 @@ from dfa_lib.conditions import Everyday, Images
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
 from dfa_lib.gpt.checkpoint import trainable, whole
-from dfa_lib.gpt.forward import (
-    PrefixLoss,
-    check_image_tokens,
-    core,
-    on_device,
-    part_of,
-    shares,
-)
+from dfa_lib.gpt.forward import PrefixLoss, check_image_tokens, core, on_device, part_of, shares
 from dfa_lib.gpt.naming import NamingLoss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
