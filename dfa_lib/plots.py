@@ -99,7 +99,7 @@ def loss_curve(log: Sequence[Step]) -> Figure:
         _held_out(axis, beside[0], scored)
     axis.legend(frameon=False, fontsize=look.TEXT)
     low, high = axis.get_ylim()
-    marks = [mark for mark in (0.01, 0.03, 0.1, 0.3, 1, 3, 10) if low <= mark <= high]
+    marks = [mark for mark in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low <= mark <= high]
     axis.set_yticks(marks, [f"{mark:g}" for mark in marks])
     axis.minorticks_off()
     axis.xaxis.get_major_locator().set_params(integer=True)
