@@ -39,7 +39,7 @@ from dfa_lib.files import png
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from chat_server import FAULTS, Remote, remote
-from quirks import REFUSALS, SHAPES
+from quirks import BODIES, REFUSALS, SHAPES
 
 IMAGES, SHARE, KILLS = 1_000, 0.125, 20  # the share of all contents; of these, 102
 CEILINGS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of what all answers cost
@@ -159,7 +159,7 @@ def quirky(server: Remote, asked: list[Request], dice: random.Random) -> Counter
     odd = {"strings only", "null", "max_completion_tokens", "max_completion_tokens, prose"}
     names = [name for name in REFUSALS if name not in odd and dice.random() < 0.5]
     options = {"temperature": 0, "logprobs": True, "top_logprobs": 5, "presence_penalty": 0}
-    server.settle_in(**SLOW | {"latency": 0.0, "quirks": [*names, *SHAPES]})
+    server.settle_in(**SLOW | {"latency": 0.0, "quirks": [*names, *SHAPES, *BODIES]})
     many = (one.model_copy(update={"system": "Examine.", "seed": 7}) for one in asked)
     with tempfile.TemporaryDirectory() as folder:
         endpoint = Endpoint(

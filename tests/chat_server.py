@@ -27,7 +27,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from quirks import SHAPES, refusal
+from quirks import BODIES, SHAPES, refusal
 
 FAULTS = (
     "429", "429 with Retry-After", "500", "503", "reset before", "reset after", "time-out",
@@ -335,10 +335,11 @@ class _Handler(BaseHTTPRequestHandler):
             server.books.delivered[key] += 1
 
     def _shaped(self, key: str, completion: Json) -> None:
-        """Send the answer in one of the shapes of SHAPES, by the content."""
-        shapes = [name for name in self.server.quirks if name in SHAPES]
-        shape = SHAPES[shapes[int(key[-8:], 16) % len(shapes)]] if shapes else None
-        self._send(200, shape(completion) if shape else completion)
+        """Send the answer in one of the shapes of SHAPES or BODIES, by the content."""
+        shapes = [name for name in self.server.quirks if name in SHAPES | BODIES] or [""]
+        shape = shapes[int(key[-8:], 16) % len(shapes)]
+        content = json.dumps(SHAPES.get(shape, dict)(completion))
+        self._raw(200, BODIES.get(shape, str)(content).encode(), "application/json")
 
     def _stream(self, completion: Json) -> None:
         """Send the answer word by word as server-sent events, ``latency`` seconds apart."""

@@ -117,7 +117,35 @@ SHAPES: dict[str, Callable[[Json], Json]] = {
         lambda text: [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": text}]
     ),
     "no usage": lambda completion: {k: v for k, v in completion.items() if k != "usage"},
+    "usage in floats": lambda completion: completion | {
+        "usage": {name: float(n) for name, n in completion["usage"].items()}},
+    "usage that is no usage": lambda completion: completion | {"usage": [1, "two"]},
+    "finish as a number": lambda completion: completion | {
+        "choices": [completion["choices"][0] | {"finish_reason": 0}]},
+    "logprobs of another kind": lambda completion: completion | {
+        "choices": [completion["choices"][0] | {"logprobs": {"tokens": ["A"]}}]},
+    "one part": _content(lambda text: {"type": "text", "text": text}),
+    "text of old": lambda completion: completion | {"choices": [
+        {"text": completion["choices"][0]["message"]["content"]}]},
     "null top_logprobs": lambda completion: completion | {"choices": [
         completion["choices"][0] | {"logprobs": {"content": [
             {"token": "A", "logprob": -0.5, "top_logprobs": None}]}}]},
 }  # fmt: skip
+
+
+def _stream(content: str) -> str:
+    completion = json.loads(content)
+    text = completion["choices"][0]["message"]["content"] or ""
+    deltas = [{"role": "assistant"}, {"content": text[:5]}, {"content": text[5:]}]
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    chunks.append({"choices": [], "usage": completion["usage"]})
+    return "\n\n".join([*(f"data: {json.dumps(chunk)}" for chunk in chunks), "data: [DONE]", ""])
+
+
+BODIES: dict[str, Callable[[str], str]] = {
+    "byte order mark": lambda content: f"\ufeff{content}",
+    "comments before": lambda content: f": PROCESSING\n\n: PROCESSING\n\n{content}",
+    "blank lines before": lambda content: f"\n\n   \n{content}",
+    "a stream unasked": _stream,
+}
+"""What stands around an answer on the wire."""

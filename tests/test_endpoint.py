@@ -232,8 +232,7 @@ def test_a_server_that_counts_no_tokens_is_paid_the_most(tmp_path: Path) -> None
         call = asked._next(store, requests(1)[0], None)
     reply = read('{"choices": [{"message": {"content": "Yes"}}]}', call, PRICES)
     assert reply.cost == call.bound.money and reply.tokens_in == call.bound.tokens
-    with pytest.raises(ValidationError):
-        read('{"choices": []}', call, PRICES)
+    assert read('{"choices": []}', call, PRICES) is None
 
 
 # --- what leaves this machine

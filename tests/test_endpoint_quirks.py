@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from quirks import REFUSALS, SHAPES
+from quirks import BODIES, REFUSALS, SHAPES
 from test_endpoint import PRICES, Verdict, at, requests
 
 from dfa_lib.endpoint import Ceiling, Endpoint
@@ -56,13 +56,13 @@ def test_what_is_refused_is_learned_once_and_told(tmp_path: Path, quirk: str) ->
 
 def test_many_quirks_at_once(tmp_path: Path) -> None:
     quirks = ["max_tokens", "temperature", "seed, keys allowed", "logprobs", "system", "top_k",
-              "json_schema", "json_object", *SHAPES]  # fmt: skip
+              "json_schema", "json_object", *SHAPES, *BODIES]  # fmt: skip
     with ChatServer(quirks=quirks) as server:
         answers = list(at(server, tmp_path, options=OPTIONS).ask(some(40), Verdict))
         assert all(answer.parsed for answer in answers) and len(server.books.asked) == 40
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *BODIES])
 @pytest.mark.parametrize("schema", [Verdict, None])
 def test_an_answer_of_any_shape_is_read_and_paid_once(
     tmp_path: Path, shape: str, schema: type | None
@@ -143,7 +143,7 @@ def test_credit_that_is_used_up_is_no_busy_server(
 ) -> None:
     with Canned(status, content) as server:
         with pytest.raises(DataError, match="key: its credit is used up; add to it"):
-            list(at(server, tmp_path, concurrency=1).ask(some(3, images=())))
+            list(at(server, tmp_path).ask(some(1, images=())))
         assert server.asked == 1
 
 
@@ -250,6 +250,29 @@ def test_a_server_that_refuses_pictures_is_unable(tmp_path: Path, status: int, s
 )
 def test_an_address_is_mended(given: str, url: str) -> None:
     assert Address.of(given).url == url
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_server_that_has_moved_is_followed_and_charged_once(tmp_path: Path, status: int) -> None:
+    with ChatServer() as server, Canned(status, "") as old:
+        end_headers = old.RequestHandlerClass.end_headers
+
+        def moved(handler: Any) -> None:
+            handler.send_header("Location", f"{server.url}/chat/completions")
+            end_headers(handler)
+
+        old.RequestHandlerClass.end_headers = moved
+        (answer,) = at(old, tmp_path, ceiling=Ceiling(requests=1)).ask(some(1, images=()))
+        assert "A text about" in answer.text and len(server.books.asked) == 1
+    with Store(tmp_path) as store:
+        assert store.spent.requests == 1
+
+
+def test_an_empty_address_in_the_environment_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    assert Endpoint("gpt", cache=tmp_path).base_url is None
 
 
 def test_azure_gets_its_header_and_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import openai
 from openai.types import Batch
-from pydantic import ValidationError
 from tqdm.auto import tqdm
 
 from dfa_lib.endpoint import wire
@@ -114,14 +113,12 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
         key, response = row["custom_id"], row["response"] or {}
         if key not in held or response.get("status_code") != 200:
             continue
-        try:
-            call = Call({}, {}, key, held[key], Dialect())
-            reply = wire.read(json.dumps(response["body"]), call, prices, batch=True)
-        except ValidationError:  # charged, and of no use
-            store.write_off(key)
-        else:
+        call = Call({}, {}, key, held[key], Dialect())
+        if reply := wire.read(json.dumps(response["body"]), call, prices, batch=True):
             store.settle(key, reply, held[key])
             came += 1
+        else:  # charged, and of no use
+            store.write_off(key)
     store.close(name)
     if batch.status == "failed":
         found = batch.errors.data if batch.errors else None

@@ -69,7 +69,7 @@ class Endpoint:
         self.ceiling = ceiling or Ceiling()
         if self.ceiling.money is not None and known is None:
             raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
-        self._address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL"))
+        self._address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self.model, self.cache = model, Path(cache)
         self.base_url = self._address.url if base_url else None
         self._name = f"{model} at {self._address.url}"

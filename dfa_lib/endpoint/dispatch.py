@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
 from threading import Condition, Lock
@@ -13,7 +13,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import openai
-from pydantic import ValidationError
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
@@ -80,6 +79,9 @@ class SpendGuard:
             self._out.add(call.key)
 
     def _after(self, response: Any) -> None:
+        if response.has_redirect_location:  # 301 and 302 would make it a GET, without its body
+            response.status_code = 308
+            self._store.release(_call.get().bound)
         if response.is_error:  # read by the client only after it has decided on another attempt
             response.status_code = meant(response.status_code, str(response.read()))
             self._store.release(_call.get().bound)
@@ -162,7 +164,7 @@ class Dispatcher:
                     text=text or None,
                     refusal=refusal or None,
                     settings=call.dialect.settings,
-                    **wire.counted(usage, call, self._prices),
+                    **wire.counted(usage and usage.model_dump(), call, self._prices),
                 )
                 return self._store.settle(call.key, reply, call.bound)
             except openai.OpenAIError as error:
@@ -232,8 +234,7 @@ class Dispatcher:
             try:
                 with self._paying(call):
                     text = self._client.post("/chat/completions", cast_to=str, body=call.body)
-                with suppress(ValidationError):
-                    reply = wire.read(text, call, self._prices)
+                if reply := wire.read(text, call, self._prices):
                     self._store.settle(call.key, reply, call.bound)
                     return self._guard.check(call, reply)
             except openai.OpenAIError as error:

@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import openai
-from openai.types import CompletionUsage
-from pydantic import BaseModel, Field, JsonValue, field_validator
+from pydantic import BaseModel, JsonValue
 
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
 from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
@@ -166,78 +166,69 @@ def answer(request: Request, replies: list[Reply], schema: Schema | None, cached
     )
 
 
-class _Message(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
+def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = False) -> Reply | None:
+    """Read a chat completion; None if it is none.
 
-    @field_validator("content", mode="before")
-    @classmethod
-    def _joined(cls, content: Any) -> Any:
-        """Some servers send the text as a list of parts."""
-        if not isinstance(content, list):
-            return content
-        parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-        texts = [p.get("text") for p in parts if p.get("type") not in {"thinking", "reasoning"}]
-        texts = [t.get("value") if isinstance(t, dict) else t for t in texts]
-        return "".join(text for text in texts if isinstance(text, str))
-
-
-class _Option(BaseModel):
-    token: str
-    logprob: float
-
-
-class _Token(_Option):
-    top_logprobs: list[_Option] | None = None
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Completion(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
-
-
-def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = False) -> Reply:
-    """Read a chat completion; raise ValidationError if it is none."""
-    got = _Completion.model_validate_json(completion)
-    choice = got.choices[0]
-    refusal = choice.message.refusal
-    if choice.finish_reason == "content_filter":
+    Only the text has to be where it belongs: it is paid for, whatever stands beside it.
+    """
+    first = None
+    try:
+        got = _json(completion if isinstance(completion, str) else completion.decode())
+        choice = got["choices"][0]
+        message = choice.get("message") or {"content": choice["text"]}
+        text, refusal = _joined(message.get("content")), message.get("refusal")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    with suppress(LookupError, TypeError, AttributeError):
+        token = choice["logprobs"]["content"][0]
+        first = {o["token"]: float(o["logprob"]) for o in token.get("top_logprobs") or [token]}
+    finish = choice.get("finish_reason")
+    if finish == "content_filter":
         refusal = refusal or "withheld by the content filter"
-    tokens = choice.logprobs.content if choice.logprobs else None
-    first = {o.token: o.logprob for o in tokens[0].top_logprobs or tokens[:1]} if tokens else None
     return Reply(
-        text=choice.message.content,
+        text=text,
         refusal=refusal,
         first=first,
-        cut=choice.finish_reason in {"length", "max_tokens", "MAX_TOKENS"},
+        cut=finish in {"length", "max_tokens", "MAX_TOKENS"},
         settings=call.dialect.settings,
-        **counted(got.usage, call, prices, batch),
+        **counted(got.get("usage"), call, prices, batch),
     )
 
 
-def counted(
-    usage: CompletionUsage | _Usage | None, call: Call, prices: Prices, batch: bool = False
-) -> dict[str, float]:
+def counted(usage: Any, call: Call, prices: Prices, batch: bool = False) -> dict[str, float]:
     """Return tokens and cost of a Reply; what was not counted took as much as it was allowed."""
-    if usage is None or usage.prompt_tokens is None:
-        return {"tokens_in": int(call.bound.tokens), "tokens_out": 0, "cost": call.bound.money}
-    used = usage.prompt_tokens, usage.completion_tokens or 0
-    return {"tokens_in": used[0], "tokens_out": used[1], "cost": prices.of(*used, batch)}
+    with suppress(LookupError, TypeError, ValueError):
+        used = int(float(usage["prompt_tokens"])), int(float(usage.get("completion_tokens") or 0))
+        if min(used) >= 0:
+            return {"tokens_in": used[0], "tokens_out": used[1], "cost": prices.of(*used, batch)}
+    return {"tokens_in": int(call.bound.tokens), "tokens_out": 0, "cost": call.bound.money}
+
+
+def _joined(content: Any) -> str | None:
+    """Some servers send the text as a part, as a list of parts, or as the object it stands for."""
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content if "text" in content else json.dumps(content)]
+    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+    texts = [p.get("text") for p in parts if p.get("type") not in {"thinking", "reasoning"}]
+    texts = [t.get("value") if isinstance(t, dict) else t for t in texts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _json(content: str) -> Body:
+    """Parse a body behind a byte order mark, between comments, or sent as a stream unasked."""
+    lines = [line for line in content.lstrip("\ufeff").split("\n") if not line.startswith(":")]
+    events = [line[5:].strip() for line in lines if line.startswith("data:")]
+    if not events:
+        return json.loads("\n".join(lines))
+    chunks = [json.loads(event) for event in events if event != "[DONE]"]
+    pieces = [chunk["choices"][0] for chunk in chunks if chunk.get("choices")]
+    text = "".join((piece.get("delta") or {}).get("content") or "" for piece in pieces)
+    ended = [piece["finish_reason"] for piece in pieces if piece.get("finish_reason")]
+    usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
+    choice = {"message": {"content": text}, "finish_reason": ended[-1] if ended else None}
+    return {"choices": pieces and [choice], "usage": usage[-1] if usage else None}
 
 
 def status_in(content: str) -> int | None:
