@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dfa_lib.bench.perturb import LEVELS
-from dfa_lib.bench.plots import difficulty_curves, robustness_curves, subgroup_scores
+from dfa_lib.bench.plots import level_scores, robustness_curves, subgroup_scores
 from dfa_lib.figures import canvas, jpeg_figures, listed
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.faceset import FaceSet
@@ -117,11 +117,12 @@ def test_for_whom_names_people_and_gap() -> None:
     assert "age 0.20 (-0.10 to 0.40)" in told
 
 
-def test_difficulty_is_told_from_end_to_end() -> None:
-    levels = {0.1: (0.9, 0.8, 1.0), 0.5: (0.8, 0.7, 0.9), 0.9: (0.6, 0.5, 0.7)}
-    strip = dict.fromkeys(levels, np.zeros((8, 8, 3), np.uint8))
-    figure = difficulty_curves({"one": levels}, strip, tuned_at=0.5)
-    assert "one 0.90 at 0.1, 0.60 at 0.9" in figure.get_label()
+def test_every_level_is_told_with_its_picture() -> None:
+    levels = {"in-domain": (0.9, 0.8, 1.0), "unseen method": (0.6, 0.5, 0.7)}
+    pictures = dict.fromkeys(levels, np.zeros((8, 8, 3), np.uint8))
+    figure = level_scores({"one": levels, "two": levels}, pictures)
+    told = "unseen method: one 0.60 (0.50 to 0.70) and two 0.60 (0.50 to 0.70)"
+    assert told in figure.get_label()
     assert len(figure.axes) == len(levels) + 1
 
 

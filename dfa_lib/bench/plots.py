@@ -138,35 +138,36 @@ def described_regions(data: Mapping, name: str) -> Figure:
     return figure
 
 
-def difficulty_curves(
-    scores: Mapping[str, Mapping[float, Triple]], strip: Mapping[float, Image], tuned_at: float
+def level_scores(
+    scores: Mapping[str, Mapping[str, Triple]], pictures: Mapping[str, Image]
 ) -> Figure:
-    """DF-D AUC by difficulty with 95 % intervals, and above it one face at every difficulty.
+    """DF-D AUC with its 95 % interval of each analyst at each level, beside one of its pictures.
 
-    ``scores`` as ``sweep`` gives them; ``tuned_at`` is the difficulty of the training faces.
+    ``scores`` as ``sweep`` gives them; ``pictures`` (H, W, 3) uint8 by level.
     """
+    rows = {level: [levels[level] for levels in scores.values()] for level in pictures}
     said = (
-        f"{name} {rows[min(rows)][0]:.2f} at {min(rows)}, {rows[max(rows)][0]:.2f} at {max(rows)}"
-        for name, rows in scores.items()
+        f"{level}: {look.listed(map(look.spelled, scores, triples))}"
+        for level, triples in rows.items()
     )
-    title = "The same people, forged ever more carefully"
-    alt = f"{title}: pictures of one face, and DF-D AUC by difficulty. {look.listed(said)}."
-    figure, cells = look.canvas(title, alt, (9, 5.6), 2, len(strip), height_ratios=(1, 2.4))
-    for ax, (level, picture) in zip(cells, strip.items(), strict=False):
-        look.show(ax, picture)
-        ax.set_title(f"{level}")
-    ax = look.last_row(figure, cells, len(strip))
-    for at, (colour, (name, rows)) in enumerate(zip(look.SERIES, scores.items(), strict=False)):
-        value, low, high = np.array(list(rows.values())).T
-        place = np.array(list(rows)) + 0.01 * (at - len(scores) // 2)  # intervals side by side
-        ax.plot(place, value, "o-", color=colour, linewidth=2.5, label=name)
-        ax.vlines(place, low, high, color=colour, linewidth=3, alpha=0.45)
-    ax.axhline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
-    ax.axvline(tuned_at, color=look.SOFT, linestyle=":", linewidth=1.5)
-    look.write(ax, tuned_at, 0.53, " tuned here", color=look.SOFT)
-    ax.set(xlabel="DIFFICULTY of the test faces", ylabel="DF-D AUC", xticks=list(strip))
-    ax.set_ylim(0.45, 1.02)
-    ax.legend(frameon=False, fontsize=look.TEXT, loc="lower left")
+    title = "From faces like those of training to another world"
+    alt = f"{title}: DF-D AUC with 95 % intervals. {'; '.join(said)}."
+    size = (9, 0.95 * len(rows) + 1.6)
+    figure, cells = look.canvas(title, alt, size, len(rows), 2, width_ratios=(1, 8))
+    for left, right, picture in zip(cells[::2], cells[1::2], pictures.values(), strict=True):
+        look.show(left, picture)
+        right.remove()
+    ax = figure.add_subplot(cells[0].get_gridspec()[:, 1])
+    look.plain(ax)
+    for at, (colour, (name, levels)) in enumerate(zip(look.SERIES, scores.items(), strict=False)):
+        value, low, high = np.array([levels[level] for level in rows]).T
+        place = np.arange(len(rows)) + 0.22 * (at - (len(scores) - 1) / 2)  # side by side
+        ax.hlines(place, low, high, color=colour, linewidth=3, alpha=0.5)
+        ax.plot(value, place, "o", color=colour, markersize=8, label=name)
+    ax.axvline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlabel="DF-D AUC", xlim=(None, 1.01))
+    figure.legend(frameon=False, fontsize=look.TEXT, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""How detection moves with the pictures: the same test faces in several versions."""
+"""How detection moves with the pictures: the test faces in several versions."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,16 +18,16 @@ BATCH = 32
 
 def sweep(
     analysts: Mapping[str, Analyst],
-    versions: Mapping[float, FaceSet],
+    versions: Mapping[str | float, FaceSet],
     questions: Sequence[Question],
     resamples: int = 1000,
-) -> dict[str, dict[float, Triple]]:
+) -> dict[str, dict[str | float, Triple]]:
     """DF-D AUC with its 95 % interval of each analyst on each version of the faces.
 
-    ``questions`` are the wordings of DF-D. All versions show the same people in the same order,
-    so their intervals rest on the same draws.
+    ``questions`` are the wordings of DF-D. Versions that show the same people in the same order
+    have intervals that rest on the same draws.
     """
-    scores: dict[str, dict[float, Triple]] = {name: {} for name in analysts}
+    scores: dict[str, dict[str | float, Triple]] = {name: {} for name in analysts}
     total = len(analysts) * sum(map(len, versions.values()))
     with tqdm(total=total, desc="sweep", unit="face") as bar:
         for level, faces in versions.items():

@@ -43,8 +43,9 @@ def generate(studio: Studio, jobs: list[Job], workers: int, shard: Shard | None 
     """Make what is not there yet, in the order of the plan, then write faces.jsonl at once."""
 
     def tasks(todo: Sequence[Job], pool: Parallel) -> Iterable[tuple]:
-        models = face_models(studio.population, jobs, pool, {job.split for job in todo})
-        return (delayed(make_chunk)(studio, chunk, models[split]) for split, chunk in chunked(todo))
+        models = face_models(studio.population, jobs, pool, todo)
+        chunks = chunked(todo)
+        return (delayed(make_chunk)(studio, chunk, models.get(split)) for split, chunk in chunks)
 
     name, label = (lambda job: job.id), studio.population.dataset
     log = make_faces(jobs, name, tasks, studio.out, workers, shard, label)
@@ -63,7 +64,7 @@ def remake(
     """Make the faces ``ids`` of a plan once per difficulty, each in a folder of its own."""
     pool = Parallel(n_jobs=workers, return_as="generator")
     mine = [job for job in jobs if job.id in ids]
-    models = face_models(studio.population, jobs, pool, {job.split for job in mine})
+    models = face_models(studio.population, jobs, pool, mine)
     shutil.rmtree(studio.out, ignore_errors=True)
     studios = [
         Studio(studio.population, studio.out / f"{level:g}", studio.seed, level)
@@ -73,7 +74,9 @@ def remake(
         folder.mkdir(parents=True)
     chunks = list(chunked(mine))
     made = pool(
-        delayed(make_chunk)(one, chunk, models[split]) for split, chunk in chunks for one in studios
+        delayed(make_chunk)(one, chunk, models.get(split))
+        for split, chunk in chunks
+        for one in studios
     )
     parts = list(tqdm(made, "remade", total=len(chunks) * len(studios)))
     for at, one in enumerate(studios):
@@ -90,9 +93,10 @@ def chunked(jobs: Sequence[Job]) -> Iterator[tuple[Split, list[Job]]]:
 
 
 def face_models(
-    population: Population, jobs: list[Job], pool: Parallel, splits: set[Split]
+    population: Population, jobs: list[Job], pool: Parallel, todo: Sequence[Job]
 ) -> dict[Split, FaceModel]:
-    """Fit one face model for each of ``splits`` to its own people, all that ``jobs`` have."""
+    """Fit a face model to the people of each split in which ``todo`` synthesises faces (EFS)."""
+    splits = {job.split for job in todo if job.category is Category.EFS}
     takes: dict[Split, list[Take]] = {split: [] for split in Split if split in splits}
     for job in jobs:
         if job.split in takes and job.category is Category.BONA_FIDE and job.target:
@@ -110,14 +114,14 @@ def _fit(population: Population, takes: list[Take]) -> FaceModel:
         return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
 
 
-def make_chunk(studio: Studio, jobs: list[Job], model: FaceModel) -> list[Outcome]:
-    """Make a run of jobs on one core: what a worker is sent."""
+def make_chunk(studio: Studio, jobs: list[Job], model: FaceModel | None) -> list[Outcome]:
+    """Make a run of jobs on one core: what a worker is sent. ``model`` is for EFS alone."""
     cv2.setNumThreads(1)
     with threadpool_limits(1):
         return [Outcome(job=job.id, face=_make(studio, job, model)) for job in jobs]
 
 
-def _make(studio: Studio, job: Job, model: FaceModel) -> Face:
+def _make(studio: Studio, job: Job, model: FaceModel | None) -> Face:
     """Draw, forge, photograph and save one face."""
     population, folder = studio.population, studio.out
     rng = generator(job.id, studio.seed)

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from dfa_lib.instruct.readers.table import table
 from dfa_lib.instruct.rows import Item, Row
 from dfa_lib.records import DataError
 from dfa_lib.shards import Shard, shard_path
-from facesim.forge import METHODS
+from facesim.forge import METHODS, Method
 
 __all__ = ["FaceSet", "load_faces", "london_split", "remake"]
 
@@ -128,11 +129,13 @@ def remake(
     difficulties: Sequence[float],
     root: Path | None = None,
     workers: int = 2,
+    method: Method | None = None,
 ) -> dict[float, FaceSet]:
     """Make some faces of the folder ``made`` again, once per difficulty, under ``out`` anew.
 
     People, portraits and forgeries stay as they are; only the strength of the traces and the
-    camera change. ``root`` as in ``load_faces``. Raises DataError if they were not made here.
+    camera change. With a ``method`` all forgeries of a person are made by it instead.
+    ``root`` as in ``load_faces``. Raises DataError if they were not made here.
     """
     note = made / "recipe.json"
     if not note.exists():
@@ -142,6 +145,9 @@ def remake(
     place = made / "photographs" if source == "folder" else Path(root or source)
     population = _population(source, place, seed, recipe["size"])
     jobs = plan(population, recipe["n"], seed)
+    if method:
+        by = {"method": method, "category": method.category}
+        jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
     studio = generate.Studio(population, out, seed, recipe["difficulty"])
     return generate.remake(studio, jobs, ids, difficulties, workers)
 
