@@ -53,6 +53,7 @@ def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
     run("table", tmp_path / "data/faces.csv", tmp_path / "work")
 
 
+@pytest.mark.full
 @pytest.mark.notebook
 @needs_ddvqa
 def test_an_image_folder(tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_an_image_folder(tmp_path: Path) -> None:
     run("imagefolder", tmp_path / "data", tmp_path / "work")
 
 
+@pytest.mark.full
 @pytest.mark.notebook
 @needs_ddvqa
 def test_ddvqa(tmp_path: Path) -> None:
