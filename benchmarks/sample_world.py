@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from dfa_lib.face.geometry import HAIRLINE, JAW, Portrait, hull
 from dfa_lib.instruct.card import markdown_table
-from dfa_lib.instruct.london import London
-from dfa_lib.instruct.people import Population, Procedural
+from dfa_lib.instruct.people import London, Population, Procedural
 from dfa_lib.taxonomy import Split
 from facesim.camera import shoot
 from facesim.people import SIDE, generator, model, person

@@ -19,7 +19,7 @@ from dfa_lib.face.geometry import (
     from_frl189,
     move,
 )
-from dfa_lib.instruct.london import london_split
+from dfa_lib.instruct.people import london_split
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Split
 from facesim.people import portrait

@@ -14,10 +14,9 @@ from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.london import London, london_split
 from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.naming import LEAST_CHANGE
-from dfa_lib.instruct.people import Procedural, mirrored
+from dfa_lib.instruct.people import London, Procedural, london_split, mirrored
 from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.instruct.wording import describe, wordings

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dfa_lib.gpt.faceconv import FaceTowerModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
-from dfa_lib.instruct.london import London
+from dfa_lib.instruct.people import London
 from dfa_lib.taxonomy import CLASSES, Artifact, Region, Split
 from facesim.people import portrait as modelled
 from tools.nano import phrases

@@ -19,8 +19,7 @@ from sklearn.model_selection import GroupKFold
 from dfa_lib.face.detect import find_mesh
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait
 from dfa_lib.face.networks import WEIGHTS
-from dfa_lib.instruct.london import london_split, read_tem
-from dfa_lib.instruct.people import mirrored
+from dfa_lib.instruct.people import london_split, mirrored, read_tem
 from dfa_lib.photo import open_photo
 from dfa_lib.taxonomy import Split
 

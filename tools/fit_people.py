@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfa_lib.face.geometry import Image, Points, Portrait, align, hull, warp
-from dfa_lib.instruct.london import London, photo_and_points
+from dfa_lib.instruct.people import London, photo_and_points
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, model
 

@@ -18,8 +18,8 @@ from dfa_lib.face.detect import covered, find_face, same_face
 from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
-from dfa_lib.instruct.london import read_tem
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
+from dfa_lib.instruct.people import read_tem
 from dfa_lib.instruct.rows import Item, Row, beside
 from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey, with_self_blends
 from dfa_lib.photo import open_photo

@@ -23,8 +23,7 @@ from dfa_lib.files import write_atomic
 from dfa_lib.instruct import generate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
-from dfa_lib.instruct.london import London, london_split
-from dfa_lib.instruct.people import Photographs, Population, Procedural
+from dfa_lib.instruct.people import London, Photographs, Population, Procedural, london_split
 from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.readers.celebdf import celebdf
 from dfa_lib.instruct.readers.ddvqa import ddvqa

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from dfa_lib.face.geometry import Portrait
-from dfa_lib.instruct.london import London
-from dfa_lib.instruct.people import Procedural
+from dfa_lib.instruct.people import London, Procedural
 from dfa_lib.taxonomy import Split
 from tools.nano.views import ARTIFACTS, GRID, View, make_view
 
