@@ -130,13 +130,12 @@ def _measured(
     faces: FaceSet, chunk: Sequence[Face], normal: Normal
 ) -> list[Annotation | Unanswered]:
     cv2.setNumThreads(1)
-    return [_note(face, faces, normal) for face in chunk]
-
-
-def _note(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unanswered:
-    who = Measuring.annotator
-    try:
-        found = tuple(measure(face, faces, normal))
-    except DataError as error:
-        return Unanswered(face=face.id, annotator=who, kind="error", reason=str(error))
-    return Annotation(face=face.id, findings=found, text=wording.describe(found), annotator=who)
+    notes: list[Annotation | Unanswered] = []
+    for face in chunk:
+        said = {"face": face.id, "annotator": Measuring.annotator}
+        try:
+            found = tuple(measure(face, faces, normal))
+            notes.append(Annotation(findings=found, text=wording.describe(found), **said))
+        except DataError as error:
+            notes.append(Unanswered(kind="error", reason=str(error), **said))
+    return notes

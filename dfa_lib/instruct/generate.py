@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
+from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import Population
 from dfa_lib.instruct.plan import Job, Take
 from dfa_lib.records import Face, write_jsonl
@@ -123,21 +123,20 @@ def make_chunk(studio: Studio, jobs: list[Job], model: FaceModel | None) -> list
 
 def _make(studio: Studio, job: Job, model: FaceModel | None) -> Face:
     """Draw, forge, photograph and save one face."""
-    population, folder = studio.population, studio.out
+    population = studio.population
     rng = generator(job.id, studio.seed)
     target, donor = (take and _portrait(population, take) for take in (job.target, job.donor))
     method, forgery = job.method, None
     if job.method:
         method, forgery = _forged(job.method, rng, target, donor, model, studio.difficulty)
     portrait = forgery.portrait if forgery else target
-    picture = shoot(portrait.image, rng, studio.difficulty)
-    digest = save_png(folder / f"images/{job.id}.png", picture[..., ::-1])
-    if forgery:
-        save_png(folder / f"masks/{job.id}.png", np.rint(forgery.mask * 255).astype(np.uint8))
-    return Face(
-        id=job.id,
-        image=f"images/{job.id}.png",
-        sha256=digest,
+    picture = Portrait(shoot(portrait.image, rng, studio.difficulty), portrait.landmarks)
+    mask = np.rint(forgery.mask * 255).astype(np.uint8) if forgery else None
+    return save_face(
+        studio.out,
+        job.id,
+        picture,
+        mask,
         category=job.category,
         method=method and method.name,
         dataset=population.dataset,
@@ -145,9 +144,7 @@ def _make(studio: Studio, job: Job, model: FaceModel | None) -> Face:
         source=job.target.face if job.target and forgery else None,
         split=job.split,
         frame=population.frame(job.target.person, job.target.number) if job.target else None,
-        landmarks=tuple((round(float(x), 1), round(float(y), 1)) for x, y in portrait.landmarks),
         altered_regions=forgery.altered if forgery else (),
-        mask=f"masks/{job.id}.png" if forgery else None,
         licence=population.licence,
         subgroup=population.subgroup(job.target.person) if job.target else {},
     )

@@ -18,12 +18,12 @@ from dfa_lib.face.detect import covered, find_face, same_face
 from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
-from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_png
+from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import read_tem
 from dfa_lib.instruct.rows import Item, Row, beside
 from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey, with_self_blends
 from dfa_lib.photo import open_photo
-from dfa_lib.records import Annotation, Annotator, DataError, Face, inside, write_jsonl
+from dfa_lib.records import Annotation, Annotator, DataError, inside, write_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Region
 from facesim.forge import LEAST_PIXELS
@@ -139,15 +139,14 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         elif picture.mask is not None:
             mask = align(picture.mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
-        if mask is not None:
-            save_png(out / f"masks/{piece.id}.png", mask)
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{row.path}: ").partition(";")[0]
         return Outcome(job=row.frame, skipped=reason.removesuffix(f" {root}"))
-    face = Face(
-        id=piece.id,
-        image=f"images/{piece.id}.png",
-        sha256=save_png(out / f"images/{piece.id}.png", portrait.image[..., ::-1]),
+    face = save_face(
+        out,
+        piece.id,
+        portrait,
+        mask,
         category=row.category,
         method=row.method,
         dataset=row.dataset,
@@ -156,9 +155,7 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         split=piece.split,
         frame=row.frame,
         crop=_box(picture.landmarks, size),
-        landmarks=tuple((round(float(x), 1), round(float(y), 1)) for x, y in portrait.landmarks),
         altered_regions=_altered(row, mask, portrait.landmarks, size),
-        mask=None if mask is None else f"masks/{piece.id}.png",
         licence=row.licence,
         subgroup=dict(row.subgroup),
     )

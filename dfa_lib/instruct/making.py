@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel
 from tqdm.auto import tqdm
 
+from dfa_lib.face.geometry import Portrait
 from dfa_lib.files import digest, write_atomic
 from dfa_lib.instruct.agreement import Voices
 from dfa_lib.records import Annotation, Face, JsonlLog, Record, read_jsonl
@@ -63,7 +64,26 @@ def outcomes(log_path: Path) -> Iterator[Outcome]:
     return read_jsonl(log_path, Outcome) if log_path.exists() else iter(())
 
 
-def save_png(path: Path, picture: np.ndarray) -> str:
+def save_face(
+    out: Path, name: str, portrait: Portrait, mask: np.ndarray | None, **known: object
+) -> Face:
+    """Save a framed picture (S, S, 3) and its mask (S, S), both uint8; return the record of it.
+
+    ``known`` are the fields of the record that the pictures do not tell.
+    """
+    if mask is not None:
+        _save_png(out / f"masks/{name}.png", mask)
+    return Face(
+        id=name,
+        image=f"images/{name}.png",
+        sha256=_save_png(out / f"images/{name}.png", portrait.image[..., ::-1]),
+        landmarks=tuple((round(float(x), 1), round(float(y), 1)) for x, y in portrait.landmarks),
+        mask=None if mask is None else f"masks/{name}.png",
+        **known,
+    )
+
+
+def _save_png(path: Path, picture: np.ndarray) -> str:
     """Write a PNG (BGR or grey, as OpenCV has it) at once and return its SHA-256."""
     _, code = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     content = code.tobytes()

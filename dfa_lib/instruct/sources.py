@@ -88,8 +88,10 @@ def load_faces(
             items = table(place, columns) if source == "table" else READERS[source](place)
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
-            if source == "folder":
-                place = _album(place, shard_path(out / "photographs", shard), size, workers)
+            if source == "folder":  # its photographs, large enough to be re-framed
+                place, photos = shard_path(out / "photographs", shard), place
+                if not (place / "faces.jsonl").exists():
+                    import_faces(folder(photos), photos, place, sys.maxsize, 0, 2 * size, workers)
             population = _population(source, place, seed, size)
             studio = generate.Studio(population, out, seed, difficulty)
             generate.generate(studio, plan(population, n, seed), workers, shard)
@@ -184,13 +186,6 @@ def _files(place: Path, out: Path) -> Iterator[str]:
     for here, folders, files in os.walk(place):
         folders[:] = sorted(one for one in folders if Path(here, one) != ours)
         yield from (os.path.join(here, name) for name in sorted(files))
-
-
-def _album(root: Path, out: Path, size: int, workers: int) -> Path:
-    """Import one's own photographs, large enough to be re-framed."""
-    if not (out / "faces.jsonl").exists():
-        import_faces(folder(root), root, out, sys.maxsize, 0, 2 * size, workers)
-    return out
 
 
 def _population(source: str, root: Path, seed: int, size: int) -> Population:

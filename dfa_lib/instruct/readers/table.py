@@ -77,7 +77,10 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
         mask=_posix(row.get("mask", "")) or None,
         landmarks=_posix(row.get("landmarks", "")) or None,
         subgroup=tuple(subgroup),
-        findings=read_findings(text) if text and category.forged else (),
+        findings=tuple(
+            Finding(region=region, artifact=artifact, evidence=text)
+            for region, artifact in sorted(findings(text) if text and category.forged else ())
+        ),
         text=text,
     )
 
@@ -98,14 +101,6 @@ def category_of(
     if known and (forged or not label):
         return known
     return (Category.FORGED, name) if forged else (None, name)
-
-
-def read_findings(text: str) -> tuple[Finding, ...]:
-    """Return the (region, artifact) claims of a person's words, with these as evidence."""
-    return tuple(
-        Finding(region=region, artifact=artifact, evidence=text)
-        for region, artifact in sorted(findings(text))
-    )
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, object]]:
