@@ -1,4 +1,4 @@
-"""Where a server is, from an address as people copy it."""
+"""The address of a server, completed from what people copy."""
 
 import re
 from collections.abc import Callable

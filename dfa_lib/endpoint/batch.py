@@ -117,7 +117,7 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
         if reply := wire.read(json.dumps(response["body"]), call, prices, batch=True):
             store.settle(key, reply, held[key])
             came += 1
-        else:  # charged, and of no use
+        else:  # charged, but no completion
             store.write_off(key)
     store.close(name)
     if batch.status == "failed":

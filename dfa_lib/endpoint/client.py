@@ -1,4 +1,4 @@
-"""Ask many questions of one model at once, and pay for each answer once."""
+"""Client of one model: many requests at once, and each answer paid for once."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -123,7 +123,7 @@ class Endpoint:
     def ask_all(
         self, requests: Iterable[Request], schema: Schema | None, who: str
     ) -> dict[str, Answer]:
-        """All answers of ``ask`` by the id of the request, for work that needs every one.
+        """Return all answers of ``ask`` by the id of the request, for work that needs every one.
 
         Raises DataError in the name of ``who`` if a request failed for good.
         """

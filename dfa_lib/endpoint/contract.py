@@ -1,4 +1,4 @@
-"""What goes into an endpoint and what comes back: requests, answers, prices and ceilings."""
+"""Requests, answers, prices and ceilings of an endpoint."""
 
 import math
 import struct
@@ -46,7 +46,7 @@ def _chunks(png: bytes) -> set[bytes]:
 
 
 class Answer(Record):
-    """What came of one request.
+    """Result of one request.
 
     ``text`` is the model's, ``parsed`` what the schema made of it. An answer that stayed
     invalid has ``text`` and ``error``; a failed request has ``error`` alone. ``first`` holds

@@ -1,4 +1,4 @@
-"""What one model behind one server takes: learned from its refusals, once, and kept."""
+"""The request format that one model behind one server accepts, learned from its refusals."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Asking in threads: each content once, money before sending, and what was learned kept."""
+"""Concurrent requests: each content is asked once, its highest cost reserved before sending."""
 
 import json
 import math
@@ -34,7 +34,7 @@ class Failed(Exception):
 
 
 class SpendGuard:
-    """Sets the worst case of every attempt aside before it is sent.
+    """Reserves the highest cost of every attempt before it is sent.
 
     It listens to the HTTP client, so that the library's own retries are counted as well. An
     attempt the server refused costs nothing. One that never came back (connection reset,
@@ -61,7 +61,7 @@ class SpendGuard:
             )
 
     def close(self, call: Call) -> None:
-        """Nothing more will come of this call."""
+        """Note that a call is over: nothing that it reserved will be freed any more."""
         with self._freed:
             self._out.discard(call.key)
             self._freed.notify_all()

@@ -1,4 +1,4 @@
-"""What a model or a server meant by the text it sent."""
+"""Reading of model and server texts: reasoning, JSON, refusals and errors."""
 
 import json
 import re

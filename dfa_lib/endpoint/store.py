@@ -1,4 +1,4 @@
-"""What was paid for, on disk: answers by content address, and how much has been spent.
+"""The cache on disk: answers by content address, and how much has been spent.
 
 One SQLite file: an answer and its price are stored in one transaction, a killed process
 loses neither, and several processes on one machine share a cache and its ceiling.

@@ -1,4 +1,4 @@
-"""How far people who described the same face agree: the ceiling of AD on human findings."""
+"""Agreement of people who described the same face: the ceiling of AD on human findings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ PEOPLE = "annotations.people.jsonl"
 
 
 class Voices(Record):
-    """What each of several people said of one face, in their own words."""
+    """The descriptions of one face by several people, in their own words."""
 
     face: str
     texts: tuple[str, ...]

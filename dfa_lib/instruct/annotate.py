@@ -30,7 +30,7 @@ _CHUNK = 50
 
 
 class Describer(Protocol):
-    """What writes artifact descriptions: a rule, or a model behind an endpoint."""
+    """Interface of an annotator: a rule, or a model behind an endpoint."""
 
     annotator: Annotator
 
@@ -98,7 +98,7 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
 
 
 class Measuring:
-    """Compares a forgery with its bona fide counterpart, and says what differs."""
+    """Annotator that compares a forgery with its bona fide counterpart and names what differs."""
 
     annotator = Annotator(name="measuring", prompt_version=wording.library(Task.AD).version)
 

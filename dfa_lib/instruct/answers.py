@@ -1,4 +1,4 @@
-"""What annotators answer, and what they do not, on disk: as it comes, at the end in order."""
+"""Files of annotators: answers are appended as they arrive and put in order at the end."""
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +35,7 @@ class Talk(Record):
 
 
 class Unanswered(Record):
-    """A face that an annotator has nothing on, and the reason in its own or the server's words.
+    """A face without an answer, and the reason in the words of the annotator or its server.
 
     "invalid" is an answer, but not to what was asked.
     """

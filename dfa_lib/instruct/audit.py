@@ -1,4 +1,4 @@
-"""Audit: is what an annotator claims to see there at all? Every claim against the pixels.
+"""Audit of annotations: check every claim against the pixels.
 
 What can be checked depends on the face.
 

@@ -30,7 +30,7 @@ def markdown_table(rows: Iterable[Sequence[object]]) -> str:
 
 @dataclass
 class AuditRow:
-    """What came out for one annotator on the faces of one category.
+    """Counts of one annotator on the faces of one category.
 
     ``words`` are those of all descriptions; ``unsupported`` claims are hallucinated regions.
     """

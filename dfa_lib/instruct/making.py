@@ -19,7 +19,7 @@ CHUNK = 60
 
 
 class Outcome(Record):
-    """What became of one job: a face and what people said of it, or why there is none."""
+    """Result of one job: a face and what people said of it, or the reason why there is none."""
 
     job: str
     face: Face | None = None

@@ -1,4 +1,4 @@
-"""Whom we can photograph: generated people, the London Set, or a folder of photographs.
+"""Populations to photograph: generated people, the London Set, or a folder of photographs.
 
 A population knows who belongs to which split and takes any number of portraits of a
 person; the same person and take always give the same portrait.
@@ -121,7 +121,7 @@ class London(Population):
 
 @dataclass(frozen=True)
 class Photographs(Population):
-    """Those who are seen in the faces that ``import_faces`` has put under ``root``.
+    """The people in the faces that ``import_faces`` has put under ``root``.
 
     Takes beyond a person's photographs are re-framed and, half of them, mirrored.
     """

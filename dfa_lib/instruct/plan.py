@@ -1,4 +1,4 @@
-"""What a generated data set will hold, decided before the first pixel is drawn.
+"""Plan of a generated data set: who is shown on each face, and how it is made.
 
 Identities come first: a split has its own people, and a forgery is made of people of one
 split only. The plan follows from the arguments alone, so any part of it can be made

@@ -1,4 +1,4 @@
-"""Prompts, which are data files with a version, and what describing and conversing share."""
+"""Prompts as versioned data files, and the base of the language-model annotators."""
 
 import os
 import re
@@ -71,7 +71,7 @@ class Requests(Generic[Item]):
 
 
 class Writer:
-    """What asks a model by a prompt; ``schema`` parses its answers."""
+    """Base of the language-model annotators: ask by a prompt, parse answers by ``schema``."""
 
     def __init__(self, endpoint: Endpoint, prompt_name: str, schema: type[BaseModel]) -> None:
         self._endpoint, self._prompt, self.schema = endpoint, prompt(prompt_name), schema
