@@ -22,6 +22,7 @@ from dfa_lib.records import (
     Face,
     Finding,
     InstructRecord,
+    Stored,
     read_jsonl,
     write_jsonl,
 )
@@ -70,13 +71,12 @@ def write_conversations(
     Raises DataError if no face has a note.
     """
     path, mine, talks = shard_path(out / "instruct.jsonl", shard), block(faces, shard), talks or {}
-    described = sum(face.id in notes for face in mine)
-    if mine and not described:
+    if mine and not any(face.id in notes for face in mine):
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
-    if left_out := len(mine) - described:
+    described = (face for face in tqdm(mine, "conversations") if face.id in notes)
+    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in described))
+    if left_out := len(mine) - len(Stored(path, InstructRecord)):
         print(f"{left_out:,} faces without a description are left out")
-    asked = (face for face in tqdm(mine, "conversations") if face.id in notes)
-    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in asked))
     if shard is None:
         write_card(out / "DATA_CARD.md", read_jsonl(path, InstructRecord))
     return path
