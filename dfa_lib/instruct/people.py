@@ -7,7 +7,7 @@ person; the same person and take always give the same portrait.
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -128,7 +128,7 @@ class Photographs(Population):
 
     root: Path
     size: int = 128
-    written: int = 0  # when, in ns since 1970: nothing is remembered beyond that
+    written: int = 0  # when, in ns since 1970: other faces make another population
 
     dataset: ClassVar[str] = "folder"
     takes: ClassVar[int] = 1
@@ -136,15 +136,14 @@ class Photographs(Population):
     @property
     def licence(self) -> str:
         """The first line of LICENSE.txt in the folder."""
-        return next(iter(_album(self.root, self.written).values()))[0].licence
+        return next(iter(self._album.values()))[0].licence
 
     def people(self, split: Split, wanted: int) -> Sequence[str]:
         """Return the first ``wanted`` persons of a split; hashes order them, shares divide.
 
         Raises DataError where there are fewer than six.
         """
-        album = _album(self.root, self.written)
-        everyone = sorted(album, key=lambda name: sha256(name.encode()).digest())
+        everyone = sorted(self._album, key=lambda name: sha256(name.encode()).digest())
         if len(everyone) < _FEWEST:
             raise DataError(
                 f"root: only {len(everyone)} people with a usable photograph; three splits"
@@ -158,24 +157,23 @@ class Photographs(Population):
 
     def portrait(self, person: str, take: int) -> Portrait:
         """Align photograph ``take`` of a person; later takes vary framing and side."""
-        mine = _album(self.root, self.written)[person]
+        mine = self._album[person]
         face = mine[take % len(mine)]
         photo = Portrait(FaceSet(self.root, ()).image(face), np.float32(face.landmarks))
         return retaken(photo, f"folder-{person}", take, len(mine), self.size)
 
     def frame(self, person: str, take: int) -> str:
         """Return the photograph, relative to the folder."""
-        mine = _album(self.root, self.written)[person]
+        mine = self._album[person]
         return mine[take % len(mine)].frame or ""
 
-
-@lru_cache(maxsize=2)
-def _album(root: Path, written: int) -> dict[str, list[Face]]:
-    """Return everybody's faces, as they were at the time ``written``."""
-    album: dict[str, list[Face]] = {}
-    for face in FaceSet.read(root):
-        album.setdefault(face.identities[0], []).append(face)
-    return album
+    @cached_property
+    def _album(self) -> dict[str, list[Face]]:
+        """Everybody's faces."""
+        album: dict[str, list[Face]] = {}
+        for face in FaceSet.read(self.root):
+            album.setdefault(face.identities[0], []).append(face)
+        return album
 
 
 def london_split(person: str) -> Split:
