@@ -204,12 +204,11 @@ class Dispatcher:
         """
         blue = wire.picture(png(np.full((256, 256, 3), (0, 0, 255), np.uint8)))
         shown = self._probe(model, blue["image_url"]["url"])
-        said, sees = spoken(shown.text) or "", True
-        if NO_PICTURE.search(said) or NO_PICTURE.search(shown.refusal or ""):
-            sees = False
-        elif "blue" not in said.lower():
-            sees = self._probe(model, None).tokens_in <= shown.tokens_in
-        if not sees:
+        said = spoken(shown.text) or ""
+        blind = NO_PICTURE.search(f"{said}\n{shown.refusal}")
+        if not blind and "blue" not in said.lower():
+            blind = self._probe(model, None).tokens_in > shown.tokens_in
+        if blind:
             raise DataError(
                 f"{model}: unable to see pictures: it was shown a blue square and said"
                 f" {said[:80]!r}; take a model and a server that read images"
@@ -294,8 +293,8 @@ class Dispatcher:
     def _told(self, error: openai.OpenAIError) -> Exception:
         """What to raise instead: one line, without the key should the server repeat it."""
         if isinstance(error, _Refused):
-            stopped = Failed("stopped before it was sent; run again")
-            limits = self._guard.limits
-            return stopped if self._guard.stopped else CeilingReached(self._store.spent, limits)
+            if self._guard.stopped:
+                return Failed("stopped before it was sent; run again")
+            return CeilingReached(self._store.spent, self._guard.limits)
         status, line = getattr(error, "status_code", 0), sentence(error, self._key)
         return DataError(line) if status in FATAL else Failed(line)
