@@ -6,6 +6,8 @@
 # make test-all   these and the long ones: every browser flow, Colab's situation, the site
 # make lint       style only
 # make site       the lessons and pages as a web site, into build/site
+# make slides     the lessons as slides, into build/slides
+# make assignments  the lessons as assignments that nbgrader grades, into build/course
 # make colab REPO=owner/name   point the Colab badges at your copy
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: install tutorial claims test test-all lint site colab
+.PHONY: install tutorial claims test test-all lint site slides assignments colab
 .DEFAULT_GOAL := tutorial
 
 install: $(VENV)/.installed-lab
@@ -39,6 +41,12 @@ lint: $(VENV)/.installed-test
 site: $(VENV)/.installed-site
 	$(BIN)/python -m sphinx -c docs -W --keep-going -q . build/site
 	@echo "Open: build/site/README.html"
+
+slides: $(VENV)/.installed-teach
+	$(BIN)/python -m tools.slides build/slides
+
+assignments: $(VENV)/.installed-teach
+	$(BIN)/python -m tools.assignments build/course
 
 colab:
 	$(PYTHON) -m tools.colab $(REPO)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lessons import LESSONS, NAMES, exercises, python, read, solutions
+from lessons import LESSONS, NAMES, exercises, python, read
 from nbformat import NotebookNode
 
+from tools.assignments import solutions
 from tools.run_notebooks import declared
 
 COMMON = {"PRESET": "nano", "SOURCE": "procedural", "FAST": False, "WORK": "work"}

@@ -190,7 +190,8 @@ def _last_state(line: str) -> str:
     return next((part for part in reversed(line.split("\r")) if part), "")
 
 
-def _assignment(text: str) -> tuple[str, object]:
+def assignment(text: str) -> tuple[str, object]:
+    """Read NAME=VALUE; a value that is no literal is a word."""
     name, _, value = text.partition("=")
     try:
         return name, ast.literal_eval(value)
@@ -217,7 +218,7 @@ def main() -> int:
     if given.refresh and given.parameter:
         parser.error("committed outputs come from the parameters as committed: no -p here")
     notebooks = given.notebooks or sorted(LESSONS.glob("0[0-4]*.ipynb"))
-    parameters = dict(_assignment(text) for text in given.parameter)
+    parameters = dict(assignment(text) for text in given.parameter)
     try:
         if given.refresh:
             refresh(notebooks)
