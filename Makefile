@@ -2,6 +2,8 @@
 # make tutorial   build everything, lesson by lesson, on the embedded default, into work/
 # make claims     lesson 05, the paper's claims as experiments: long, so not in the tutorial;
 #                 on photographs: make claims CLAIMS="-p SOURCE=london -p ROOT=FOLDER"
+# make for-real   lesson 06, from pictures to a chat with stand-ins; yours:
+#                 make for-real REAL="-p PROFILE=real -p ROOT=FOLDER"
 # make test       the checks, the fast ones first
 # make test-all   these and the long ones: every browser flow, Colab's situation, the site
 # make lint       style only
@@ -16,7 +18,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: install tutorial claims test test-all lint site slides assignments colab
+.PHONY: install tutorial claims for-real test test-all lint site slides assignments colab
 .DEFAULT_GOAL := tutorial
 
 install: $(VENV)/.installed-lab
@@ -26,6 +28,9 @@ tutorial: install
 
 claims: install
 	$(BIN)/python -m tools.run_notebooks notebooks/05_paper_claims.ipynb $(CLAIMS)
+
+for-real: install $(VENV)/.installed-serve
+	$(BIN)/python -m tools.run_notebooks notebooks/06_for_real.ipynb $(REAL)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not full and not colab"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAMES = [lesson.stem for lesson in LESSONS]
 COURSE = LESSONS[:5]
-"""What `make tutorial` runs; lesson 05 is optional."""
+"""What `make tutorial` runs; 05 and 06 are optional."""
 
 
 def files(*patterns: str) -> list[Path]:

@@ -4,12 +4,14 @@ A file of its own, so that the chain of all lessons runs beside it.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
-from lessons import LESSONS, NAMES, read, solved, unsolved
+from lessons import LESSONS, NAMES, ROOT, read, solved, unsolved
 
+from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, read_jsonl
 from tools.run_notebooks import Refused, run_notebook
 
@@ -27,9 +29,31 @@ def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
 
 @pytest.mark.notebook
 @pytest.mark.timeout(300)
-def test_the_optional_lesson_alone_and_solved(tmp_path: Path) -> None:
-    executed = run_notebook(solved(LESSONS[5], tmp_path), tmp_path / "empty", {"FAST": True})
+@pytest.mark.parametrize("lesson", LESSONS[5:], ids=NAMES[5:])
+def test_the_optional_lessons_alone_and_solved(lesson: Path, tmp_path: Path) -> None:
+    """Lesson 06 with its stand-ins, a server of the package among them."""
+    executed = run_notebook(solved(lesson, tmp_path), tmp_path / "empty", {"FAST": True})
     assert unsolved(read(executed)) == []
+
+
+@pytest.mark.full
+@pytest.mark.notebook
+@pytest.mark.timeout(600)
+def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
+    """Lesson 06 on a folder of somebody's pictures, with somebody's server."""
+    shipped = FaceSet.read(ROOT / "dfa_lib" / "rescue" / "01_instruct")
+    for face in shipped:
+        kind = face.category.value if face.category.forged else "real"
+        place = tmp_path / "pictures" / face.split / kind
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shipped.root / face.image, place)
+    with ChatServer() as server:
+        whose = {"PROFILE": "real", "ROOT": str(tmp_path / "pictures"), "PRESET": "nano"}
+        asked = {"MODEL": "seer", "BASE_URL": server.url, "COUNT": 120}
+        run_notebook(LESSONS[6], tmp_path, {"FAST": True, **whose, **asked})
+        assert set(server.books.charged.values()) == {1}, "nothing is paid twice"
+    written = tmp_path / "work" / "06_for_real" / "real" / "faces" / "annotations.jsonl"
+    assert {note.annotator.model for note in read_jsonl(written, Annotation)} == {"seer"}
 
 
 @pytest.mark.notebook

@@ -6,7 +6,8 @@
     python -m tools.run_notebooks --refresh                  rewrite the committed outputs,
                                                              and what cards say of time and memory
 
-Lesson 05 takes longer than all others, so it is run and refreshed only where it is named.
+Lessons 05 (longer than all others) and 06 (a server beside it) are optional: they are run and
+refreshed only where they are named.
 
 papermill only warns of a parameter that a notebook does not have, and then runs it with
 the wrong settings. Here an unknown parameter is refused, and so is a notebook without a

@@ -167,7 +167,7 @@ def level_scores(
     ax.axvline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
     ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
     ax.set(xlabel="DF-D AUC", xlim=(None, 1.01))
-    figure.legend(frameon=False, fontsize=look.TEXT, loc="outside lower center", ncols=4)
+    figure.legend(frameon=False, fontsize=look.TEXT, loc="outside lower right", ncols=4)
     return figure
 
 
