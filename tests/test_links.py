@@ -73,3 +73,19 @@ def test_drawings_say_what_they_show_on_a_ground_of_their_own(drawing: Path) -> 
     source = drawing.read_text(encoding="utf-8")
     assert re.search(r"<title .*?>.+</title>\s*<desc .*?>.{80,}</desc>", source)
     assert re.search(r'<rect width="\d+" height="\d+" rx="\d+" fill="#ffffff"/>', source)
+
+
+def test_the_tests_that_pages_name_are_there() -> None:
+    root = Path(__file__).parents[1]
+    named = {
+        found
+        for page in PAGES
+        if page.suffix == ".md"
+        for found in re.findall(r"(tests/\w+\.py)(?:::(\w+))?", page.read_text(encoding="utf-8"))
+    }
+    gone = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (root / file).exists() or (name and f"def {name}(" not in (root / file).read_text())
+    ]
+    assert len(named) > 30 and gone == []

@@ -95,7 +95,7 @@ def test_conversations_are_written_by_it_end_to_end(url, tmp_path):
     endpoint = Endpoint("smollm2", url, cache=tmp_path / "cache", options={"temperature": 0})
     written = read_jsonl(FACES.root / "annotations.jsonl", Annotation)
     notes = {note.face: note for note in written if note.face == faces.faces[0].id}
-    talks = Talking(endpoint, "converse").talk(faces, notes, tmp_path)
+    talks = Talking(endpoint).talk(faces, notes, tmp_path)
     aside = tmp_path / "talks.unanswered.jsonl"
     failed = {one.face for one in read_jsonl(aside, Unanswered)} if aside.exists() else set()
     assert set(talks) | failed == set(notes) and not set(talks) & failed
