@@ -3,8 +3,8 @@
     python -m tools.slides build/slides
 
 A rule decides, so there is no second copy of a lesson: a heading begins a slide, any other cell
-goes below it, and cells that only set up, check or wait for an answer are left out. Code longer
-than ``LONGEST`` lines is left out too where its output speaks for it.
+goes below it, and cells that only set up, check or wait for an answer are left out. So is code that
+makes a picture, or that is longer than ``LONGEST`` lines and has an output to show instead.
 """
 
 import argparse
@@ -20,9 +20,11 @@ from tools.run_notebooks import LESSONS
 LEFT_OUT = ("bootstrap", "parameters", "load", "checkpoint", "exercise-", "check-")
 LONGEST = 14  # lines of code that a lecture hall can read
 STYLE = """<style>
-.reveal { font-size: 26px; } .reveal h1 { font-size: 1.8em; } .reveal h2 { font-size: 1.4em; }
-.reveal .slides { text-align: left; } .reveal img { max-height: 560px; }
-.reveal pre, .reveal .jp-OutputArea-output pre { font-size: 20px; line-height: 1.35; }
+.reveal .slides { text-align: left; }
+.reveal .jp-RenderedHTMLCommon { font-size: 30px; line-height: 1.4; }
+.reveal .jp-RenderedHTMLCommon code, .reveal pre { font-size: 22px !important; }
+.reveal pre { line-height: 1.35 !important; } .reveal .jp-OutputArea pre { white-space: pre-wrap; }
+.reveal img { max-height: 620px; }
 .reveal .jp-InputPrompt, .reveal .jp-OutputPrompt { display: none; }
 </style>"""
 
@@ -51,7 +53,9 @@ def arranged(cell: NotebookNode) -> NotebookNode:
         line.startswith(("# ", "## ")) for line in cell.source.splitlines()
     )
     cell.metadata["slideshow"] = {"slide_type": "slide" if heading else "subslide"}
-    if cell.get("outputs") and len(cell.source.splitlines()) > LONGEST:
+    outputs = cell.get("outputs", ())
+    drawn = any("image/jpeg" in output.get("data", ()) for output in outputs)
+    if drawn or (outputs and len(cell.source.splitlines()) > LONGEST):
         cell.metadata["transient"] = {"remove_source": True}
     return cell
 
