@@ -92,10 +92,12 @@ def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):
     assert stock_answer(plain, AutoProcessor.from_pretrained(preset.base)) == expected
 
 
-def test_an_answer_never_holds_an_image_token(tuned, merged):
+def test_merged_it_says_the_same_and_never_an_image_token(tuned, merged):
     model, processor, preset = load_tuned(tuned / "tuned")
     expected = local_answer((model, processor), preset)
     whole = AutoModelForImageTextToText.from_pretrained(merged[0])
+    assert "merged: the logits of an answer moved by" in merged[1]
+    assert local_answer((whole, processor), preset) == expected
     wanted = torch.zeros(model.get_output_embeddings().weight.shape[0])
     wanted[processor.image_token_id] = 1e4  # likelier than anything else
     for one in (model, whole):
@@ -104,21 +106,18 @@ def test_an_answer_never_holds_an_image_token(tuned, merged):
     assert stock_answer(whole, processor) == expected
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_merged_and_served_it_says_the_same(tuned, merged):
+def test_served_it_says_the_same(tuned, merged):
     pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
     model, processor, preset = load_tuned(tuned / "tuned")
     expected = local_answer((model, processor), preset)
-    folder, said = merged
-    assert "merged: the logits of an answer moved by" in said
-    whole = AutoModelForImageTextToText.from_pretrained(folder), processor
-    assert local_answer(whole, preset) == expected
     # not Endpoint: it takes a picture of four tokens for one that the server dropped
     shown = {"type": "image_url", "image_url": {"url": data_uri(png(image(1)))}}
     asked = {"role": "user", "content": [shown, {"type": "text", "text": QUESTION}]}
-    with serving(tuned, folder) as served:
+    with serving(tuned, merged[0]) as served:
         client = OpenAI(base_url=served.url, api_key="-")
         done = client.chat.completions.create(
             model=served.model, messages=[asked], max_tokens=12, temperature=0

@@ -22,7 +22,6 @@ from dfa_lib.gpt.presets import LLAVA_7B, NANO
 from dfa_lib.gpt.train import make_optimizer
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
-FULL = pytest.mark.full
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "measured"
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 
@@ -62,8 +61,9 @@ def test_the_rehearsal_predicts_the_peak(vision, checkpointing, images, tmp_path
     )
 
 
+@pytest.mark.full
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["smolvlm-256m", pytest.param("qwen2.5-vl-3b", marks=FULL)])
+@pytest.mark.parametrize("name", ["smolvlm-256m", "qwen2.5-vl-3b"])
 def test_the_peak_of_a_data_centre_card_is_predicted(name):
     """Both without the states of the paged optimiser, which PyTorch does not count."""
     measured = json.loads((MEASURED / "gpu_h200_run2.json").read_text())[f"memory {name}"]
