@@ -22,8 +22,8 @@ from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.audit import audit, audit_table
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.looking import Looking
 from dfa_lib.instruct.prompting import prompt
+from dfa_lib.instruct.vlm_annotator import Looking
 from dfa_lib.records import (
     Annotation,
     Annotator,

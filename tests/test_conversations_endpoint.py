@@ -11,7 +11,7 @@ from test_annotate_endpoint import FACES, endpoint, saying
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.answers import Talk, Unanswered
 from dfa_lib.instruct.conversations import build_conversations, converse
-from dfa_lib.instruct.talking import Talking
+from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.records import Annotation, DataError, read_jsonl
 from dfa_lib.taxonomy import Region, Split, Task
 

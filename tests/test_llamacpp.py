@@ -15,7 +15,7 @@ from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.talking import Talking
+from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.records import Annotation, DataError, read_jsonl
 from dfa_lib.taxonomy import Task
 

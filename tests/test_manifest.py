@@ -17,7 +17,7 @@ from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.readers.table import category_of, table
 from dfa_lib.instruct.rows import Row
 from dfa_lib.instruct.sources import READERS, load_faces
-from dfa_lib.instruct.splits import survey
+from dfa_lib.instruct.splits import assign_splits
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region, Split
 from facesim.methods import METHODS, register
@@ -211,7 +211,7 @@ def test_people_are_dealt_whole_and_both_classes_everywhere() -> None:
         kind = Category.FORGED if number % 3 else Category.BONA_FIDE
         rows.append(Row(path=f"{number}.png", dataset="d", category=kind, people=people,
                           licence="", scene=f"{number}"))  # fmt: skip
-    pieces, tally = survey(rows, 1000, 0)
+    pieces, tally = assign_splits(rows, 1000, 0)
     assert len(pieces) == 300 and not tally
     where: dict[str, set[Split]] = {}
     for piece in pieces:

@@ -17,8 +17,8 @@ from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import write_conversations
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.instruct.sources import SOURCES, load_faces
-from dfa_lib.instruct.talking import Talking
 from dfa_lib.records import Annotation, ById, InstructRecord, Stored, read_jsonl
 from dfa_lib.runtime import work_path
 from dfa_lib.shards import join, parse_shard, shard_path

@@ -15,10 +15,10 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct import evidence, naming, wording
+from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.answers import Unanswered, code_digest, complete
+from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.naming import Normal, calibrate, measure
 from dfa_lib.records import Annotation, Annotator, DataError, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Task
@@ -75,7 +75,7 @@ def annotate(
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:
     """Return, by face id, the digest of the code and the pictures that a description rests on."""
-    rules = (evidence, naming, wording) if isinstance(writer, Measuring) else ()
+    rules = (evidence, artifact_rules, wording) if isinstance(writer, Measuring) else ()
     code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
     return {
         face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"
@@ -87,7 +87,7 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
     if annotator == "measuring":
         return Measuring(workers)
     if annotator == "endpoint" and endpoint:
-        from dfa_lib.instruct.looking import Looking
+        from dfa_lib.instruct.vlm_annotator import Looking
 
         return Looking(endpoint)
     if annotator == "endpoint":

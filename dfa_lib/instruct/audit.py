@@ -16,10 +16,10 @@ from functools import partial
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.instruct.artifact_rules import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
 from dfa_lib.instruct.card import AuditTable
 from dfa_lib.instruct.evidence import BARE_SKIN, Figures, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.naming import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
 from dfa_lib.records import Annotation, Face
 from dfa_lib.taxonomy import Artifact, Region
 

@@ -3,7 +3,7 @@
 One detection (DF-D), one classification (DF-C), one artifact description (AD) and four
 turns of free conversation (FC), as in the paper (891.6K QA on 127.3K images). FC is
 written from the label and the annotation alone, without looking at the picture: by rule, or
-by a language model (``talking``).
+by a language model (``llm_conversations``).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -94,13 +94,13 @@ def converse(
 
     A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
     """
-    dice, label = Random(f"{seed}/{face.id}"), detection_label(face.category)
-    qa = [_qa(Task.DF_D, "ask", face.split, dice, OPTIONS[Task.DF_D][label])]
+    rng, label = Random(f"{seed}/{face.id}"), detection_label(face.category)
+    qa = [_qa(Task.DF_D, "ask", face.split, rng, OPTIONS[Task.DF_D][label])]
     if face.category in CLASSES:
         answer = OPTIONS[Task.DF_C][face.category.value]
-        qa.append(_qa(Task.DF_C, "ask", face.split, dice, answer))
-    qa.append(_qa(Task.AD, "ask", face.split, dice, note.text))
-    qa += talk.turns if talk else _free(face, note, dice)
+        qa.append(_qa(Task.DF_C, "ask", face.split, rng, answer))
+    qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
+    qa += talk.turns if talk else _free(face, note, rng)
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
 
 
@@ -109,10 +109,10 @@ def detection_label(category: Category) -> str:
     return "forged" if category.forged else "bona fide"
 
 
-def _qa(task: Task, kind: str, split: Split, dice: Random, answer: str, **fields: str) -> QA:
+def _qa(task: Task, kind: str, split: Split, rng: Random, answer: str, **fields: str) -> QA:
     """Put one question in a random wording of the split's share of the library."""
     variants = wordings(task, split, kind)
-    pick = dice.randrange(len(variants))
+    pick = rng.randrange(len(variants))
     part = "train" if split is Split.TRAIN else "test"
     return QA(
         task=task,
@@ -122,16 +122,16 @@ def _qa(task: Task, kind: str, split: Split, dice: Random, answer: str, **fields
     )
 
 
-def _free(face: Face, note: Annotation, dice: Random) -> Iterator[QA]:
+def _free(face: Face, note: Annotation, rng: Random) -> Iterator[QA]:
     """Yield four FC turns: a touched and an untouched region, what is meant, and one more."""
     strongest = sorted(note.findings, key=strength, reverse=True)
-    for region in two_regions(strongest, dice):
+    for region in two_regions(strongest, rng):
         there = [finding for finding in strongest if finding.region is region][:1]
         clean = {} if there else about([region])
         answer = say(Task.FC, "region yes" if there else "region no", there, **clean)
-        yield _qa(Task.FC, "region", face.split, dice, answer, region=region.value)
-    yield _about_category(face, dice)
-    yield _about_evidence(face, strongest, dice)
+        yield _qa(Task.FC, "region", face.split, rng, answer, region=region.value)
+    yield _about_category(face, rng)
+    yield _about_evidence(face, strongest, rng)
 
 
 def strength(finding: Finding) -> float:
@@ -139,21 +139,21 @@ def strength(finding: Finding) -> float:
     return finding.figures.get("z", STRONG)
 
 
-def two_regions(findings: Sequence[Finding], dice: Random) -> list[Region]:
+def two_regions(findings: Sequence[Finding], rng: Random) -> list[Region]:
     """Draw a region with a finding and one without, as far as there are such, in random order."""
     touched = [finding.region for finding in findings]
     clean = [region for region in _ASKED if region not in touched]
-    dice.shuffle(touched)
-    dice.shuffle(clean)
+    rng.shuffle(touched)
+    rng.shuffle(clean)
     pair = (touched[:1] + clean[:1] + touched[1:] + clean[1:])[:2]
-    return dice.sample(pair, len(pair))
+    return rng.sample(pair, len(pair))
 
 
-def _about_category(face: Face, dice: Random) -> QA:
+def _about_category(face: Face, rng: Random) -> QA:
     """Ask what a forgery category means, or whether this face is one (half the time it is)."""
-    own = face.category in FORGERIES and dice.random() < 0.5
-    category = face.category if own else dice.choice(FORGERIES)
-    kind = dice.choice(("category", "category", "meaning"))
+    own = face.category in FORGERIES and rng.random() < 0.5
+    category = face.category if own else rng.choice(FORGERIES)
+    kind = rng.choice(("category", "category", "meaning"))
     if kind == "meaning" or face.category is Category.FORGED:
         kind, answer = "meaning", say(Task.FC, f"meaning {category.value}")
     elif not face.category.forged:
@@ -161,17 +161,17 @@ def _about_category(face: Face, dice: Random) -> QA:
     else:
         verdict = "yes" if category is face.category else "no"
         answer = say(Task.FC, f"category {verdict}", category=face.category.phrase)
-    return _qa(Task.FC, kind, face.split, dice, answer, category=category.phrase)
+    return _qa(Task.FC, kind, face.split, rng, answer, category=category.phrase)
 
 
-def _about_evidence(face: Face, findings: list[Finding], dice: Random) -> QA:
+def _about_evidence(face: Face, findings: list[Finding], rng: Random) -> QA:
     """Ask for the weight of the evidence, or go on from one region to the next.
 
     "besides" leaves one region aside and asks for more: the strongest one, or any on a clean
     face.
     """
     kind, fields, shown = (
-        dice.choice(("suspect", "sure", "next", "reason", "besides")),
+        rng.choice(("suspect", "sure", "next", "reason", "besides")),
         {},
         findings,
     )
@@ -179,11 +179,11 @@ def _about_evidence(face: Face, findings: list[Finding], dice: Random) -> QA:
     if kind == "sure" and findings:
         answer = "strong" if strength(findings[0]) >= STRONG else "weak"
     if kind == "besides":
-        region = findings[0].region if findings else dice.choice(_ASKED)
+        region = findings[0].region if findings else rng.choice(_ASKED)
         fields, shown = {"region": region.value}, findings[1:]
         answer = "yes" if shown else "no" if findings else "none"
     said = say(Task.FC, f"{kind} {answer}", shown[:1])
-    return _qa(Task.FC, kind, face.split, dice, said, **fields)
+    return _qa(Task.FC, kind, face.split, rng, said, **fields)
 
 
 _ASKED = [region for region in Region if region not in (Region.SKIN, Region.BACKGROUND)]

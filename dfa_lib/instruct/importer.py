@@ -21,7 +21,7 @@ from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import read_tem
 from dfa_lib.instruct.rows import Item, Row, beside
-from dfa_lib.instruct.splits import Piece, Tally, note_skip, survey, with_self_blends
+from dfa_lib.instruct.splits import Piece, Tally, assign_splits, note_skip, with_self_blends
 from dfa_lib.photo import open_photo
 from dfa_lib.records import Annotation, Annotator, DataError, inside, write_jsonl
 from dfa_lib.shards import Shard, shard_path
@@ -56,7 +56,7 @@ def import_faces(
     and what was kept after. Raises DataError where nothing usable is found.
     """
     folder = root.parent if root.is_file() else root
-    pieces, tally = survey(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
+    pieces, tally = assign_splits(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
     pieces = list(with_self_blends(pieces, self_blended))
     rows = Counter(f"{piece.split} {piece.row.category}" for piece in pieces)
     print(f"{source}: to be read: {_listed(rows)}; left out: {_reasons(tally)}")

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 
 from dfa_lib import figures as look
 from dfa_lib.face.geometry import Image, region_masks
+from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
 from dfa_lib.instruct.evidence import Figures, difference
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.naming import LEAST_CHANGE
 from dfa_lib.records import Annotation, Face, Finding, InstructRecord
 from dfa_lib.taxonomy import Artifact, Category, Region, Task
 

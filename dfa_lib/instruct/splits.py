@@ -30,7 +30,7 @@ class Piece:
     blended: bool = False
 
 
-def survey(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally]:
+def assign_splits(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece], Tally]:
     """Decide, before anything is opened, which rows become faces and in which split.
 
     A person's home is the split of the official lists, else the most held-out one in which

@@ -95,16 +95,16 @@ class Talking(Writer):
 
     def _topics(self, face: Face, note: Annotation) -> dict[str, str]:
         """What the four turns are about: two regions in the balance of the rule, a category."""
-        dice = Random(f"{self._seed}/{face.id}")
-        first, second = two_regions(note.findings, dice)
-        own = face.category if face.category in FORGERIES and dice.random() < 0.5 else None
+        rng = Random(f"{self._seed}/{face.id}")
+        first, second = two_regions(note.findings, rng)
+        own = face.category if face.category in FORGERIES and rng.random() < 0.5 else None
         touched = dict.fromkeys(finding.region for finding in note.findings)
         return {
             "meaning": meaning(face.category),
             "touched": ", ".join(touched) or "none",
             "first": first,
             "second": second,
-            "category": (own or dice.choice(FORGERIES)).phrase,
+            "category": (own or rng.choice(FORGERIES)).phrase,
         }
 
     def _talk(
