@@ -6,16 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_bench import (
-    InWords,
-    Teller,
-    anti_oracle,
-    bench,
-    oracle,
-    run_bench,
-    toy_world,
-    values,
-)
+from toy_bench import InWords, Teller, anti_oracle, bench, oracle, run_bench, toy_world, values
 
 from dfa_lib.analysts import Question
 from dfa_lib.bench import perturb

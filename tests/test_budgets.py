@@ -8,9 +8,9 @@ ROOT = Path(__file__).parents[1]
 CEILINGS = {
     "dfa_lib": (16_460, 8_000),
     "dfa_lib/bench": (3_710, 2_200),
-    "dfa_lib/endpoint": (1_555, 1_000),
+    "dfa_lib/endpoint": (1_535, 1_000),
     "dfa_lib/gpt": (2_360, 1_500),
-    "dfa_lib/instruct": (4_605, 3_000),
+    "dfa_lib/instruct": (4_600, 3_000),
     "facesim": (1_800, 2_400),
 }
 """Lines of Python reached and lines aimed at. Lower the first when code goes; never raise it."""

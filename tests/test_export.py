@@ -18,13 +18,7 @@ from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.presets import PRESETS
 from dfa_lib.instruct import export
 from dfa_lib.instruct.conversations import load_records
-from dfa_lib.records import (
-    QA,
-    DataError,
-    Finding,
-    InstructRecord,
-    write_jsonl,
-)
+from dfa_lib.records import QA, DataError, Finding, InstructRecord, write_jsonl
 from dfa_lib.taxonomy import Region, Split, Task
 
 RESCUE = Path(export.__file__).parents[1] / "rescue" / "01_instruct"

@@ -24,13 +24,7 @@ from dfa_lib.endpoint.contract import (
     Request,
     Spend,
 )
-from dfa_lib.endpoint.dispatch import (
-    MISSING,
-    NO_KEY,
-    Dispatcher,
-    Failed,
-    SpendGuard,
-)
+from dfa_lib.endpoint.dispatch import MISSING, NO_KEY, Dispatcher, Failed, SpendGuard
 from dfa_lib.endpoint.reading import sentence
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema

@@ -11,12 +11,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.answers import Talk, Unanswered, complete
-from dfa_lib.instruct.conversations import (
-    FORGERIES,
-    OPTIONS,
-    detection_label,
-    two_regions,
-)
+from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, detection_label, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
