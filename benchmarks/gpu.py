@@ -25,7 +25,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.forward import PrefixLoss, core, projector_names
+from dfa_lib.gpt.forward import PrefixLoss, core, parts
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
@@ -140,7 +140,7 @@ def tunable(bench: Bench, name: str, four_bit: bool, rank: int = RANK) -> nn.Mod
     ]
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules=linears,
-        modules_to_save=projector_names(model), task_type="CAUSAL_LM",
+        modules_to_save=parts(model)["projector"], task_type="CAUSAL_LM",
     )  # fmt: skip
     tuned = get_peft_model(model, config)
     for parameter in tuned.parameters():

@@ -59,7 +59,8 @@ class Unread:
         tree = (Node(self.prefix), *([Node([1] * TEXT, 0, TEXT - ANSWER)] * QA))
         count = max(1, preset.row // (len(self.prefix) + QA * TEXT))
         tasks = (Task.FC,) * QA
-        return [Sample(SimpleNamespace(id=str(number)), tree, tasks) for number in range(count)]
+        face = SimpleNamespace(id="random", category=None)
+        return [Sample(face, tree, tasks)] * count
 
 
 def as_measured(name: str) -> Need:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -34,8 +34,11 @@ def save(
 ) -> None:
     """Write the state after ``step`` steps of run ``run``; the file is complete or the old one.
 
-    Every process calls this, the main one writes.
+    Every process calls this, the main one writes. DeepSpeed keeps its optimiser in parts of its
+    own, and has no checkpoint.
     """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return
     tensors = {}
     for name, parameter in trainable(model).items():
         tensors[name] = whole(parameter)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.trees import Node, Packed, pack
 from dfa_lib.records import DataError
+from dfa_lib.taxonomy import CLASSES
 
 Pictures = Mapping[str, Tensor]
 """The processor's image inputs of all images, for instance pixel_values and image_grid_thw."""
@@ -25,29 +26,21 @@ def core(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def projector_names(model: nn.Module) -> list[str]:
-    """Return the names of the modules between encoder and language model.
+def parts(model: nn.Module) -> dict[str, list[str]]:
+    """Return the names of the modules that make up "language", "vision" and "projector".
 
-    They stand beside both, except where the encoder ends in a merger of its own.
+    The projector stands beside the other two, except where the encoder ends in a merger of its
+    own.
     """
-    inner = core(model).model
-    halves = (inner.get_encoder("image"), inner.get_decoder())
+    inner, names = core(model).model, {m: n for n, m in core(model).named_modules()}
+    halves = {"language": inner.get_decoder(), "vision": inner.get_encoder("image")}
     beside = [
         f"model.{name}"
         for name, child in inner.named_children()
-        if child not in halves and any(True for _ in child.parameters())
+        if child not in halves.values() and any(True for _ in child.parameters())
     ]
-    return beside + [n for n, _ in core(model).named_modules() if n.endswith("visual.merger")]
-
-
-def parts(model: nn.Module) -> dict[str, list[str]]:
-    """Return the names of the modules that make up "language", "vision" and "projector"."""
-    inner, names = core(model).model, {id(m): n for n, m in core(model).named_modules()}
-    return {
-        "language": [names[id(inner.get_decoder())]],
-        "vision": [names[id(inner.get_encoder("image"))]],
-        "projector": projector_names(model),
-    }
+    mergers = [name for name in names.values() if name.endswith("visual.merger")]
+    return {part: [names[m]] for part, m in halves.items()} | {"projector": beside + mergers}
 
 
 def part_of(model: nn.Module) -> dict[nn.Module, str]:
@@ -115,21 +108,47 @@ def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
 
 
 class PrefixLoss(nn.Module):
-    """The training loss of packed trees as a module, so that DDP sees its forward pass."""
+    """The training loss of packed trees as a module, so that DDP sees its forward pass.
 
-    def __init__(self, model: nn.Module, shared: bool = True) -> None:
+    With ``naming`` its gradient has that much of an auxiliary loss beside it (deep supervision,
+    as in GoogLeNet): a linear layer on the encoder's tokens, which is not kept, has to name the
+    category. Few tokens of an answer depend on the picture: text teaches an encoder slowly.
+    """
+
+    def __init__(self, model: nn.Module, shared: bool = True, naming: float = 0.0) -> None:
         super().__init__()
-        self.model = model
-        self.shared = shared
+        self.model, self.shared, self.naming = model, shared, naming
+        if naming:
+            width = core(model).config.vision_config.hidden_size
+            self.layer = nn.Linear(2 * width, len(CLASSES))
+            nn.init.zeros_(self.layer.weight)
+            nn.init.zeros_(self.layer.bias)  # nothing of it hangs on chance, so that runs repeat
 
-    def forward(self, pictures: Pictures, packed: Packed, check: bool = False) -> Tensor:
+    def forward(
+        self,
+        pictures: Pictures,
+        packed: Packed,
+        named: tuple[Tensor, Tensor] | None = None,
+        check: bool = False,
+    ) -> Tensor:
         """Return the weighted sum of negative log-probabilities.
 
-        ``check`` puts beside it how many answers have a token that is not the likeliest: (2,).
+        ``named``, which ``naming`` needs, is what ``samples.categories`` returns. ``check`` puts
+        beside the loss how many answers have a token that is not the likeliest: (2,).
         """
-        pictures = on_device(self.model, pictures)
-        hidden = hidden_states(self.model, packed, pictures, self.shared)
-        return answer_loss(self.model, hidden, packed, check)
+        pictures, seen = on_device(self.model, pictures), []
+        encoder = core(self.model).model.get_encoder("image")
+        with encoder.register_forward_hook(lambda *given: seen.append(given[-1][0])):
+            hidden = hidden_states(self.model, packed, pictures, self.shared)
+        loss = answer_loss(self.model, hidden, packed, check)
+        if named is None or not self.naming:
+            return loss
+        kinds, shares = named
+        tokens = seen[0].reshape(len(kinds), -1, seen[0].shape[-1])
+        logits = self.layer(pooled(tokens).to(self.layer.weight.dtype))
+        wrong = nn.functional.cross_entropy(logits, kinds, reduction="none")
+        extra = self.naming * (shares * wrong).sum()
+        return loss + extra - extra.detach()  # the value stays that of the answers, for the log
 
 
 def answer_loss(model: nn.Module, hidden: Tensor, packed: Packed, check: bool = False) -> Tensor:

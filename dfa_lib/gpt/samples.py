@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 from dfa_lib.records import DataError, Face, InstructRecord
-from dfa_lib.taxonomy import Task
+from dfa_lib.taxonomy import CLASSES, Task
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,17 @@ def _counts(sample: Sample, preset: Preset) -> list[tuple[float, float]]:
     if preset.balanced:
         return [(w / n, w) for w, n in zip(weights, sample.answers, strict=True)]
     return [(w, w * n) for w, n in zip(weights, sample.answers, strict=True)]
+
+
+def categories(row: Sequence[Sample], whole: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """Return where each image's category stands in CLASSES, and its share of the answers, (I,).
+
+    An unknown category is -100; shares are of the ``whole`` batch.
+    """
+    kinds = [sample.face.category for sample in row]
+    shares = torch.tensor([len(sample.tasks) for sample in row], dtype=torch.float)
+    places = torch.tensor([CLASSES.index(kind) if kind in CLASSES else -100 for kind in kinds])
+    return places, shares / sum(len(sample.tasks) for sample in whole)
 
 
 def plan(count: int, preset: Preset, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from peft import PeftModel
 from pydantic import ConfigDict
 from torch import Tensor, nn
@@ -27,21 +27,18 @@ from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt.adapter import probe, save_tuned
 from dfa_lib.gpt.checkpoint import trainable, whole
 from dfa_lib.gpt.forward import PrefixLoss, check_image_tokens, core, on_device, part_of, shares
-from dfa_lib.gpt.naming import NamingLoss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import Sample, collate, encode, plan, rows
+from dfa_lib.gpt.samples import Sample, categories, collate, encode, plan, rows
 from dfa_lib.gpt.trees import Node, Packed
 from dfa_lib.records import (
     DataError,
-    Face,
     InstructRecord,
     JsonlLog,
     Record,
     read_jsonl,
     write_jsonl,
 )
-from dfa_lib.taxonomy import CLASSES
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -117,22 +114,17 @@ class Trainer:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
         self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         self.shares = self._can_share(model)
-        tuner, optimizer = PrefixLoss(model, self.shares), make_optimizer(model, preset)
-        self.names = preset.naming > 0 and preset.vision != "frozen"
-        if self.names:
-            tuner = NamingLoss(model, self.shares, preset.naming)
-            head = [*tuner.layer.parameters()]
-            optimizer.add_param_group({"params": head, "peak": preset.lr_vision})
+        naming = 0.0 if preset.vision == "frozen" else preset.naming
+        tuner, optimizer = PrefixLoss(model, self.shares, naming), make_optimizer(model, preset)
+        if naming:
+            head = {"params": [*tuner.layer.parameters()], "peak": preset.lr_vision}
+            optimizer.add_param_group(head)
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
 
     @property
     def plain(self) -> PrefixLoss:
         """The loss module without what accelerate wrapped around it."""
         return self.accelerator.unwrap_model(self.tuner)
-
-    def pictures(self, faces: Sequence[Face]) -> dict[str, Tensor]:
-        """Return the image inputs of faces."""
-        return self.prompter.pictures([self.images.image(face) for face in faces])
 
     def passes(self, batch: Sequence[Sample]) -> list[tuple[list[Sample], float]]:
         """The rows of this process and what each counts.
@@ -187,21 +179,9 @@ class Trainer:
 
     def late(self, saved: float) -> bool:
         """Return whether some process has not saved since the preset's minutes."""
-        waited = torch.tensor(time.monotonic() - saved, device=self.accelerator.device)
-        return self._summed([waited]).item() > 60 * self.preset.save_minutes * (
-            self.accelerator.num_processes
-        )
-
-    def save(self, out: Path, step: int, run: str) -> None:
-        """Write a checkpoint; DeepSpeed keeps its optimiser in parts of its own and has none."""
-        if self.accelerator.distributed_type != DistributedType.DEEPSPEED:
-            file = out / CHECKPOINT
-            checkpoint.save(file, self.accelerator, self.plain, self.optimizer, step, run)
-
-    def resume(self, out: Path, run: str) -> int:
-        """Take run ``run`` up where its checkpoint stands; how many steps are done."""
-        file = out / CHECKPOINT
-        return checkpoint.load(file, self.accelerator, self.plain, self.optimizer, run)
+        waited = time.monotonic() - saved > 60 * self.preset.save_minutes
+        device = self.accelerator.device
+        return bool(self._summed([torch.tensor(float(waited), device=device)]))
 
     def _mode(self, training: bool) -> None:
         self.tuner.train(training)
@@ -224,22 +204,16 @@ class Trainer:
 
     def _inputs(
         self, row: Sequence[Sample], batch: Sequence[Sample]
-    ) -> tuple[dict[str, Tensor], Packed]:
-        pictures = self.pictures([sample.face for sample in row])
-        return pictures, collate(row, batch, self.preset).to(self.accelerator.device)
-
-    def _named(self, row: Sequence[Sample], batch: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """Return of each image its category and its share of the batch, for NamingLoss."""
-        named = [sample.face.category for sample in row]
-        kinds = torch.tensor([CLASSES.index(one) if one in CLASSES else -100 for one in named])
-        shares = torch.tensor([len(sample.tasks) for sample in row], dtype=torch.float)
-        shares /= sum(len(sample.tasks) for sample in batch)
-        return kinds.to(self.accelerator.device), shares.to(self.accelerator.device)
+    ) -> tuple[dict[str, Tensor], Packed, tuple[Tensor, ...]]:
+        """Return what the loss takes."""
+        device = self.accelerator.device
+        pictures = self.prompter.pictures([self.images.image(sample.face) for sample in row])
+        named = tuple(part.to(device) for part in categories(row, batch))
+        return pictures, collate(row, batch, self.preset).to(device), named
 
     def _backward(self, row: Sequence[Sample], batch: Sequence[Sample], counts: float) -> Tensor:
         """Gradients of a row's share of the batch's loss, and that share."""
-        named = {"named": self._named(row, batch)} if self.names else {}
-        loss = self.tuner(*self._inputs(row, batch), **named) * counts
+        loss = self.tuner(*self._inputs(row, batch)) * counts
         if not loss.isfinite():
             raise DataError(
                 f"the loss is {loss.item()} on faces {', '.join(s.face.id for s in row)}; "
@@ -278,11 +252,12 @@ def train(
     order = plan(len(samples), preset, seed)
     run = _fingerprint(model, samples, preset, seed)
     trainer = Trainer(model, prompter, faces, preset, seed)
-    begin = trainer.resume(out, run)
+    state = trainer.accelerator, trainer.plain, trainer.optimizer
+    begin = checkpoint.load(out / CHECKPOINT, *state, run)
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
     saved = time.monotonic()
     bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
-    with _journal(out / LOG, log, watch, trainer.main) as keep:
+    with _journal(out / LOG, log, watch) if trainer.main else nullcontext(log.append) as keep:
         for done, row in enumerate(bar, start=begin + 1):
             batch = [samples[i] for i in row]
             if preset.talk:
@@ -293,7 +268,7 @@ def train(
                 step = step.model_copy(update=trainer.validate(held_out))
             keep(step)  # before the checkpoint, so that no step of a resumed run lacks its line
             if due:
-                trainer.save(out, done, run)
+                checkpoint.save(out / CHECKPOINT, *state, done, run)
                 saved = time.monotonic()
             bar.set_postfix(loss=f"{step.loss:.3f}")
     weights = {name: whole(p) for name, p in trainable(model).items()}
@@ -308,12 +283,9 @@ def train(
 
 @contextmanager
 def _journal(
-    path: Path, log: list[Step], watch: Callable[[Sequence[Step]], None] | None, main: bool
+    path: Path, log: list[Step], watch: Callable[[Sequence[Step]], None] | None
 ) -> Iterator[Callable[[Step], None]]:
-    """Yield what keeps a step: in ``log``, and on the main process in the file, and shown."""
-    if not main:
-        yield log.append
-        return
+    """Yield what keeps a step: in ``log``, in the file, and shown."""
     write_jsonl(path, log)
     if log and watch:
         watch(log)
