@@ -262,7 +262,7 @@ def model_flops(model: nn.Module, packed: Packed, side: int) -> float:
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     attention = 3 * 4 * pairs * width * text.num_attention_heads * text.num_hidden_layers
     head = 4 * text.hidden_size * text.vocab_size * len(packed.targets)
-    patches = len(packed.roots) * (side // config.vision_config.patch_size) ** 2
+    patches = len(packed.segments) * (side // config.vision_config.patch_size) ** 2
     encoder = inner.get_encoder("image")
     look = 2 * patches * sum(p.numel() for p in encoder.parameters() if p.ndim == 2)
     return length * (4 * kinds[False] + 6 * kinds[True]) + attention + head + look

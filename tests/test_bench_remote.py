@@ -1,20 +1,14 @@
-"""Models behind HTTP sit the exam: by letter, by vote, over faults, and as the local one does."""
+"""Models behind HTTP sit the exam: by letter, over faults, and as the local one does."""
 
 import base64
 import io
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chat_server import ChatServer
 from PIL import Image
+from served import Served
 from toy_bench import InWords, oracle, run_bench, toy_world, values
 
 import dfa_lib
@@ -113,21 +107,6 @@ def test_a_refusal_is_no_answer_and_a_failure_is_asked_again(exam: Exam, tmp_pat
         assert (tmp_path / "locked.jsonl").read_text() == ""
 
 
-def test_votes_are_draws_and_shares_of_them(exam: Exam, tmp_path: Path) -> None:
-    """Two seeds in three say the truth; the answer is right and less than certain."""
-
-    def fickle(body: dict) -> str:
-        return "It is forged. It is real." if body.get("seed") == 2 else _know(body)
-
-    with Expert(reply=fickle) as server:
-        analyst = EndpointAnalyst(_endpoint(server, tmp_path), votes=3)
-        image = exam.faces.image(exam.test[0])
-        question = exam.questions[Task.DF_D][0]
-        ((reply,),) = analyst.reply([image], [[question]])
-        assert len(server.books.charged) == 3
-    assert sorted(np.exp(reply.logprobs)) == pytest.approx([0.5 / 4, 2.5 / 4], abs=1e-5)
-
-
 def test_letters_move_with_the_wording_and_a_missing_one_is_unlikely(tmp_path: Path) -> None:
     options = tuple(OPTIONS[Task.DF_C].values())
     asked = [Question(f"Wording {number}?", Task.DF_C, options) for number in range(12)]
@@ -158,51 +137,21 @@ def test_a_letter_alone_is_read_where_log_probabilities_are_ignored(
     assert {one.answer for one in given} == {None}
 
 
-@contextmanager
-def _served(model: Path, log: Path) -> Iterator[str]:
-    """``transformers serve`` in a process of its own, which knows the nano vision tower."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = (
-        "import sys, dfa_lib.gpt.faceconv; from transformers.cli.transformers import main;"
-        " sys.argv[0] = 'transformers'; main()"
-    )
-    options = ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
-    command = [sys.executable, "-c", code, "serve", str(model), *options]
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
-        try:
-            for _ in range(200):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                    break
-                except OSError:
-                    assert server.poll() is None, log.read_text()
-                    time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_transformers_serve_answers_as_the_local_model_does(tmp_path: Path) -> None:
+def test_transformers_serve_answers_as_the_local_model_does(served: Served, tmp_path: Path) -> None:
     """The whole exam in words, over real HTTP and in this process: the same answers."""
-    pytest.importorskip("fastapi")
     local = LocalAnalyst(RESCUE / "02_gpt")
-    local.model.save_pretrained(tmp_path / "model")
-    local.prompter.processor.save_pretrained(tmp_path / "model")
     in_words = InWords(local)
     in_words.tasks = TASKS
     faces = FaceSet.read(RESCUE / "01_instruct")
     records = load_records(RESCUE / "01_instruct" / "instruct.jsonl")
-    with _served(tmp_path / "model", tmp_path / "log.txt") as url:
-        endpoint = Endpoint(str(tmp_path / "model"), url, cache=tmp_path / "cache", concurrency=2)
-        analysts = {"local": in_words, "remote": EndpointAnalyst(endpoint, "remote", hint=False)}
-        out = tmp_path / "bench"
-        data = run_bench(analysts, faces, records, out, limit=10, val_limit=4, resamples=20).data
-        look, free = faces.image(faces.faces[0]), "Describe the artifacts of this face."
-        talks = ["".join(one.stream(look, (), free)) for one in (local, analysts["remote"])]
+    endpoint = Endpoint(served.model, served.url, cache=tmp_path / "cache", concurrency=2)
+    analysts = {"local": in_words, "remote": EndpointAnalyst(endpoint, "remote", hint=False)}
+    out = tmp_path / "bench"
+    data = run_bench(analysts, faces, records, out, limit=10, val_limit=4, resamples=20).data
+    look, free = faces.image(faces.faces[0]), "Describe the artifacts of this face."
+    talks = ["".join(one.stream(look, (), free)) for one in (local, analysts["remote"])]
     assert talks[0].strip() == talks[1].strip() != ""
     said = [
         [(one.id[1:], one.text, one.answer) for one in read_jsonl(path, Prediction)]

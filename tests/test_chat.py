@@ -18,12 +18,12 @@ from toy_bench import run_bench, toy_world
 
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.bench.remote import EndpointAnalyst
-from dfa_lib.chat import ChatSession, ChatView
 from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.occlusion import occlusion_map, paint
 from dfa_lib.chat.page import verdict_html
-from dfa_lib.chat.session import LONGEST_QUESTION, QUICK
+from dfa_lib.chat.session import LONGEST_QUESTION, QUICK, ChatSession
 from dfa_lib.chat.verdict import NO_SCOPE, Verdict, judge, percent
+from dfa_lib.chat.view import ChatView
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.wording import library
 from dfa_lib.records import DataError

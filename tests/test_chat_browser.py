@@ -18,7 +18,8 @@ CELL = """
 import ipywidgets
 from pathlib import Path
 from stand_in import Blunt, RedEye, gallery
-from dfa_lib.chat import ChatSession, ChatView
+from dfa_lib.chat.session import ChatSession
+from dfa_lib.chat.view import ChatView
 print(ipywidgets.__version__)
 here = Path(".")
 analysts = {"tuned": RedEye(), "untuned": Blunt()}

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from IPython.display import display
 from stand_in import RedEye, portrait
-from dfa_lib.chat import ChatSession, ChatView
+from dfa_lib.chat.session import ChatSession
+from dfa_lib.chat.view import ChatView
 from dfa_lib.files import png
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.faceset import FaceSet

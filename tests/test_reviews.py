@@ -8,7 +8,7 @@ import pytest
 from stand_in import RedEye, gallery
 from toy_bench import Teller, run_bench, toy_world
 
-from dfa_lib.chat import ChatSession
+from dfa_lib.chat.session import ChatSession
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import train

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from stand_in import RedEye, red_patch
 
-from dfa_lib.chat import ChatSession, ChatView
+from dfa_lib.chat.session import ChatSession
+from dfa_lib.chat.view import ChatView
 from dfa_lib.taxonomy import Artifact, Category, Region
 
 STRINGS = (

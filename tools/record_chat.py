@@ -36,7 +36,8 @@ REPORT = {"width": 1000, "height": 806}
 LARGEST = 2_000_000  # bytes of the moving picture
 CELL = """
 from pathlib import Path
-from dfa_lib.chat import ChatSession, ChatView
+from dfa_lib.chat.session import ChatSession
+from dfa_lib.chat.view import ChatView
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.faceset import FaceSet
 from transformers.utils import logging

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfa_lib.ask.said import FaceSaid, PictureSaid, face_said, kept
-from dfa_lib.ask.shots import Seen, Shot, look, printable, shots
+from dfa_lib.ask.shots import Shot, look, printable, shots
 from dfa_lib.face import detect
 from dfa_lib.files import digest
 from dfa_lib.records import DataError, JsonlLog
@@ -140,9 +140,9 @@ def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
     return LocalAnalyst(load_base(PRESETS[base]), PRESETS[base], name=f"{base}, untuned")
 
 
-def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterator[Seen]:
+def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterator[Shot]:
     """Look at pictures in order, on a thread of its own, up to ``ahead`` of who takes them."""
-    waiting: deque[Future[Seen]] = deque()
+    waiting: deque[Future[Shot]] = deque()
     pool = ThreadPoolExecutor(1)  # one: OpenCV's networks are not for several threads
     try:
         for shot in shots:
@@ -155,7 +155,7 @@ def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(seen: Iterable[Seen]) -> Iterator[list[Seen]]:
+def _batches(seen: Iterable[Shot]) -> Iterator[list[Shot]]:
     """Cut a stream of pictures into batches."""
     rest = iter(seen)
     for size in itertools.chain(BATCHES, itertools.repeat(BATCH)):
@@ -164,7 +164,7 @@ def _batches(seen: Iterable[Seen]) -> Iterator[list[Seen]]:
         yield batch
 
 
-def _picture(seen: Seen, faces: tuple[FaceSaid, ...], run: str) -> PictureSaid:
+def _picture(seen: Shot, faces: tuple[FaceSaid, ...], run: str) -> PictureSaid:
     """Sum up what is said of a picture and its faces."""
     reasons = [face.reason for face in faces if face.reason]
     reason = seen.error or (reasons[0] if reasons else "" if faces else NO_FACE)

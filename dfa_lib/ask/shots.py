@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,23 +18,15 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture before anybody looked at it.
+    """One picture: with its faces once somebody looked at it, or with why it is not one.
 
-    ``source`` is a path, the content of a file, a decoded frame (H, W, 3) uint8 RGB, or the
-    error that kept it from being decoded. ``second`` is the time of a frame in its video.
+    ``source`` is a path, the content of a file, or a decoded frame (H, W, 3) uint8 RGB, whose
+    time in its video is ``second``. ``faces`` are framed pictures with ``--aligned``.
     """
 
     name: str
-    source: Path | bytes | np.ndarray | DataError
+    source: Path | bytes | np.ndarray
     second: float | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A picture with its faces (framed pictures with ``--aligned``), or why it is not one."""
-
-    name: str
-    second: float | None
     faces: tuple[FaceCrop | np.ndarray, ...] = ()
     error: str = ""
 
@@ -59,20 +51,20 @@ def shots(sources: Sequence[Path | str], every: float) -> Iterator[Shot]:
             yield Shot(printable(source), source)
 
 
-def look(shot: Shot, aligned: bool) -> Seen:
+def look(shot: Shot, aligned: bool) -> Shot:
     """Decode a picture and find its faces, the largest first; no fault leaves this function."""
+    if shot.error:
+        return shot
     try:
-        if isinstance(shot.source, DataError):
-            raise shot.source
         frame = isinstance(shot.source, np.ndarray)
         image = shot.source if frame else open_photo(shot.source, shot.name)
         faces = (image,) if aligned else tuple(find_faces(image))
-        return Seen(shot.name, shot.second, faces)
+        return replace(shot, source=b"", faces=faces)  # many wait in memory, pictures need not
     except DataError as error:
-        return Seen(shot.name, shot.second, error=str(error))
+        return replace(shot, error=str(error))
     except (cv2.error, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return Seen(shot.name, shot.second, error=f"{shot.name}: cannot be searched: {reason:.120}")
+        return replace(shot, error=f"{shot.name}: cannot be searched: {reason:.120}")
 
 
 def printable(path: Path | str) -> str:
@@ -108,7 +100,7 @@ def _frames(path: Path, every: float) -> Iterator[Shot]:
                 yield Shot(name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), round(second, 3))
             due += every
         if not due:
-            message = f"{name}: no frame of this video can be decoded; save it as MP4 (H.264)"
-            yield Shot(name, DataError(message))
+            why = f"{name}: no frame of this video can be decoded; save it as MP4 (H.264)"
+            yield Shot(name, path, error=why)
     finally:
         video.release()

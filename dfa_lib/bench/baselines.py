@@ -121,10 +121,26 @@ class Blind(Control):
         return self.reply([image], [[question]])[0][0]
 
 
-class Probe(Control):
-    """Logistic regressions on features of the picture: one for DF-D, one for DF-C."""
+class Classifier(Control):
+    """Answers DF-D and DF-C from what it makes of the picture, in whatever words it is asked."""
 
     tasks = (Task.DF_D, Task.DF_C)
+
+    def logprobs(self, images: Images) -> Mapping[Task, np.ndarray]:
+        """Return by task a log-probability (N, options) of each answer, in the order offered."""
+        raise NotImplementedError
+
+    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
+        """Answer closed questions by the likeliest option."""
+        known = self.logprobs(images)
+        return [
+            [choose(one, known[one.task][at]) for one in asked]
+            for at, asked in enumerate(questions)
+        ]
+
+
+class Probe(Classifier):
+    """Logistic regressions on features of the picture: one for DF-D, one for DF-C."""
 
     def __init__(self, name: str, features: Features, train: FaceSet) -> None:
         self.name = name
@@ -136,14 +152,10 @@ class Probe(Control):
         fitted = [getattr(model[-1], "coef_", np.zeros(0)) for model in self.models.values()]
         self.fingerprint = digest(repr([weights.round(6).tobytes() for weights in fitted]))
 
-    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
-        """Answer closed questions from the features of each picture."""
+    def logprobs(self, images: Images) -> Mapping[Task, np.ndarray]:
+        """Return what the regressions make of the features."""
         seen = self.features(images)
-        shares = {task: _ordered(model, seen, task) for task, model in self.models.items()}
-        return [
-            [choose(one, shares[one.task][at]) for one in asked]
-            for at, asked in enumerate(questions)
-        ]
+        return {task: _ordered(model, seen, task) for task, model in self.models.items()}
 
 
 def choose(question: Question, logprobs: Sequence[float]) -> Reply:

@@ -14,20 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from dfa_lib.analysts import Analyst
-from dfa_lib.bench import metrics
 from dfa_lib.bench.baselines import Blind, Probe
-from dfa_lib.bench.detection_metrics import TaskPredictions
 from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.bench.exam import Exam, set_exam, some
 from dfa_lib.bench.intervals import BootstrapSample, Runs, Statistic, over_runs
 from dfa_lib.bench.run import ask
+from dfa_lib.bench.scoring import collect, headlines
 from dfa_lib.files import write_atomic
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.train import train
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import DataError, InstructRecord, Prediction
+from dfa_lib.records import DataError, InstructRecord
 from dfa_lib.taxonomy import Task
 
 VERDICTS = (Task.DF_D, Task.DF_C)
@@ -180,22 +179,9 @@ def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
     for seed in range(seeds):
         for file, analyst in study.analysts(seed):
             given = ask(file, analyst, exam, study.out / "predictions", quiet=True)
-            for metric, statistic in _statistics(given, sample).items():
+            for metric, statistic in headlines(collect(file, given, exam), sample).items():
                 scores[metric].setdefault(file.partition("-")[0], []).append(statistic)
     return Outcome(study, sample, scores)
-
-
-def _statistics(given: Sequence[Prediction], sample: BootstrapSample) -> dict[str, Statistic]:
-    collected = {
-        task: TaskPredictions.of(
-            task, sample.faces, {one.face: one for one in given if one.task is task}
-        )
-        for task in VERDICTS
-    }
-    return {
-        "DF-D AUC": partial(metrics.auc, sample.forged, collected[Task.DF_D].scores),
-        "DF-C accuracy": partial(metrics.mean, collected[Task.DF_C].right(sample)),
-    }
 
 
 def _difference(mine: Statistic, other: Statistic, weights: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 The linear probe leaves the encoder frozen; here it may change, as vision-only detectors do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from dfa_lib.analysts import Reply
-from dfa_lib.bench.baselines import Asked, Control, Images, choose
-from dfa_lib.bench.exam import labels
+from dfa_lib.bench.baselines import Classifier, Images
 from dfa_lib.conditions import Everyday
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
@@ -44,14 +42,13 @@ class Encoder(nn.Module):
         return self.head(pooled(patches[:, self.first :]))
 
 
-class FineTuned(Control):
+class FineTuned(Classifier):
     """Answers DF-D and DF-C from an encoder tuned on the categories of ``train``.
 
     Batch, highest learning rate and everyday conditions are those of the analyst's preset. Tuned
     when it is first asked: a run that only wants its report tunes nothing.
     """
 
-    tasks = (Task.DF_D, Task.DF_C)
     name = "fine_tuned"
 
     def __init__(self, analyst: LocalAnalyst, train: FaceSet, epochs: int, seed: int = 0) -> None:
@@ -61,49 +58,38 @@ class FineTuned(Control):
         how = (epochs, self.batch, self.rate, seed, analyst.preset.everyday)
         self.fingerprint = digest(repr((analyst.fingerprint, [f.sha256 for f in train], how)))
 
-    def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
-        """Answer closed questions by the category probabilities of each picture."""
+    def logprobs(self, images: Images) -> Mapping[Task, np.ndarray]:
+        """Return the category log-probabilities, and for DF-D those of all forgeries together."""
         encoder = self._encoder
         with torch.inference_mode():
-            known = encoder(self._seen(images)).double().log_softmax(-1)
-        forged = [category.forged for category in CLASSES]
-        shares = {
-            Task.DF_C: dict(zip((c.value for c in CLASSES), known.T.tolist(), strict=True)),
-            Task.DF_D: {
-                "bona fide": known[:, 0].tolist(),
-                "forged": known[:, forged].logsumexp(1).tolist(),
-            },
-        }
-        return [
-            [
-                choose(one, [shares[one.task][name][at] for name in labels(one.task)])
-                for one in asked
-            ]
-            for at, asked in enumerate(questions)
-        ]
+            kinds = encoder(self._seen(images)).double().log_softmax(-1)  # in the order of CLASSES
+        both = torch.stack([kinds[:, 0], kinds[:, 1:].logsumexp(1)], dim=1)
+        return {Task.DF_C: kinds.cpu().numpy(), Task.DF_D: both.cpu().numpy()}
 
     @cached_property
     def _encoder(self) -> Encoder:
         """The tuned encoder, in evaluation mode; the analyst's own stays as it is."""
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            encoder = Encoder(self.analyst).to(self.analyst.model.device)
-            batches = [batch for _ in range(self.epochs) for batch in self._batches()]
-            _tune(encoder, self._looked_at(batches), len(batches), self.rate)
+            encoder = Encoder(self.analyst).to(self.analyst.model.device).train()
+            orders = (torch.randperm(len(self.train)) for _ in range(self.epochs))
+            batches = [batch.tolist() for order in orders for batch in order.split(self.batch)]
+            optimiser = torch.optim.AdamW(encoder.parameters(), lr=self.rate, weight_decay=0.01)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, self.rate, total_steps=len(batches)
+            )
+            for batch in tqdm(batches, "fine_tuned"):
+                optimiser.zero_grad()
+                self._loss(encoder, [self.train.faces[at] for at in batch]).backward()
+                optimiser.step()
+                schedule.step()
         return encoder.eval()
 
-    def _batches(self) -> Iterator[list[Face]]:
-        order = torch.randperm(len(self.train)).tolist()
-        for start in range(0, len(order), self.batch):
-            yield [self.train.faces[at] for at in order[start : start + self.batch]]
-
-    def _looked_at(self, batches: Iterable[Sequence[Face]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures, half of them mirrored, and the classes (B, 5) each may be of."""
-        for faces in batches:
-            pictures = self._seen([self.images.image(face) for face in faces])
-            mirror = (torch.rand(len(faces)) < 0.5).to(pictures.device)[:, None, None, None]
-            known = torch.tensor([_possible(face.category) for face in faces])
-            yield torch.where(mirror, pictures.flip(3), pictures), known.to(pictures.device)
+    def _loss(self, encoder: Encoder, faces: Sequence[Face]) -> Tensor:
+        """Mean over faces of -log P of its category, or of any forgery where that is unknown."""
+        logs = encoder(self._seen([self.images.image(face) for face in faces])).log_softmax(-1)
+        possible = torch.tensor([_possible(face.category) for face in faces], device=logs.device)
+        return -logs.masked_fill(~possible, -torch.inf).logsumexp(-1).mean()
 
     def _seen(self, images: Sequence[np.ndarray]) -> Tensor:
         pictures = self.analyst.prompter.pictures(images)["pixel_values"]
@@ -113,18 +99,3 @@ class FineTuned(Control):
 def _possible(category: Category) -> list[bool]:
     """Which classes a face may be of: its own, or every forgery where the kind is unknown."""
     return [one is category or (one.forged and category is Category.FORGED) for one in CLASSES]
-
-
-def _tune(
-    encoder: Encoder, batches: Iterable[tuple[Tensor, Tensor]], steps: int, rate: float
-) -> None:
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    encoder.train()
-    for pictures, known in tqdm(batches, "fine_tuned", total=steps):
-        logs = encoder(pictures).log_softmax(-1).masked_fill(~known, -torch.inf)
-        loss = -logs.logsumexp(-1).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()

@@ -1,9 +1,9 @@
 """Any OpenAI-compatible model sits the exam: GPT-4o, vLLM, ``transformers serve``.
 
 Where the endpoint gives log-probabilities, an answer is a letter and every option gets one;
-where it does not, answers are texts, and several draws of one answer are votes. Each question
-is a conversation of its own, so that no answer leaks into the next; the picture goes out once
-in each. What was paid for lies in the endpoint's cache: a run that is resumed pays nothing twice.
+where it does not, answers are texts. Each question is a conversation of its own, so that no answer
+leaks into the next; the picture goes out once in each. What was paid for lies in the endpoint's
+cache: a run that is resumed pays nothing twice.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ import numpy as np
 
 from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.bench.exam import Exam
-from dfa_lib.bench.run import elect, names_of, vote
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
 from dfa_lib.files import digest, png
 
@@ -32,20 +31,17 @@ class EndpointAnalyst:
     """A model behind an endpoint as an analyst.
 
     Give the endpoint ``options={"logprobs": True, "top_logprobs": 20}`` if it offers them.
-    Without, each closed question is asked ``votes`` times with another seed. ``hint`` lists the
-    allowed answers below a closed question and tells the model its part; without it a question
-    goes out as it is, which is what a model of lesson 02 was tuned on.
+    ``hint`` lists the allowed answers below a closed question and tells the model its part;
+    without it a question goes out as it is, which is what a model of lesson 02 was tuned on.
     """
 
     tasks, batch = TASKS, 256
 
-    def __init__(
-        self, endpoint: Endpoint, name: str | None = None, votes: int = 1, hint: bool = True
-    ) -> None:
-        self.endpoint, self.votes, self.hint = endpoint, votes, hint
+    def __init__(self, endpoint: Endpoint, name: str | None = None, hint: bool = True) -> None:
+        self.endpoint, self.hint = endpoint, hint
         self.name = name or re.sub(r"[^\w.-]+", "-", endpoint.model).strip("-.")
         self.letters = bool(endpoint.options.get("logprobs"))
-        settings = (endpoint.model, endpoint.base_url, endpoint.options, votes, hint)
+        settings = (endpoint.model, endpoint.base_url, endpoint.options, hint)
         self.fingerprint = digest(repr(settings))
 
     @property
@@ -80,10 +76,7 @@ class EndpointAnalyst:
         answers = self.endpoint.ask_all(requests, None, self.name)
         seconds = (time.perf_counter() - begin) / max(1, sum(map(len, questions)))
         return [
-            [
-                self._read(one, [answers[f"{i}/{j}/{k}"] for k in range(self._draws(one))], seconds)
-                for j, one in enumerate(asked)
-            ]
+            [self._read(one, answers[f"{i}/{j}"], seconds) for j, one in enumerate(asked)]
             for i, asked in enumerate(questions)
         ]
 
@@ -103,18 +96,13 @@ class EndpointAnalyst:
         for i, (image, asked) in enumerate(zip(images, questions, strict=True)):
             picture = (png(image),)
             for j, question in enumerate(asked):
-                for k in range(self._draws(question)):
-                    yield Request(
-                        id=f"{i}/{j}/{k}",
-                        system=self._system,
-                        text=self._text(question),
-                        images=picture,
-                        seed=k or None,
-                        max_tokens=5 if self.letters and question.options else LONGEST,
-                    )
-
-    def _draws(self, question: Question) -> int:
-        return self.votes if question.options and not self.letters else 1
+                yield Request(
+                    id=f"{i}/{j}",
+                    system=self._system,
+                    text=self._text(question),
+                    images=picture,
+                    max_tokens=5 if self.letters and question.options else LONGEST,
+                )
 
     def _text(self, question: Question) -> str:
         if not question.options or not (self.hint or self.letters):
@@ -125,17 +113,11 @@ class EndpointAnalyst:
         rows = [f"{letter}. {question.options[at]}" for letter, at in order]
         return "\n".join([question.text, *rows, _LETTER])
 
-    def _read(self, question: Question, answers: Sequence[Answer], seconds: float) -> Reply:
-        text = "\n".join(map(_said, answers))
-        tokens = sum(answer.tokens_out for answer in answers)
-        logprobs = None
+    def _read(self, question: Question, answer: Answer, seconds: float) -> Reply:
+        text, logprobs = _said(answer), None
         if question.options and self.letters:
-            text, logprobs = _by_letter(question, answers[0])
-        elif len(answers) > 1:
-            votes = [vote(_said(one), question) for one in answers]
-            shares = elect(votes, names_of(question))[1]
-            logprobs = tuple(shares.values()) if shares else None
-        return Reply(text, logprobs, tokens, seconds)
+            text, logprobs = _by_letter(question, answer)
+        return Reply(text, logprobs, answer.tokens_out, seconds)
 
 
 def _said(answer: Answer) -> str:

@@ -24,7 +24,7 @@ from dfa_lib.bench.exam import VERSION, Exam, labels, truth
 from dfa_lib.bench.intervals import BootstrapSample, Statistic, Triple, Triples
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
 from dfa_lib.records import DataError, InstructRecord, Prediction
-from dfa_lib.taxonomy import CLASSES, Category, Task
+from dfa_lib.taxonomy import Category, Task
 
 Given = Sequence[Prediction]
 Robust = Mapping[str, Mapping[str, Given]]
@@ -47,7 +47,7 @@ def score_all(
     described = Descriptions.of(sample, records, best_constant(exam.train, records))
     analysts, details, collected = {}, {}, {}
     for name, given in tqdm(predictions.items(), "scores", unit="analyst"):
-        collected[name] = _collect(name, given, exam)
+        collected[name] = collect(name, given, exam)
         temperature = fitted_temperature(given, exam)
         analysts[name], details[name] = _score_one(collected[name], sample, described, temperature)
     for name, versions in (robust or {}).items():
@@ -74,7 +74,8 @@ def score_all(
     }
 
 
-def _collect(name: str, given: Given, exam: Exam) -> dict[Task, TaskPredictions]:
+def collect(name: str, given: Given, exam: Exam) -> dict[Task, TaskPredictions]:
+    """Return the predictions of one analyst by task; raise DataError for unanswered faces."""
     collected = {}
     for task in TASKS:
         mine = {one.face: one for one in given if one.task is task}
@@ -101,37 +102,33 @@ def _score_one(
     if predicted := collected.get(Task.DF_D):
         scores["DF-D"] = detection(predicted, sample, temperature)
         details["DF-D"] = detection_details(predicted, sample, temperature)
-    if predicted := collected.get(Task.DF_C):
-        scores["DF-C"] = classification(predicted, sample)
-        details["DF-C"] = _classification_details(predicted, sample) if scores["DF-C"] else {}
+    if (predicted := collected.get(Task.DF_C)) and _kinds_known(sample):
+        scores["DF-C"], details["DF-C"] = classification(predicted, sample)
     if predicted := collected.get(Task.AD):
         scores["AD"] = described.scores(predicted.texts, predicted.answers)
         details["AD"] = described.details(predicted.texts)
     return scores, details
 
 
-def classification(predicted: TaskPredictions, sample: BootstrapSample) -> Triples:
-    """Return the DF-C scores over the faces of known kind; {} if no forgery is."""
-    if not _kinds_known(sample):
-        return {}
-    known, said = _numbers(predicted, sample)
+def classification(predicted: TaskPredictions, sample: BootstrapSample) -> tuple[Triples, dict]:
+    """Return the DF-C scores over the faces of known kind, and the confusion table.
+
+    Its rows are true, its columns said; the last column is what cannot be read.
+    """
+    names = {label: number for number, label in enumerate(labels(Task.DF_C))}
+    known = np.array([names.get(truth(face, Task.DF_C), -1) for face in sample.faces])
+    said = np.array([names.get(answer, -1) for answer in predicted.answers])
     right = predicted.right(sample)[known >= 0]
     sample, known, said = sample.part(known >= 0), known[known >= 0], said[known >= 0]
-    return {
+    table = np.zeros((len(names), len(names) + 1), int)
+    np.add.at(table, (known, said), 1)  # -1 is the last column
+    scores = {
         "accuracy": sample.estimate(partial(metrics.mean, right)),
         "balanced accuracy": sample.estimate(partial(metrics.balanced_accuracy, known, right)),
-        "macro-F1": sample.estimate(partial(metrics.macro_f1, known, said, len(CLASSES))),
+        "macro-F1": sample.estimate(partial(metrics.macro_f1, known, said, len(names))),
         "unparsable": sample.estimate(partial(metrics.mean, (said < 0).astype(float))),
     }
-
-
-def _classification_details(predicted: TaskPredictions, sample: BootstrapSample) -> dict:
-    """Confusion: rows are true, columns said, the last column is what cannot be read."""
-    known, said = _numbers(predicted, sample)
-    known, said, size = known[known >= 0], said[known >= 0], len(CLASSES)
-    table = np.zeros((size, size + 1), int)
-    np.add.at(table, (known, np.where(said < 0, size, said)), 1)
-    return {"labels": list(labels(Task.DF_C)), "confusion": table.tolist()}
+    return scores, {"labels": list(names), "confusion": table.tolist()}
 
 
 def _robustness(
@@ -161,25 +158,27 @@ def _leads(
 ) -> dict[str, Triples]:
     """How far the first analyst is ahead of each other one: paired differences."""
     first, *others = collected
-    mine = _headlines(collected[first], sample, described)
+    mine = headlines(collected[first], sample, described)
     leads = {}
     for other in others:
-        theirs = _headlines(collected[other], sample, described)
+        theirs = headlines(collected[other], sample, described)
         pairs = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
         leads[other] = {name: sample.paired(*pair) for name, pair in pairs.items()}
     return leads
 
 
-def _headlines(
-    collected: Mapping[Task, TaskPredictions], sample: BootstrapSample, described: Descriptions
+def headlines(
+    collected: Mapping[Task, TaskPredictions],
+    sample: BootstrapSample,
+    described: Descriptions | None = None,
 ) -> dict[str, Statistic]:
-    """The one score of each task that analysts are compared by."""
+    """Return the one score of each task that analysts are compared by."""
     found: dict[str, Statistic] = {}
     if predicted := collected.get(Task.DF_D):
         found["DF-D AUC"] = partial(metrics.auc, sample.forged, predicted.scores)
     if (predicted := collected.get(Task.DF_C)) and _kinds_known(sample):
         found["DF-C accuracy"] = partial(metrics.mean, predicted.right(sample))
-    if predicted := collected.get(Task.AD):
+    if described and (predicted := collected.get(Task.AD)):
         found["AD region F1"] = described.region_f1(predicted.texts)
     return found
 
@@ -195,13 +194,6 @@ def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
         _, low, high = min((g[name] for g in leads.values() if name in g), key=lambda t: abs(t[0]))
         found[name] = (high - low) / 2
     return found
-
-
-def _numbers(predicted: TaskPredictions, sample: BootstrapSample) -> tuple[np.ndarray, np.ndarray]:
-    """True and given labels of DF-C as numbers; -1 for unknown and for what cannot be read."""
-    names = {label: number for number, label in enumerate(labels(Task.DF_C))}
-    known = np.array([names.get(truth(face, Task.DF_C), -1) for face in sample.faces])
-    return known, np.array([names.get(answer, -1) for answer in predicted.answers])
 
 
 def _kinds_known(sample: BootstrapSample) -> bool:

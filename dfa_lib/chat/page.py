@@ -5,25 +5,45 @@ report forbids itself any request by a content security policy.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
-from dfa_lib.chat.turn import LIMITS, Turn
 from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.files import data_uri, png
 from dfa_lib.records import Finding
 
-_NONE: Mapping[str, Verdict] = {}
-WHO = {
+LIMITS = (
+    "This analyst has learnt from a small world of faces and a few kinds of forgery."
+    " What it says is an exercise, and no evidence about a real person."
+)
+
+Role = Literal["picture", "person", "analyst", "note", "error"]
+WHO: dict[Role, str] = {
     "person": "You",
     "analyst": "Analyst",
     "picture": "Picture",
     "note": "Note",
     "error": "Not done",
 }
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One entry of the transcript; ``image`` (H, W, 3) where it shows a picture.
+
+    ``who`` is the name of the analyst whose answer it is.
+    """
+
+    role: Role
+    text: str
+    image: np.ndarray | None = None
+    who: str = ""
 
 
 def style() -> str:
@@ -64,7 +84,9 @@ def head() -> str:
     )
 
 
-def verdict_html(who: str, verdict: Verdict | None, others: Mapping[str, Verdict] = _NONE) -> str:
+def verdict_html(
+    who: str, verdict: Verdict | None, others: Mapping[str, Verdict] = MappingProxyType({})
+) -> str:
     """Return P(forged) and the category probabilities as labelled bars.
 
     ``others`` is what other analysts made of the same picture, by name.

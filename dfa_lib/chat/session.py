@@ -4,6 +4,7 @@ Nothing raises out of a session: what goes wrong becomes one sentence in the tra
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.chat import page
 from dfa_lib.chat.occlusion import LEGEND, occlusion_map, paint
-from dfa_lib.chat.turn import Opinion, Role, Turn, now
-from dfa_lib.chat.verdict import Verdict, judge
+from dfa_lib.chat.page import Role, Turn
+from dfa_lib.chat.verdict import Opinion, Verdict, judge
 from dfa_lib.face.detect import find_faces
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.faceset import FaceSet
@@ -237,7 +238,7 @@ class ChatSession:
             face=self.face.id if self.face else None, sha256=fingerprint(self.image),
             analyst=self.who, forged=verdict.forged if verdict else None, said=said,
             category=category, findings=self.findings, words=words.strip(), person=person,
-            when=now(),
+            when=datetime.now(UTC),
         )  # fmt: skip
         if not self._try(lambda: self._keep(record)):
             return None

@@ -99,32 +99,24 @@ class LocalAnalyst:
     ) -> list[list[Reply]]:
         begin = time.perf_counter()
         prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures(images))
-        asked = [(i, question) for i, asked in enumerate(questions) for question in asked]
-        closed = [(i, q) for i, q in asked if q.options]
-        free = [(i, q) for i, q in asked if not q.options]
-        chosen = iter(self._choose(prefix, closed))
+        chosen = self._choose(prefix, [[q for q in row if q.options] for row in questions])
+        free = [(i, q) for i, row in enumerate(questions) for q in row if not q.options]
         written = iter(self._write(prefix, free))
-        seconds = (time.perf_counter() - begin) / max(1, len(asked))
-        return [
-            [replace(next(chosen if q.options else written), seconds=seconds) for q in row]
-            for row in questions
-        ]
+        replies = [[next(chosen if q.options else written) for q in row] for row in questions]
+        seconds = (time.perf_counter() - begin) / max(1, sum(map(len, questions)))
+        return [[replace(one, seconds=seconds) for one in row] for row in replies]
 
-    def _choose(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
-        """The likeliest option of each (image, question); one row per image."""
-        rows: dict[int, list[Question]] = {}
-        for image, question in asked:
-            rows.setdefault(image, []).append(question)
-        if not rows:
-            return []
-        trees = [[self._options(q.text, q.options) for q in row] for row in rows.values()]
-        scores = iter(score(self.model, prefix, list(rows), [grove(row) for row in trees]))
-        replies = []
-        for question in (q for row in rows.values() for q in row):
+    def _choose(self, prefix: Prefix, rows: Sequence[Sequence[Question]]) -> Iterator[Reply]:
+        """Yield the likeliest option of each question, asked of each image in one row."""
+        owners = [image for image, row in enumerate(rows) if row]
+        if not owners:
+            return
+        trees = [grove(self._options(q.text, q.options) for q in rows[i]) for i in owners]
+        scores = iter(score(self.model, prefix, owners, trees))
+        for question in (q for i in owners for q in rows[i]):
             own = tuple(islice(scores, len(question.options)))
             tokens = sum(len(n.ids) for n in self._options(question.text, question.options)[1:])
-            replies.append(Reply(question.options[int(np.argmax(own))], own, tokens, 0.0))
-        return replies
+            yield Reply(question.options[int(np.argmax(own))], own, tokens, 0.0)
 
     def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
         """The greedy answer to each (image, question)."""

@@ -151,7 +151,7 @@ def _words(model: nn.Module, row: Packed, preset: Preset) -> Tensor:
     if preset.vision == "frozen":  # what it holds is gone before the language model begins
         return words
     side = model.config.vision_config.image_size
-    pictures = torch.zeros(len(row.roots), 3, side, side, dtype=model.dtype)
+    pictures = torch.zeros(len(row.segments), 3, side, side, dtype=model.dtype)
     return words + sum(seen.sum() for seen in model.get_image_features(pictures).pooler_output)
 
 

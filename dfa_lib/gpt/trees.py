@@ -31,17 +31,16 @@ class Node:
 class Packed:
     """Trees of several images, one or more per row, padded on the right.
 
-    ``ids``, ``positions``, ``until``: (B, L). ``roots``: (I, 2), row and place where each tree
-    begins. The M scored tokens: ``rows`` and ``sources`` say where each is predicted from,
-    ``targets`` what it is, ``weights`` what it counts and ``answers`` which answer (numbered
-    through the batch) it belongs to; all (M,). ``segments``: (start, end of its first node, end)
-    of parts that need not look at each other: the trees of a single row, else all rows at once.
+    ``ids``, ``positions``, ``until``: (B, L). The M scored tokens: ``rows`` and ``sources`` say
+    where each is predicted from, ``targets`` what it is, ``weights`` what it counts and
+    ``answers`` which answer (numbered through the batch) it belongs to; all (M,). ``segments``:
+    (start, end of its first node, end) of parts that need not look at each other: the trees of a
+    single row, else all rows at once.
     """
 
     ids: Tensor
     positions: Tensor
     until: Tensor
-    roots: Tensor
     rows: Tensor
     sources: Tensor
     targets: Tensor
@@ -75,7 +74,7 @@ def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
     ids = np.zeros((len(trees), width), np.int64)
     positions = np.zeros_like(ids)
     until = np.tile(np.arange(1, width + 1), (len(trees), 1))  # padding sees and is seen by itself
-    scored, roots, answers = [], [], 0
+    scored, segments, answers = [], [], 0
     for row, tree in enumerate(trees):
         stops = np.cumsum([len(node.ids) for node in tree]).tolist()
         depths: list[int] = []
@@ -87,7 +86,7 @@ def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
             positions[row, start:stop] = np.arange(depths[index], depths[index] + stop - start)
             until[row, start:stop] = end
             if above is None:
-                roots.append((row, start, stop, end))
+                segments.append((start, stop, end))
             if node.answer is not None:
                 sources = np.arange(start, stop)[node.answer :] - 1
                 if node.answer == 0 and above is not None:  # its first token follows its parent
@@ -97,11 +96,9 @@ def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
                 answers += 1
     columns = torch.tensor(scored, dtype=torch.long).reshape(-1, 4).unbind(1)
     grid = (torch.from_numpy(array) for array in (ids, positions, until))
-    segments = tuple(root[1:] for root in roots)
     if len(trees) > 1:
-        segments = ((0, min(len(tree[0].ids) for tree in trees), width),)
-    places = torch.tensor([root[:2] for root in roots])
-    return Packed(*grid, places, *columns, torch.ones(len(scored)), segments)
+        segments = [(0, min(len(tree[0].ids) for tree in trees), width)]
+    return Packed(*grid, *columns, torch.ones(len(scored)), tuple(segments))
 
 
 def grove(trees: Iterable[Sequence[Node]]) -> list[Node]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import gradio as gr
 
 from dfa_lib.ask.judging import SHIPPED
-from dfa_lib.chat import ChatSession
-from dfa_lib.chat.turn import LIMITS
+from dfa_lib.chat.page import LIMITS
+from dfa_lib.chat.session import ChatSession
 from dfa_lib.gpt.analyst import LocalAnalyst
 
 analyst = LocalAnalyst(SHIPPED / "02_gpt")
