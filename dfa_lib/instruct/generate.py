@@ -31,7 +31,7 @@ _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 
 @dataclass(frozen=True)
 class Studio:
-    """Who is photographed, where to, by which dice, and how hard the traces are to see."""
+    """Population, folder, seed and difficulty (0 to 1) of a generated data set."""
 
     population: Population
     out: Path

@@ -233,7 +233,7 @@ def retaken(photo: Portrait, name: str, take: int, own: int, size: int) -> Portr
     """Return take ``take`` of a person with ``own`` photographs, aligned to ``size``.
 
     The first ``own`` takes are the photographs; later ones are re-framed and half of them
-    mirrored, by dice that ``name`` and ``take`` decide.
+    mirrored, at random by a seed of ``name`` and ``take``.
     """
     if take < own:
         return align(photo.image, photo.landmarks, size)
