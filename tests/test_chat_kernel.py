@@ -70,11 +70,13 @@ class Kernel:
         return self.process.memory_info().rss / MIB
 
 
-@pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[Kernel]:
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    manager, client = start_new_kernel(cwd=str(tmp_path), env=env, startup_timeout=120)
+    manager, client = start_new_kernel(
+        cwd=str(tmp_path_factory.mktemp("kernel")), env=env, startup_timeout=120
+    )
     try:
         yield Kernel(manager, client)
     finally:
