@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -242,6 +243,32 @@ def test_an_interruption_is_one_line(tmp_path: Path) -> None:
     status, _, err = shell("-c", LONG, cwd=tmp_path, wait=interrupt)
     assert (status, err) == (130, "long: interrupted; the same command goes on where it was\n")
     JsonlLog(tmp_path / "log.jsonl").append(Note(id="the lock is gone"))
+
+
+MAKING = """
+import signal, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dfa_lib.instruct.sources import load_faces
+print(len(load_faces("procedural", pathlib.Path("out"), n=150, workers=2)))
+"""
+
+
+@pytest.mark.full
+@pytest.mark.slow
+def test_an_interruption_while_faces_are_made_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
+    log, workers = tmp_path / "out/faces.part.jsonl", []
+
+    def interrupt(process: subprocess.Popen) -> None:
+        while not (log.exists() and log.stat().st_size) and process.poll() is None:
+            time.sleep(0.05)
+        workers.extend(psutil.Process(process.pid).children(recursive=True))
+        process.send_signal(signal.SIGINT)
+
+    status, _, err = shell("-c", MAKING, cwd=tmp_path, wait=interrupt)
+    assert status and err.rstrip().endswith("KeyboardInterrupt") and log.read_text().count("\n")
+    assert workers and not psutil.wait_procs(workers, timeout=10)[1]
+    status, out, err = shell("-c", MAKING, cwd=tmp_path)
+    assert (status, out.split()[-1]) == (0, "150"), err
 
 
 def test_a_clock_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
