@@ -257,7 +257,7 @@ def parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
         silent = first["type"] in {"missing", "json_invalid"}
         got = "" if silent else f" (got {first['input']!r:.60})"
         problem = f"{where}: {field}: {first['msg']}{got}"
-        raise DataError(f"{problem}; mend this line or remove it") from None
+        raise DataError(f"{problem}; correct this line or remove it") from None
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -63,8 +63,8 @@ def lesson(work: Path, name: str) -> Path:
     done, rescue = FINISHED[name], Path(str(files("dfa_lib"))) / "rescue" / name
     if (work / name / done).exists():
         return work / name
-    print(f"{work / name} is not there, so a small rescue copy from the package takes its place.")
-    print(f"For the real thing, run lesson {name[:2]} first.")
+    print(f"{work / name} does not exist; a small rescue copy from the package is used instead.")
+    print(f"For your own results, run lesson {name[:2]} first.")
     return rescue
 
 
@@ -100,7 +100,7 @@ def api_key(name: str = "OPENAI_API_KEY", prompt: bool = True) -> str | None:
     found = os.environ.get(name) or _colab_secret(name) or (_prompted(name) if prompt else None)
     key = (found or "").strip(" \t\r\n\"'\u201c\u201d\u2018\u2019")
     if not (key.isascii() and key.isprintable()):
-        raise DataError(f"{name}: holds a character that no key has; copy it again")
+        raise DataError(f"{name}: contains a character that no key has; copy it again")
     return key or None
 
 

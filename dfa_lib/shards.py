@@ -62,7 +62,7 @@ def join(path: Path) -> None:
     with atomic(path, "wb") as whole:
         for part in wanted:
             if not _ends_in_newline(part):
-                raise DataError(f"{part}: torn at the end; run this shard again, then join")
+                raise DataError(f"{part}: cut off at the end; run this shard again, then join")
             with part.open("rb") as file:
                 shutil.copyfileobj(file, whole)
 

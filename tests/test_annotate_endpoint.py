@@ -255,7 +255,7 @@ def test_two_annotators_do_not_share_a_file_but_people_may(tmp_path: Path) -> No
 
 
 def test_an_endpoint_has_to_be_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="of which model"):
+    with pytest.raises(DataError, match="no endpoint given"):
         annotate(some(), "endpoint", tmp_path)
 
 

@@ -172,7 +172,7 @@ def test_a_foreign_cache_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_text(
         "not a database, but long enough to be read as one" * 9
     )
-    with pytest.raises(DataError, match=r"answers.sqlite: .*; move it away"):
+    with pytest.raises(DataError, match=r"answers.sqlite: .*; move it, or"):
         Endpoint("model", "http://localhost/v1", cache=tmp_path).estimate(requests(1))
 
 
@@ -249,7 +249,7 @@ def test_the_key_is_sent_and_never_shown(
         assert next(endpoint.ask(requests(1), Verdict)).parsed
     with ChatServer(key="another") as server, pytest.raises(DataError) as error:
         list(at(server, tmp_path).ask(requests(2), Verdict))
-    assert str(error.value).startswith("key: missing or wrong; set it anew")
+    assert str(error.value).startswith("key: missing or wrong; set it again")
     assert "Incorrect API key provided: ***" in str(error.value) and "\n" not in str(error.value)
     chain = (str(error.getrepr()), caplog.text, repr(vars(endpoint)))
     written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())

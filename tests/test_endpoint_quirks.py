@@ -286,7 +286,7 @@ def test_azure_gets_its_header_and_query(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_no_address_is_told() -> None:
-    with pytest.raises(DataError, match="base_url='http://': no address; write it like"):
+    with pytest.raises(DataError, match="base_url='http://': not an address; write it like"):
         Address.of("http://")
 
 

@@ -46,7 +46,7 @@ def test_half_an_answer_counts_and_is_not_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"key": "another"}, "key: missing or wrong; set it anew"),
+        ({"key": "another"}, "key: missing or wrong; set it again"),
         ({"fault": "429"}, "busy: too many requests for now; wait a minute and ask again"),
         ({"fault": "503"}, "the server is in trouble; ask again in a while"),
         ({"latency": 2.0}, "no answer in time; ask again"),

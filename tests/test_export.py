@@ -224,7 +224,11 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ('"dfa":', '"dfb":', r"train\.json:2: dfa: Field required"),
-        (r"\"split\":\"train\"", r"\"split\":\"best\"", r"train\.json:2: dfa\.face\.split: .*mend"),
+        (
+            r"\"split\":\"train\"",
+            r"\"split\":\"best\"",
+            r"train\.json:2: dfa\.face\.split: .*correct",
+        ),
     ],
 )
 def test_a_broken_row_is_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:

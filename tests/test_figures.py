@@ -11,15 +11,28 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from lessons import LESSONS, NAMES, ROOT, read
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.bench.plots import level_scores, robustness_curves, subgroup_scores
-from dfa_lib.figures import canvas, jpeg_figures, listed
+from dfa_lib.figures import (
+    COLOURS,
+    FAILS,
+    HELD_OUT,
+    HOLDS,
+    IMAGE,
+    TEXT,
+    TRAINED,
+    WIDEST,
+    canvas,
+    jpeg_figures,
+    listed,
+)
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.plots import audited
-from dfa_lib.plots import live_curve, picture_grid
+from dfa_lib.plots import live_curve, loss_curve, picture_grid
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region
 
@@ -147,6 +160,27 @@ def test_an_audit_tells_what_holds_and_skin_needs_no_outline(tmp_path: Path) -> 
     )
     figure = audited(FaceSet(tmp_path, (face,)), face, {"toy": note})
     assert "nose holds, skin does not hold and chin unchecked" in figure.get_label()
+
+
+def test_text_can_be_read_from_the_last_row() -> None:
+    """Prevents labels that nobody reads in a lecture hall: small print, or a wide figure."""
+    square = np.zeros((8, 8, 3), np.uint8)
+    levels = {"in domain": (0.9, 0.8, 1.0), "another world": (0.6, 0.5, 0.7)}
+    step = {"norm": 1, "lr_lora": 0, "lr_projector": 0, "seconds": 1}
+    log = [Step(step=n, loss=1 / n, val_loss=1, val_right=0.5, **step) for n in range(1, 9)]
+    for figure in (
+        picture_grid({"bona fide": [square] * 15}, "A grid", ["FE"] * 15),
+        level_scores({"one": levels}, dict.fromkeys(levels, square)),
+        loss_curve(log),
+    ):
+        figure.draw_without_rendering()
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= TEXT and figure.get_figwidth() <= WIDEST
+
+
+def test_a_colour_has_one_meaning() -> None:
+    meanings = [TRAINED, IMAGE, HELD_OUT, HOLDS, FAILS, *COLOURS.values()]
+    assert len({colour.lower() for colour in meanings}) == len(meanings)
 
 
 def save_face(root: Path) -> Face:

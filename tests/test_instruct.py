@@ -445,7 +445,7 @@ def test_without_any_annotation_nothing_is_written(faces: FaceSet, tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"category":"FS"', '"category":"FX"', r":2: face\.category: .*mend"),
+        ('"category":"FS"', '"category":"FX"', r":2: face\.category: .*correct"),
         ('"images/x1.png"', '"../x1.png"', r":2: face\.image: .*relative POSIX path"),
         ('"id":"x2"', '"id":"x1"', r":2: id: 'x1' was already used on line 1"),
     ],

@@ -283,7 +283,7 @@ def test_columns_go_by_a_mapping(tmp_path: Path) -> None:
     assert found.subgroup == (("age", "20"),)
     with pytest.raises(DataError, match=r"t\.csv: no column gone among bild, urteil"):
         list(table(path, {"path": "gone", "label": "urteil"}))
-    with pytest.raises(DataError, match="'colour' is no meaning; choose of path, label"):
+    with pytest.raises(DataError, match="'colour' is unknown; choose from path, label"):
         list(table(path, {"path": "bild", "colour": "urteil"}))
     with pytest.raises(DataError, match="columns: only a table has them"):
         load_faces("df40", tmp_path / "out", root=tmp_path, columns={"path": "bild"})

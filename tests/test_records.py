@@ -55,7 +55,9 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_an_unknown_category_names_file_line_field_and_what_is_allowed(tmp_path):
     message = refusal(written(tmp_path, face("a"), face("b", category="FX")))
-    assert all(part in message for part in ("faces.jsonl:2", "category", "'FX'", "'EFS'", "mend"))
+    assert all(
+        part in message for part in ("faces.jsonl:2", "category", "'FX'", "'EFS'", "correct")
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_stored_records_leave_out_a_torn_line_and_name_a_broken_one(tmp_path):
     path = written(tmp_path, face("a"), face("b", category="FX"), face("c"), end='\n{"id": "d')
     stored = Stored(path, Face)
     assert len(stored) == 3 and stored[2].id == "c"
-    with pytest.raises(DataError, match=r"faces\.jsonl: byte \d+: category: .*'FX'.*mend"):
+    with pytest.raises(DataError, match=r"faces\.jsonl: byte \d+: category: .*'FX'.*correct"):
         stored[1]
     with pytest.raises(DataError, match="no such file"):
         Stored(tmp_path / "nothing.jsonl", Face)

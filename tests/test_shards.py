@@ -221,7 +221,10 @@ def with_a_torn_one(folder: Path) -> Path:
     [
         (without_one, r"faces\.00001-of-00003\.jsonl: missing; run this shard, then join"),
         (of_two_divisions, r"faces\.00001-of-00004\.jsonl: of another division; remove it"),
-        (with_a_torn_one, r"faces\.00001-of-00003\.jsonl: torn at the end; run this shard again"),
+        (
+            with_a_torn_one,
+            r"faces\.00001-of-00003\.jsonl: cut off at the end; run this shard again",
+        ),
         (lambda folder: folder / "faces.jsonl", r"faces\.00000-of-00001\.jsonl: missing"),
     ],
 )

@@ -76,7 +76,7 @@ def kept(path: Path, run: str) -> dict[tuple[str, float | None], PictureSaid]:
     found = {said.id: said for said in read_jsonl(path, PictureSaid)}
     if any(said.run != run for said in found.values()):
         raise DataError(
-            f"{path}: kept for another model, other questions or options; name another file"
+            f"{path}: of another model, other questions or options; choose another file"
         )
     return found
 

@@ -172,7 +172,7 @@ def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
     Raises DataError for fewer than two seeds: one says nothing of how runs differ.
     """
     if seeds < 2:
-        raise DataError(f"SEEDS={seeds}: one run cannot tell how far runs differ; take 2 or more")
+        raise DataError(f"SEEDS={seeds}: one run cannot show how far runs differ; use 2 or more")
     exam, scores = study.exam, {metric: {} for metric in METRICS}
     exam.save(study.out)
     sample = BootstrapSample.of(exam.test, resamples)

@@ -80,7 +80,7 @@ class Exam:
             raise DataError(f"{path}: {error!r}; run the benchmark to write a protocol") from None
         exam = cls(faces, test, val, tuple(faces.split(Split.TRAIN)), questions, seed)
         if said != _hash(content) or said != exam.hash:
-            raise DataError(f"{path}: hash: not that of these faces and questions; run it anew")
+            raise DataError(f"{path}: hash: not of these faces and questions; run it again")
         _refuse_other_pictures(faces, [*test, *val])
         return exam
 
@@ -161,7 +161,7 @@ def _refuse_other_pictures(faces: FaceSet, asked: Iterable[Face]) -> None:
     for face in asked:
         path = inside(faces.root, face.image)
         if not path.is_file() or digest(path.read_bytes()) != face.sha256:
-            raise DataError(f"{path}: sha256: not the picture of face {face.id}; load it again")
+            raise DataError(f"{path}: sha256: the picture of {face.id} has changed; load it again")
 
 
 def _hash(protocol: dict) -> str:

@@ -92,7 +92,7 @@ class Judge:
         """
         given = described(out, self.faces, self.limit)
         if not given:
-            raise DataError(f"{out}: nobody described a face; there is nothing to mark")
+            raise DataError(f"{out}: no analyst described a face, so there is nothing to rate")
         answers = self.endpoint.ask_all(self._requests(given), Mark, self.by)
         name = re.sub(r"[^\w.@-]+", "-", self.by).strip("-")
         opinions = [self._opinion(one, answers[_name(one)]) for one in given]

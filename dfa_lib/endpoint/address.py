@@ -32,7 +32,7 @@ class Address:
         parts = urlsplit(text)
         if not parts.hostname or parts.scheme not in {"http", "https"}:
             raise DataError(
-                f"base_url={given!r}: no address; write it like http://localhost:8000/v1"
+                f"base_url={given!r}: not an address; write it like http://localhost:8000/v1"
             )
         path = re.sub(r"/(chat/completions|completions|chat|models|responses)/*$", "", parts.path)
         path = re.sub(r"/{2,}", "/", path).rstrip("/")

@@ -123,5 +123,5 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
     if batch.status == "failed":
         found = batch.errors.data if batch.errors else None
         problem = found[0].message if found else "no reason given"
-        raise DataError(f"batch {batch.id}: the vendor refused it: {problem}; mend and submit")
+        raise DataError(f"batch {batch.id}: the vendor refused it: {problem}; correct and resubmit")
     return came

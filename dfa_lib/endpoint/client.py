@@ -111,7 +111,7 @@ class Endpoint:
                 if row == bearable:
                     raise DataError(
                         f"{row} requests in a row failed, the last with: {answer.error};"
-                        " mend that and run again, nothing is paid twice"
+                        " fix that and run again; nothing is paid twice"
                     )
 
     def ask_all(
@@ -125,7 +125,7 @@ class Endpoint:
         if failed := [answer for answer in answers.values() if answer.failed]:
             raise DataError(
                 f"{who}: {len(failed)} of {len(answers)} requests failed, one with:"
-                f" {failed[0].error}; run again, what was answered is kept"
+                f" {failed[0].error}; run again; answers already received are kept"
             )
         return answers
 

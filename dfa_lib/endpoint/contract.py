@@ -31,7 +31,7 @@ class Request(Record):
     def _bare(cls, images: tuple[bytes, ...]) -> tuple[bytes, ...]:
         for image in images:
             if _chunks(image) != {b"IHDR", b"IDAT", b"IEND"}:
-                raise ValueError("not a bare PNG; make each picture by dfa_lib.files.png")
+                raise ValueError("not a bare PNG; encode each picture with files.png")
         return images
 
 

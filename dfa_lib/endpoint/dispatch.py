@@ -57,7 +57,7 @@ class SpendGuard:
         if used > call.bound.tokens and min(self.limits[1:]) < math.inf:
             raise DataError(
                 f"prices.image_tokens: too low for this model, an answer took {used:,} tokens"
-                f" where {call.bound.tokens:,} were the most; raise it to keep the ceiling"
+                f" where {call.bound.tokens:,} were the most; raise it so that the budget holds"
             )
 
     def close(self, call: Call) -> None:
@@ -211,7 +211,7 @@ class Dispatcher:
         if blind:
             raise DataError(
                 f"{model}: unable to see pictures: it was shown a blue square and said"
-                f" {said[:80]!r}; take a model and a server that read images"
+                f" {said[:80]!r}; use a model and a server that read images"
             )
         self._learn(self._dialect.model_copy(update={"sees": True}))
 
@@ -244,7 +244,7 @@ class Dispatcher:
             if not again or not text.strip():
                 raise Failed(one_line(f"no answer but: {sentence_in(text)}", self._key))
             again = self._adapt(call, wire.status_in(text), text)  # else it may be an accident
-        raise Failed("the server refused every way of asking that is known")
+        raise Failed("the server refused every known form of the request")
 
     def _open(self, call: Call, fields: Body) -> openai.Stream:
         core = {"model": call.body["model"], "messages": call.body["messages"], "stream": True}
@@ -279,7 +279,7 @@ class Dispatcher:
             line = one_line(sentence_in(words), self._key)
             if '"image_url"' in json.dumps(call.body["messages"]) and no_pictures(line):
                 raise DataError(
-                    f"{call.body['model']}: unable to see pictures: {line}; take a vision model"
+                    f"{call.body['model']}: unable to see pictures: {line}; use a vision model"
                 ) from None
             better = self._dialect.after(call.body, status, words)
             if better:

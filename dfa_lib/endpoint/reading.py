@@ -30,7 +30,7 @@ _TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 FATAL = {
     402: "key: its credit is used up; add to it, or take another key",
-    401: "key: missing or wrong; set it anew",
+    401: "key: missing or wrong; set it again",
     403: "key: not allowed here; ask for access or take another model",
     404: "model or base_url: not known to the server; check both",
 }

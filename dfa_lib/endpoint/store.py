@@ -40,7 +40,7 @@ class Store:
         try:
             self._db.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
-            raise DataError(f"{path}: {error}; move it away, or name another cache") from None
+            raise DataError(f"{path}: {error}; move it, or choose another cache") from None
 
     def __enter__(self) -> Self:
         return self

@@ -100,7 +100,7 @@ def check_adapter(folder: Path) -> dict[str, Tensor]:
     try:
         weights = load_file(file)
     except SafetensorError:
-        raise DataError(f"{file}: is torn or not a safetensors file; save it again") from None
+        raise DataError(f"{file}: incomplete, or not a safetensors file; save it again") from None
     broken = next((n for n, weight in weights.items() if not weight.isfinite().all()), None)
     if broken:
         raise DataError(f"{file}: {broken} has NaN or infinite weights; tune again")
@@ -163,10 +163,10 @@ def _about(folder: Path) -> tuple[Preset, Tensor]:
         given = {name: value for name, value in about["preset"].items() if name in known}
         return Preset(**{"side": 0, **given}), torch.tensor(about["probe"])
     except (OSError, json.JSONDecodeError, KeyError):
-        raise DataError(f"{file}: missing or torn; save the adapter again") from None
+        raise DataError(f"{file}: missing or incomplete; save the adapter again") from None
     except TypeError as error:
         what = str(error).removeprefix("Preset.__init__() ")
-        raise DataError(f"{file}: of another version of dfa_lib ({what}); mend it") from None
+        raise DataError(f"{file}: from another version of dfa_lib ({what}); tune again") from None
 
 
 @torch.inference_mode()

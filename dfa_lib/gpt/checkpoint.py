@@ -70,11 +70,11 @@ def load(
                 parameter, _, key = name.partition("/")
                 state.setdefault(parameter, {})[key] = stored.get_tensor(name)
     except SafetensorError:
-        raise DataError(f"{file}: is torn; remove it and the run starts anew") from None
+        raise DataError(f"{file}: is incomplete; remove it to start from the beginning") from None
     mine = {name: parameter.shape for name, parameter in trainable(model).items()}
     if {name: kept[""].shape for name, kept in state.items()} != mine:
         raise DataError(
-            f"{file}: of a run with other LoRA targets or another rank; remove it, or tune the same"
+            f"{file}: of a run with other LoRA targets or another rank; remove it, or use those"
         )
     with torch.no_grad():
         for name, parameter in trainable(model).items():

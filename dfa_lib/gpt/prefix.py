@@ -51,7 +51,7 @@ class Prompter:
         heads = inputs["input_ids"][:, : len(self.prefix)]
         if not (heads == heads.new_tensor(self.prefix)).all():
             raise DataError(
-                f"picture of {images[0].shape[:2]} pixels: takes other image tokens than one of "
+                f"picture of {images[0].shape[:2]} pixels: has another number of image tokens than "
                 "224 x 224; set the image size of the preset's processor"
             )
         return {key: value for key, value in inputs.items() if key not in WORDS}
@@ -66,14 +66,14 @@ class Prompter:
         Raises DataError if no token would be supervised.
         """
         if not answer.strip():
-            raise DataError(f"question {question!r:.60}: empty answer; give it one or remove it")
+            raise DataError(f"question {question!r:.60}: empty answer; write one or remove it")
         text = self._text([], question)
         prompt = self._tokens(text)
         gap = "" if text[-1].isspace() else " "
         ids = self._tokens(text + gap + answer.strip())
         if ids[: len(prompt)] != prompt:
             raise DataError(
-                f"answer {answer!r:.60}: its first token merges with the prompt; mend the template"
+                f"answer {answer!r:.60}: its first token merges with the prompt; edit the template"
             )
         # the LLaVA-1.5 template writes no end of sequence: without it a model never stops
         return [*ids, self.eos], len(prompt)

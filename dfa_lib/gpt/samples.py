@@ -53,7 +53,7 @@ class Sample:
 def encode(prompter: Prompter, record: InstructRecord) -> Sample:
     """A record as tokens; raises DataError naming the face if nothing in it is supervised."""
     if not record.qa:
-        raise DataError(f"face {record.id}: qa: no question; give it at least one or remove it")
+        raise DataError(f"face {record.id}: qa: no question; add one or remove the record")
     try:
         written = [prompter.answer(qa.question, qa.answer) for qa in record.qa]
     except DataError as error:

@@ -91,7 +91,7 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
 
         return Looking(endpoint)
     if annotator == "endpoint":
-        raise DataError("annotator='endpoint': of which model? Pass endpoint=Endpoint(...)")
+        raise DataError("annotator='endpoint': no endpoint given; pass endpoint=Endpoint(...)")
     if isinstance(annotator, str):
         raise DataError(f"annotator={annotator!r}: unknown; choose 'measuring' or 'endpoint'")
     return annotator

@@ -110,10 +110,10 @@ def _kept(
     if other := next((one for one in by_prompt if one.annotator != annotator), None):
         raise DataError(
             f"{path}: {other.face} was written by {signature(other.annotator)}, not by"
-            f" {signature(annotator)}; give another out, or remove this file"
+            f" {signature(annotator)}; choose another out, or remove this file"
         )
     found = {one.face: one for one in every if not one.annotator.prompt_version or fresh(one)}
     if stale := len(every) - len(found):
-        print(f"{path.name}: {stale:,} answers are asked for again: what they rest on has changed")
+        print(f"{path.name}: {stale:,} answers are requested again: their input has changed")
         write_jsonl(path, found.values())
     return found

@@ -241,7 +241,7 @@ def _picture(root: Path, path: str, at: int | None) -> Image:
         pass  # to seek is not exact with every codec
     fine, picture = video.read()
     if not fine:
-        raise DataError(f"{path}: the video ends before a frame it announces")
+        raise DataError(f"{path}: the video ends before its stated number of frames")
     return np.ascontiguousarray(picture[..., ::-1])
 
 

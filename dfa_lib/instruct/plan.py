@@ -52,7 +52,7 @@ def plan(population: Population, n: int, seed: int) -> list[Job]:
     Raises DataError where there are too few for three splits.
     """
     if n < FEWEST:
-        raise DataError(f"n={n}: too few faces for three splits; take {FEWEST} or more")
+        raise DataError(f"n={n}: too few faces for three splits; use {FEWEST} or more")
     numbers: Numbers = {category: count() for category in Category}
     sizes = np.diff(np.rint(np.cumsum([0, *population.shares.values()]) * n).astype(int))
     jobs: list[Job] = []

@@ -195,7 +195,7 @@ def _population(source: str, root: Path, seed: int, size: int) -> Population:
         return London(root, size)
     if source == "folder":
         return Photographs(root, size, (root / "faces.jsonl").stat().st_mtime_ns)
-    raise DataError(f"source={source}: its forgeries are not ours and cannot be remade")
+    raise DataError(f"source={source}: its forgeries were made elsewhere and cannot be made again")
 
 
 def _claim(out: Path, recipe: dict[str, object]) -> bool:

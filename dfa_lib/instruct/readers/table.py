@@ -136,7 +136,7 @@ def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict
     named = aliased | exact | mapping
     odd = [name for name in mapping if name not in COLUMNS and not name.startswith("subgroup.")]
     if odd:
-        raise DataError(f"columns: {odd[0]!r} is no meaning; choose of {', '.join(COLUMNS)}")
+        raise DataError(f"columns: {odd[0]!r} is unknown; choose from {', '.join(COLUMNS)}")
     missing = [name for name in ("path", "label") if name not in named]
     if missing := missing + [column for column in mapping.values() if column not in plain]:
         raise DataError(
