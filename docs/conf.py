@@ -15,6 +15,7 @@ html_title = project
 extensions = ["myst_nb"]
 nb_execution_mode = "off"
 myst_heading_anchors = 4
+myst_enable_extensions = ["dollarmath"]  # the equations of the lessons
 root_doc = "README"
 html_theme = "sphinx_book_theme"
 html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}  # one search box is enough
