@@ -60,7 +60,7 @@ def test_a_key_is_taken_as_it_was_copied(copied: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("broken", ["sk\u20131", "sk-1\nsk-2", "sk-ü"])
 def test_what_no_header_can_hold_is_no_key(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFA_TEST_KEY", broken)
-    with pytest.raises(DataError, match=r"^DFA_TEST_KEY: holds a character .* copy it again$"):
+    with pytest.raises(DataError, match=r"^DFA_TEST_KEY: contains a character .* copy it again$"):
         runtime.api_key("DFA_TEST_KEY")
 
 
