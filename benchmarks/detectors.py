@@ -97,8 +97,8 @@ def changes() -> dict[str, Callable[[Image, Points], tuple[Image, Points]]]:
         "upright": lambda image, points: (image, points),
         "grey": lambda image, points: (grey(image), points),
         "dark": lambda image, points: ((image * 0.25).astype(np.uint8), points),
-        "tilted 30": lambda image, points: _turned(image, points, 30),
-        "tilted 60": lambda image, points: _turned(image, points, 60),
+        "tilted 30": lambda image, points: turned(image, points, 30),
+        "tilted 60": lambda image, points: turned(image, points, 60),
         "jpeg 20": lambda image, points: (_jpeg(image, 20), points),
         "small": lambda image, points: _placed(image, points, 120, 1200),
         "filling": lambda image, points: _filling(image, points),
@@ -202,7 +202,8 @@ def _jpeg(image: Image, quality: int) -> Image:
     return cv2.imdecode(coded, cv2.IMREAD_COLOR)
 
 
-def _turned(image: Image, points: Points, degrees: float) -> tuple[Image, Points]:
+def turned(image: Image, points: Points, degrees: float) -> tuple[Image, Points]:
+    """Turn a photograph and its landmarks about the middle; what was outside is mirrored."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 0.8)
     turned = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)

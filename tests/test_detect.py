@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from benchmarks.detectors import changes, turned
 from dfa_lib.face.detect import FaceCrop, covered, find_face, find_faces, landmarks_of
 from dfa_lib.face.geometry import (
     EYE_LEFT,
@@ -48,12 +49,7 @@ def eye_distances(found: Points, truth: Points) -> float:
 
 
 def tilted(portrait: Portrait, degrees: float) -> Portrait:
-    height, width = portrait.image.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 0.8)
-    image = cv2.warpAffine(
-        portrait.image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101
-    )
-    return Portrait(image, move(portrait.landmarks, matrix))
+    return Portrait(*turned(*vars(portrait).values(), degrees))
 
 
 def misfit(crop: FaceCrop, portrait: Portrait) -> tuple[float, float]:
@@ -145,23 +141,10 @@ def test_of_several_faces_a_mask_or_a_place_chooses(left: int, right: int) -> No
     assert find_face(two_people(), near=chosen.landmarks).box == chosen.box
 
 
-def disguised(portrait: Portrait, kind: str) -> Image:
-    """Return the portrait behind dark glasses or a mask, which hide what they cover."""
-    image, points = portrait.image.copy(), portrait.landmarks
-    if kind == "dark glasses":
-        for eye in (EYE_LEFT, EYE_RIGHT):
-            width = np.ptp(points[eye], axis=0)[0]
-            cv2.circle(image, points[eye].mean(axis=0).astype(int).tolist(), int(0.8 * width),
-                       (20, 20, 25), -1)  # fmt: skip
-    else:
-        hull = np.concatenate([points[3:14], points[[28]]]).astype(np.int32)
-        cv2.fillConvexPoly(image, hull, (170, 200, 215))
-    return image
-
-
 @pytest.mark.parametrize("kind", ["dark glasses", "surgical mask"])
 def test_a_face_is_found_behind(kind: str) -> None:
-    seen = [bool(find_faces(disguised(generated(seed), kind))) for seed in range(5)]
+    disguise = changes()[kind]
+    seen = [bool(find_faces(disguise(*vars(generated(seed)).values())[0])) for seed in range(5)]
     assert sum(seen) >= 4
 
 
