@@ -14,6 +14,7 @@ from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces, remake
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
+from facesim.forge import METHODS
 
 EASY, AS_MADE, HARD = 0.1, 0.5, 1.0
 
@@ -39,6 +40,18 @@ def test_another_difficulty_changes_pictures_and_nobody(versions: dict[float, Fa
     for easy, hard in zip(versions[EASY], versions[HARD], strict=True):
         assert (easy.id, easy.method, easy.identities) == (hard.id, hard.method, hard.identities)
         assert easy.sha256 != hard.sha256
+
+
+def test_another_method_forges_the_same_people(world: FaceSet, tmp_path: Path) -> None:
+    ids = {face.id for face in world.split("test") if face.category != "EFS"}
+    by = {"method": METHODS["makeup"]}
+    made = remake(world.root, ids, tmp_path / "made", [AS_MADE], **by)[AS_MADE]
+    assert {face.id for face in made} == ids
+    for face in made:
+        before = world[face.id]
+        assert face.identities[0] == before.identities[0] and face.split == before.split
+        assert face.method == ("makeup" if before.category.forged else None)
+        assert (face.sha256 == before.sha256) == (face.method == before.method)
 
 
 def test_faces_of_another_making_are_refused(world: FaceSet, tmp_path: Path) -> None:
