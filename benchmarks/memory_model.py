@@ -30,7 +30,7 @@ from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.samples import Sample, collate
 from dfa_lib.gpt.train import Trainer
 from dfa_lib.gpt.trees import Node, pack
-from dfa_lib.taxonomy import Task
+from dfa_lib.taxonomy import Category, Task
 
 HERE = runtime.device()
 MEASURED = Path(__file__).parent / "measured" / "gpu_h200_run2.json"
@@ -59,7 +59,7 @@ class Unread:
         tree = (Node(self.prefix), *([Node([1] * TEXT, 0, TEXT - ANSWER)] * QA))
         count = max(1, preset.row // (len(self.prefix) + QA * TEXT))
         tasks = (Task.FC,) * QA
-        face = SimpleNamespace(id="random", category=None)
+        face = SimpleNamespace(id="random", category=Category.FORGED, split=None)
         return [Sample(face, tree, tasks)] * count
 
 
