@@ -1,9 +1,11 @@
 """The front page tells the truth about the tree behind it."""
 
+import json
 import re
 
 import pytest
 from lessons import LESSONS, ROOT, files
+from PIL import Image
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINE = re.compile(r"(?P<indent> *)(?P<name>\S+)(  +(?P<comment>\S.+))?")
@@ -60,3 +62,16 @@ def test_the_lessons_and_commands_it_names_exist() -> None:
 
 def test_nothing_is_left_to_be_filled_in() -> None:
     assert "TBD" not in README
+
+
+def test_the_moving_picture_moves_and_loads_fast() -> None:
+    path = ROOT / "notebooks" / "assets" / "chat.webp"
+    with Image.open(path) as film:
+        assert film.n_frames > 10
+    assert path.stat().st_size <= 2_000_000
+
+
+def test_the_dev_container_installs_by_a_command_that_exists() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert f"\n{target}:" in (ROOT / "Makefile").read_text("utf-8")
