@@ -190,7 +190,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_answers_to_other_questions_are_not_taken_up(run: Run, photo: Path, tmp_path: Path) -> None:
     run(photo, "--resume", tmp_path / "kept.jsonl")
     status, out, err = run(photo, "Which kind?", "--resume", tmp_path / "kept.jsonl")
-    assert (status, out) == (2, "") and err.endswith("or options; name another file\n")
+    assert (status, out) == (2, "") and err.endswith("or options; choose another file\n")
 
 
 def video(path: Path, seconds: int = 2) -> Path:
