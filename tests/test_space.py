@@ -91,6 +91,3 @@ def test_a_face_gets_a_verdict_and_anything_else_a_sentence(page: str, tmp_path:
     Image.fromarray(chelsea()).save(tmp_path / "cat.png")
     text, shares = asked(page, tmp_path / "cat.png", framed=False)
     assert text.startswith("No face was found") and "%" not in text and not shares
-    (tmp_path / "letter.png").write_bytes(b"<html>no picture</html>")
-    text, shares = asked(page, tmp_path / "letter.png", framed=False)
-    assert text.startswith("letter.png: HTML page") and not shares
