@@ -206,7 +206,7 @@ def test_a_server_that_drops_pictures_is_found_before_money_is_spent(tmp_path: P
     with Canned(200, "") as server:
         handler = server.RequestHandlerClass
         handler._chat = lambda self, body: self._raw(200, count(body).encode(), "application/json")
-        with pytest.raises(DataError, match=r"unable to see pictures: .*'Red.'; take a model"):
+        with pytest.raises(DataError, match=r"unable to see pictures: .*'Red.'; use a model"):
             list(at(server, tmp_path).ask(requests(5)))
         assert len(list(at(server, tmp_path).ask(some(2, images=(), system="")))) == 2
     with Store(tmp_path) as store:
