@@ -146,7 +146,8 @@ def tell_pages(readme: str, teaching: str) -> tuple[str, str]:
         row = rf"^(\|.*{name}\.ipynb\).*\| )[\d.]+ \|$"
         readme = re.sub(row, rf"\g<1>{minutes} |", readme, flags=re.MULTILINE)
         row = f"| {name[:2]} | {minutes} | {memory} | {run['date']} |"
-        teaching = re.sub(rf"^\| {name[:2]} \| [\d.]+ .*$", row, teaching, flags=re.MULTILINE)
+        dated = rf"^\| {name[:2]} \|.* [\d-]{{10}} \|$"  # not its minutes per section
+        teaching = re.sub(dated, row, teaching, flags=re.MULTILINE)
     return readme, teaching
 
 
