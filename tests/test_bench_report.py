@@ -120,7 +120,7 @@ def test_a_picture_that_was_swapped_is_refused(tmp_path: Path) -> None:
     one, two = faces.split("test").faces[:2]
     (faces.root / one.image).write_bytes((faces.root / two.image).read_bytes())
     for again in (lambda: set_exam(faces), lambda: Exam.read(path, faces)):
-        with pytest.raises(DataError, match=rf"not the picture of face {one.id}"):
+        with pytest.raises(DataError, match=rf"the picture of {one.id} has changed"):
             again()
 
 
