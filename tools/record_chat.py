@@ -103,7 +103,7 @@ def visit(film: Film, stranger: Path) -> Image.Image:
     film.ask("Is anything wrong with the eyes?", 2.0)
     film.press("Reveal the truth", 3.0)
     still = film.frames[-1]
-    film.press("Face 3", 2.0)
+    film.press("Face 8", 2.0)
     film.press("Forged?", 1.8)
     film.press("Reveal the truth", 3.0)
     with film.page.expect_file_chooser() as chooser:
