@@ -110,14 +110,19 @@ def people(count: int, analyst: LocalAnalyst, seed: int = 2026) -> list[Image]:
 def conditions(analyst: LocalAnalyst, fitted: Calibration, faces: Sequence[Image]) -> dict:
     """Return the share of bona fide ``faces`` called forged, by condition, before and after.
 
-    Before: of all; after: of those that are judged, with a 95 % interval over faces.
+    Before: of all; after: of those that are judged, with a 95 % interval over faces. Under a
+    condition in which few faces are judged, pictures are taken again until half as many are.
     """
     rng = np.random.default_rng(0)
     before, after, kept, within = {}, {}, {}, {}
     for kind in ("clean", *CONDITIONS):
-        taken = faces if kind == "clean" else [under(kind, face, rng) for face in faces]
-        logits = forged_logits(analyst, taken, fitted.questions)
-        alarm, judged = logits >= 0, ~refused(analyst, taken, fitted, logits)
+        alarm, judged = [], []
+        while sum(map(np.sum, judged)) < len(faces) / 2:  # again, if few of them are judged
+            taken = faces if kind == "clean" else [under(kind, face, rng) for face in faces]
+            logits = forged_logits(analyst, taken, fitted.questions)
+            alarm.append(logits >= 0)
+            judged.append(~refused(analyst, taken, fitted, logits))
+        alarm, judged = np.concatenate(alarm), np.concatenate(judged)
         before[kind], after[kind] = _share(alarm), _share(alarm[judged])
         within[kind] = _interval(alarm[judged])
         kept[kind] = _share(judged)
