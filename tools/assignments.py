@@ -12,9 +12,11 @@ folder grades it; the solutions are there as the submission of a student called 
 
 import argparse
 import ast
+import os
 import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +123,8 @@ def nbgrader(course: Path) -> "NbGraderAPI":
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import PyFileConfigLoader
 
+    # nbgrader calls alembic by its bare name
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     config = PyFileConfigLoader("nbgrader_config.py", path=str(course)).load_config()
     config.CourseDirectory.root = str(course.resolve())
     return NbGraderAPI(config=config)

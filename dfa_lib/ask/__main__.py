@@ -23,8 +23,8 @@ from dfa_lib.runtime import prepare
 
 QUESTION = "Has this face been forged?"
 NANO_LIMITS = (
-    "Limits: the nano model knows only its small generated world of faces and the photographs"
-    " it was shown in lessons; this is no evidence about a real person."
+    "Limits: the nano model knows only the small world of faces it was tuned on; outside it every"
+    " number is a guess, however sure. This is no evidence about a real person."
 )
 OTHER_LIMITS = (
     "Limits: the model knows only forgeries like those it was tuned on;"
@@ -44,7 +44,7 @@ _STATUSES = """exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the questions on the pictures; return the exit status."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)  # a question may follow an option
     prepare()
     again = "the same command goes on where it was" if args.resume else ""
     return command("dfa_lib.ask", lambda: _ask(args), again)

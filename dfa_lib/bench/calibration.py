@@ -18,13 +18,15 @@ from dfa_lib.taxonomy import Task
 class Calibration:
     """A temperature of DF-D scores, the wordings they come from, and on how many faces.
 
-    ``scope`` says which pictures it holds for; None where the report has none.
+    ``scope`` says which pictures it holds for; None where the report has none. ``source`` is where
+    the faces came from.
     """
 
     temperature: float
     questions: tuple[Question, ...]
     faces: int
     scope: Scope | None = None
+    source: str = ""
 
 
 def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
@@ -46,7 +48,8 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
         asked = exam["questions"][Task.DF_D]
         questions = tuple(Question(q["text"], Task.DF_D, tuple(q["options"])) for q in asked)
         warmth = report["details"][mine[0]]["DF-D"]["temperature"]
-        return Calibration(warmth, questions, len(exam["val"]), Scope.read(folder, mark))
+        scope, faces = Scope.read(folder, mark), len(exam["val"])
+        return Calibration(warmth, questions, faces, scope, report["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
 

@@ -23,11 +23,11 @@ class Verdict:
     """The probability of forgery, and of each category, or why there is none.
 
     The forged categories share P(forged) as the analyst weighs them, so the numbers agree.
-    ``calibrated`` is the number of faces on which P(forged) was calibrated; with 0 it is the
-    analyst's own. ``scoped`` tells whether the picture was compared with what the analyst
-    learnt. ``abstained`` is the sentence that says why there is no verdict, else "": then
-    ``forged`` is None and ``categories`` are empty. ``answers`` are those to the questions that
-    were asked beside it.
+    ``calibrated`` is the number of faces, of ``source``, on which P(forged) was calibrated; with
+    0 it is the analyst's own. ``scoped`` tells whether the picture was compared with what the
+    analyst learnt. ``abstained`` is the sentence that says why there is no verdict, else "":
+    then ``forged`` is None and ``categories`` are empty. ``answers`` are those to the questions
+    that were asked beside it.
     """
 
     forged: float | None
@@ -36,6 +36,7 @@ class Verdict:
     scoped: bool = False
     abstained: str = ""
     answers: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def label(self) -> str | None:
@@ -61,7 +62,8 @@ class Verdict:
         if self.abstained:
             return "No verdict: no number would mean anything here."
         if self.scoped:
-            return f"P(forged) is calibrated on {self.calibrated} validation faces of lesson 03."
+            told = f"P(forged) is calibrated on {self.calibrated} validation faces of lesson 03"
+            return f"{told}{WORLDS.get(self.source, '')}."
         told = "calibrated" if self.calibrated else "the analyst's own, not calibrated"
         return f"P(forged) is {told}; {NO_SCOPE}"
 
@@ -87,6 +89,7 @@ class Opinion:
     evidence: np.ndarray | None = None
 
 
+WORLDS = {"procedural": ", all of them modelled: on a photograph it is a guess"}
 NO_SCOPE = "only face, size and sharpness were checked: this analyst has no scope."
 
 
@@ -155,15 +158,15 @@ def _verdict(
     """P(category) = P(forged) x P(category | forged), whoever answers."""
     logs, within = (_logs(task, asked, replies) for task in (Task.DF_D, Task.DF_C))
     logit = logs["forged"] - logs["bona fide"]
-    temperature, faces, scope = 1.0, 0, None
-    if calibration:
-        temperature, faces = calibration.temperature, calibration.faces
-        scope = calibration.scope
+    known = calibration or Calibration(1.0, (), 0)
+    scope = known.scope
     if scope and scope.close([image], np.array([logit]))[0]:
         return Verdict(None, {}, abstained=CLOSE)
-    forged = float(expit(logit / temperature))
+    forged = float(expit(logit / known.temperature))
     weights = {kind: log for kind, log in within.items() if Category(kind).forged}
     parts = zip(weights, forged * softmax([*weights.values()]), strict=True)
     shares = {Category.BONA_FIDE: 1 - forged} | {Category(kind): float(p) for kind, p in parts}
     words = (reply.text for reply, one in zip(replies, asked, strict=True) if not one.options)
-    return Verdict(forged, shares, faces, scope is not None, answers=tuple(words))
+    return Verdict(
+        forged, shares, known.faces, scope is not None, answers=tuple(words), source=known.source
+    )
