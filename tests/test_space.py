@@ -84,7 +84,7 @@ def _post(url: str, body: bytes, kind: str) -> dict | list:
 
 
 def test_a_face_gets_a_verdict_and_anything_else_a_sentence(page: str, tmp_path: Path) -> None:
-    face = RESCUE / "01_instruct" / "images" / "fs_0445.webp"
+    face = RESCUE / "01_instruct" / "images" / "fs_0438.webp"
     text, shares = asked(page, face, framed=True)
     assert "P(forged) is calibrated" in text and "This face is" in text
     assert np.isclose(sum(one["confidence"] for one in shares["confidences"]), 1, atol=1e-3)
