@@ -104,6 +104,7 @@ def test_one_seed_is_refused(tmp_path: Path, records: dict[str, InstructRecord])
         run(study, 1)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_what_is_on_file_is_not_done_again(
     tmp_path: Path, records: dict[str, InstructRecord]

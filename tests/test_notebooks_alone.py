@@ -29,7 +29,9 @@ def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
 
 @pytest.mark.notebook
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("lesson", LESSONS[5:], ids=NAMES[5:])
+@pytest.mark.parametrize(
+    "lesson", [pytest.param(LESSONS[5], marks=pytest.mark.full), LESSONS[6]], ids=NAMES[5:]
+)
 def test_the_optional_lessons_alone_and_solved(lesson: Path, tmp_path: Path) -> None:
     """Lesson 06 with its stand-ins, a server of the package among them."""
     executed = run_notebook(solved(lesson, tmp_path), tmp_path / "empty", {"FAST": True})
@@ -56,6 +58,7 @@ def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
     assert {note.annotator.model for note in read_jsonl(written, Annotation)} == {"seer"}
 
 
+@pytest.mark.full
 @pytest.mark.notebook
 @pytest.mark.timeout(900)
 def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
