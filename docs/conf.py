@@ -25,7 +25,13 @@ CONTENTS = {
     "Lessons": ["notebooks/0*", "notebooks/GLOSSARY"],
     "Solutions": ["notebooks/solutions/*"],
     "Teaching": ["TEACHING", "RESPONSIBLE_USE"],
-    "Further": ["docs/*", "examples/space/README", "benchmarks/README", "CONTRIBUTING"],
+    "Further": [
+        "docs/*",
+        "facesim/MODEL_CARD",
+        "examples/space/README",
+        "benchmarks/README",
+        "CONTRIBUTING",
+    ],
 }
 """The side bar: pages in groups. The README itself has links, which is what GitHub shows."""
 
