@@ -14,6 +14,7 @@ author = "The contributors"
 html_title = project
 extensions = ["myst_nb"]
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # in outputs: the default knows no tables
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]  # the equations of the lessons
 root_doc = "README"

@@ -63,6 +63,11 @@ def test_has_every_lesson(site: Path) -> None:
     assert [name for name in NAMES if not (site / "notebooks" / f"{name}.html").exists()] == []
 
 
+def test_tables_in_outputs_are_tables(site: Path) -> None:
+    page = (site / "notebooks" / "03_dfa_bench.html").read_text("utf-8")
+    assert "<td><p>dfa-gpt</p></td>" in page and "| dfa-gpt |" not in page
+
+
 def test_links_lead_somewhere(pages: dict[Path, Page]) -> None:
     dead = []
     for file, page in pages.items():
