@@ -72,6 +72,16 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str, end: s
     assert second.category is Category.FORGED and second.listed == (Split.VAL,)
 
 
+def test_a_picture_with_two_labels_is_told(tmp_path: Path) -> None:
+    labels = ["real", "fake", "real"]
+    path = write(tmp_path / "t.csv", [{"path": "a.jpg", "label": one} for one in labels])
+    (piece,), left_out = assign_splits(table(path), 9, 0)
+    assert piece.row.category is Category.BONA_FIDE
+    told = {reason: found["count"] for reason, found in left_out.items()}
+    again = "listed with different labels; the first is used"
+    assert told == {again: 1, "listed more than once": 1}
+
+
 def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
     rows = [
         {"path": "a.jpg", "label": 0, "person": ["x", "y"], "text": None},

@@ -49,7 +49,9 @@ def assign_splits(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece]
             official[item.person] = max(known, key=_ORDER.index)
         elif known := rows.get(item.frame):
             rows[item.frame] = replace(known, listed=tuple({*known.listed, *item.listed}))
-            note_skip(tally, "listed more than once", item.frame)
+            same = known.category == item.category
+            again = "more than once" if same else "with different labels; the first is used"
+            note_skip(tally, f"listed {again}", item.frame)
         else:
             rows[item.frame] = item
     homes = _homes(rows.values()) | official
