@@ -49,6 +49,9 @@ NO_FACE = (
 """Pictures of scikit-image's own package; the camera is held by a man who turns away."""
 
 
+_ROUNDS = 10  # how often pictures are taken under a condition at most
+
+
 def main() -> None:
     """Measure, print a table, then everything as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -117,11 +120,13 @@ def conditions(analyst: LocalAnalyst, fitted: Calibration, faces: Sequence[Image
     before, after, kept, within = {}, {}, {}, {}
     for kind in ("clean", *CONDITIONS):
         alarm, judged = [], []
-        while sum(map(np.sum, judged)) < len(faces) / 2:  # again, if few of them are judged
+        for _ in range(_ROUNDS):  # again, if few of them are judged
             taken = faces if kind == "clean" else [under(kind, face, rng) for face in faces]
             logits = forged_logits(analyst, taken, fitted.questions)
             alarm.append(logits >= 0)
             judged.append(~refused(analyst, taken, fitted, logits))
+            if kind == "clean" or sum(map(np.sum, judged)) >= len(faces) / 2:
+                break
         alarm, judged = np.concatenate(alarm), np.concatenate(judged)
         before[kind], after[kind] = _share(alarm), _share(alarm[judged])
         within[kind] = _interval(alarm[judged])

@@ -1,9 +1,7 @@
 """A notebook in a real browser: JupyterLab or Voila, with ipywidgets 8 or 7.7.1 (Colab's)."""
 
-import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools.record_chat import free_port, notebook, wait_for
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -55,7 +55,7 @@ def widgets_7(cache: Path) -> Path:
 @contextmanager
 def serve(front: str, cell: str, folder: Path, overlay: Path | None = None) -> Iterator[Site]:
     """Serve a notebook of one cell by "lab" or "voila"; ``overlay`` as from ``widgets_7``."""
-    (folder / "chat.ipynb").write_text(_notebook(cell), encoding="utf-8")
+    (folder / "chat.ipynb").write_text(notebook(cell), encoding="utf-8")
     paths = [*([overlay] if overlay else []), ROOT, ROOT / "tests"]
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
@@ -64,12 +64,12 @@ def serve(front: str, cell: str, folder: Path, overlay: Path | None = None) -> I
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "JUPYTER_PATH": str(overlay / "share" / "jupyter") if overlay else "",
     }
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", *_COMMANDS[front], "--no-browser", f"--port={port}"]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
         try:
-            _wait_for(port, folder / "server.log")
+            wait_for(port, folder / "server.log")
             path = "lab/tree/chat.ipynb" if front == "lab" else ""
             yield Site(f"http://127.0.0.1:{port}/{path}", folder, front)
         finally:
@@ -126,27 +126,3 @@ _COMMANDS = {
     ],
     "voila": ["voila", "chat.ipynb", "--Voila.ip=127.0.0.1"],
 }  # fmt: skip
-
-
-def _notebook(source: str) -> str:
-    cell = {"cell_type": "code", "id": "chat", "execution_count": None, "metadata": {},
-            "outputs": [], "source": source.strip()}  # fmt: skip
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return json.dumps({"cells": [cell], "metadata": {"kernelspec": kernel},
-                       "nbformat": 4, "nbformat_minor": 5})  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _wait_for(port: int, log: Path, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")

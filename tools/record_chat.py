@@ -119,15 +119,14 @@ def served(work: Path) -> Iterator[str]:
     """Serve the chat from a process of its own; yield the address of its page."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "chat.ipynb").write_text(_notebook(CELL.format(work=str(work.resolve()))))
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
+        (folder / "chat.ipynb").write_text(notebook(CELL.format(work=str(work.resolve()))))
+        port = free_port()
         command = ["voila", "chat.ipynb", "--no-browser", "--Voila.ip=127.0.0.1", f"--port={port}"]
         with (folder / "log").open("w") as log:
             server = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, stdout=log,
                                       stderr=log)  # fmt: skip
             try:
-                _wait(port)
+                wait_for(port, folder / "log")
                 yield f"http://127.0.0.1:{port}/"
             finally:
                 server.terminate()
@@ -156,7 +155,8 @@ def record(work: Path, stranger: Path) -> Path:
     return ASSETS / "chat.webp"
 
 
-def _notebook(source: str) -> str:
+def notebook(source: str) -> str:
+    """Return a notebook of one cell as it lies in a file."""
     cell = {"cell_type": "code", "id": "chat", "execution_count": None, "metadata": {},
             "outputs": [], "source": source.strip()}  # fmt: skip
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -164,14 +164,21 @@ def _notebook(source: str) -> str:
                        "nbformat": 4, "nbformat_minor": 5})  # fmt: skip
 
 
-def _wait(port: int, seconds: float = 120) -> None:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return free.getsockname()[1]
+
+
+def wait_for(port: int, log: Path, seconds: float = 120) -> None:
+    """Wait until a server listens; raise TimeoutError with the end of its ``log`` if none does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)
-    raise TimeoutError(f"Voila did not start within {seconds:.0f} seconds")
+    raise TimeoutError(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,7 +100,7 @@ class Scope:
     def of(cls, analyst: "LocalAnalyst", exam: Exam) -> "Scope | None":
         """Fit the scope of ``analyst`` on the training and validation people of ``exam``.
 
-        Return None if it has none of either.
+        Return None if it has none of one kind.
         """
         train, val = (
             [exam.faces.image(face) for face in some(part, _FACES, exam.seed)]
