@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,11 @@ from tiny_llava import save_tiny
 from dfa_lib.ask import __main__ as ask
 from dfa_lib.ask.judging import Session
 from dfa_lib.ask.shots import look, shots
+from dfa_lib.bench.scope import Scope
+from dfa_lib.chat.page import LIMITS
+from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import save_tuned
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import NANO
 from facesim.people import portrait
@@ -48,12 +53,26 @@ def run(tuned: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save a random tiny model as lesson 02 saves a tuned one."""
+    """Save a random tiny model as lesson 02 saves a tuned one, measured as by lesson 03."""
     folder = tmp_path_factory.mktemp("model")
     preset = replace(NANO, base=str(save_tiny(folder / "base")), max_new_tokens=12)
     model, processor = load_base(preset, "cpu")
     save_tuned(add_lora(model, preset), processor, preset, folder / "02_gpt" / "adapter", {})
+    measured(LocalAnalyst(folder / "02_gpt"), folder / "03_bench")
     return folder / "02_gpt"
+
+
+def measured(analyst: LocalAnalyst, bench: Path) -> None:
+    """Write what lesson 03 leaves of an analyst that may judge any face."""
+    (bench / "predictions").mkdir(parents=True)
+    wide = replace(Scope.fit(analyst, [sheet(0)] * 2, [sheet(1)]), limit=np.inf)
+    wide.save(bench)
+    asked = {"text": "Forged?", "options": ["It is bona fide.", "It is forged."]}
+    protocol = {"hash": "exam", "questions": {"DF-D": [asked]}, "val": {"face": "sha256"}}
+    report = {"exam": "exam", "source": "", "details": {"tiny": {"DF-D": {"temperature": 2.0}}}}
+    (bench / "protocol.json").write_text(json.dumps(protocol))
+    (bench / "report.json").write_text(json.dumps(report))
+    (bench / "predictions" / "tiny.key").write_text(digest("exam" + analyst.fingerprint))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +104,37 @@ def test_answer_probabilities_and_limits(run: Run, photo: Path) -> None:
     assert (status, err) == (0, "") and re.search(r"P\(forged\) \S+%", out)
     assert out.startswith(f"{photo}: ") and "Q: Is it real?\nA: " in out
     assert "entire face synthesis" in out
-    assert out.strip().splitlines()[-1] == ask.NANO_LIMITS
+    assert "P(forged) is calibrated on 1 validation faces" in out
+    assert out.strip().splitlines()[-1] == LIMITS
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", "--every=1"])
+def test_a_model_that_nobody_measured_speaks_without_a_number(
+    tuned: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    shutil.copytree(tuned, tmp_path / "02_gpt")
+    words = [str(photo), "-q", "Is it real?", "--model", str(tmp_path / "02_gpt"), form]
+    assert ask.main(words) == 1
+    out = capsys.readouterr().out
+    assert "Nobody has measured how often this model is right" in out and "%" not in out
+    if form == "--json":
+        (face,) = json.loads(out)["faces"]
+        assert (face["verdict"], face["p_forged"], face["categories"]) == (None, None, {})
+        assert face["answers"][0]["answer"] and not face["answers"][0]["note"]
+    elif form == "--csv":
+        (row,) = csv.DictReader(io.StringIO(out))
+        assert row["answer"] and not row["p_forged"] and not row["note"]
+    else:
+        assert "Q: Is it real?\nA: " in out and LIMITS not in out
+
+
+def test_a_framed_picture_is_judged_alike_with_and_without_aligned(
+    run: Run, tmp_path: Path
+) -> None:
+    """Framing it once more would blur it."""
+    path = tmp_path / "framed.png"
+    Image.fromarray(portrait("asked-0", 0, size=160).image).save(path)
+    assert run(path) == run(path, "--aligned")
 
 
 def test_an_unknown_base_is_refused(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,9 +146,9 @@ def test_a_picture_without_a_face_is_not_judged(run: Run, folder: Path) -> None:
     wall = folder / "3 wall.PNG"
     status, out, err = run(wall)
     assert (status, err) == (1, "") and "--aligned" in out and "%" not in out
-    assert out.startswith(f"{wall}: not judged: no face was found; ") and out.count("\n") == 1
+    assert out.startswith(f"{wall}: not judged. No face was found; ") and out.count("\n") == 1
     status, out, _ = run(wall, "--aligned")
-    assert status == 1 and "o face was found" in out and "%" not in out and "A: " not in out
+    assert status == 1 and "No face was found" in out and "%" not in out and "A: " not in out
 
 
 def test_a_folder_is_answered_whole_whatever_lies_in_it(run: Run, folder: Path) -> None:
@@ -189,7 +238,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 def test_answers_to_other_questions_are_not_taken_up(run: Run, photo: Path, tmp_path: Path) -> None:
     run(photo, "--resume", tmp_path / "kept.jsonl")
-    status, out, err = run(photo, "Which kind?", "--resume", tmp_path / "kept.jsonl")
+    status, out, err = run(photo, "Which kind?", "--csv", "--resume", tmp_path / "kept.jsonl")
     assert (status, out) == (2, "") and err.endswith("or options; choose another file\n")
 
 
@@ -231,7 +280,7 @@ def test_a_fault_of_a_library_stops_no_other_picture(
     def fault(image: np.ndarray) -> list:
         raise cv2.error("out of\n  luck")
 
-    monkeypatch.setattr("dfa_lib.ask.shots.find_faces", fault)
+    monkeypatch.setattr("dfa_lib.ask.shots.pictures", fault)
     (shot,) = shots([photo], 1)
     assert look(shot, aligned=False).error == f"{photo}: cannot be searched: out of luck"
 

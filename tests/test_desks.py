@@ -186,7 +186,7 @@ def test_names_are_told_alike_wherever_they_are_told(tmp_path: Path) -> None:
 def test_without_a_home(tmp_path: Path) -> None:
     Image.new("RGB", (128, 128), "grey").save(tmp_path / "wall.png")
     status, out, err = shell("-m", "dfa_lib.ask", "wall.png", cwd=tmp_path)  # no HOME, no PATH
-    assert (status, err) == (1, "") and out.startswith("wall.png: not judged: no face was found")
+    assert (status, err) == (1, "") and out.startswith("wall.png: not judged. No face was found")
 
 
 def test_links_in_a_circle_and_pipes_hold_nothing_up(tmp_path: Path) -> None:

@@ -150,5 +150,5 @@ def test_a_face_is_found_behind(kind: str) -> None:
 
 def test_without_a_face_it_says_what_would_help() -> None:
     plain = np.full((200, 200, 3), 150, np.uint8)
-    with pytest.raises(DataError, match=r"^wall\.png: no face was found; use an upright, frontal"):
+    with pytest.raises(DataError, match=r"^wall\.png: No face was found; use an upright, frontal"):
         find_face(plain, "wall.png")

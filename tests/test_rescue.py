@@ -73,4 +73,4 @@ def test_the_first_command_needs_no_lesson(
     assert "P(forged) is calibrated" in said and ask.SHIPPED_MODEL in said
     assert ask.main(["cat.png"]) == 1
     said = capsys.readouterr().out
-    assert "no face was found" in said and "%" not in said
+    assert "No face was found" in said and "%" not in said

@@ -22,14 +22,6 @@ from dfa_lib.errors import DataError, command
 from dfa_lib.runtime import prepare
 
 QUESTION = "Has this face been forged?"
-NANO_LIMITS = (
-    "Limits: the nano model knows only the small world of faces it was tuned on; outside it every"
-    " number is a guess, however sure. This is no evidence about a real person."
-)
-OTHER_LIMITS = (
-    "Limits: the model knows only forgeries like those it was tuned on;"
-    " this is no evidence about a real person."
-)
 SHIPPED_MODEL = "Model: the small one that comes with the package; lesson 02 tunes your own."
 _PICTURES = (
     "a picture, a folder, a video, or - for standard input; a last one that is no file and has a"
@@ -37,7 +29,7 @@ _PICTURES = (
 )
 _STATUSES = """exit status:
   0    every face of every picture was judged
-  1    some picture has no face, or one outside what the model can judge
+  1    some picture has no face or one that the model cannot judge, or nobody measured the model
   2    some picture cannot be read (the others are answered), or nothing could be done
   130  interrupted; with --resume, the same command goes on where it was"""
 
@@ -76,19 +68,20 @@ def _ask(args: argparse.Namespace) -> int:
     session = Session(args.model, args.base, args.aligned, questions)
     sources = listed(pictures)
     form = as_json if args.json else as_csv if args.csv else as_text
-    if args.csv:
-        print(as_csv(None))
-    counts, begin = Counter(), perf_counter()
+    counts, numbers, begin = Counter(), False, perf_counter()
     # a bar for whoever watches a terminal; tqdm writes around it
     with tqdm(total=len(sources), unit="picture", delay=1, leave=False, disable=None) as bar:
         for said in session.answers(sources, args.every, args.resume):
+            if args.csv and not counts:
+                tqdm.write(as_csv(None))
             _tell(said, form)
+            numbers |= any(face.verdict for face in said.faces)
             counts[said.status] += 1
             bar.update()
-    if form is as_text and session.loaded:
-        if session.shipped:
-            print(SHIPPED_MODEL)
-        print(NANO_LIMITS if session.analyst.preset.name == "nano" else OTHER_LIMITS)
+    if form is as_text and numbers:
+        from dfa_lib.chat.page import LIMITS
+
+        print(*[SHIPPED_MODEL] * session.shipped, LIMITS, sep="\n")
     if (n := counts.total()) > 1:
         seconds, each = perf_counter() - begin, sorted(counts.items())
         told = ", ".join(f"{count} {status}" for status, count in each)

@@ -31,7 +31,7 @@ BATCH = 16
 """Pictures judged in one go: the first at once, so that somebody sees an answer soon."""
 SHIPPED = Path(str(files("dfa_lib"))) / "rescue"
 """A small tuned model and its calibration, for those who have run no lesson yet."""
-NO_FACE = f"{detect.NO_FACE}; --aligned takes a picture that is framed already"
+NO_FACE = f"{detect.NO_FACE} --aligned takes a picture that is framed already."
 
 
 def find_model(folder: Path | None) -> Path:
@@ -56,11 +56,6 @@ class Session:
         self._base = base
         self._aligned = aligned
         self._questions = tuple(questions)
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the model was needed so far."""
-        return "analyst" in vars(self)
 
     @cached_property
     def analyst(self) -> "LocalAnalyst":
@@ -113,7 +108,8 @@ class Session:
         """What lesson 03 fitted for this model; read once, for a folder has many batches."""
         from dfa_lib.bench.calibration import calibration
 
-        folders = (work_path() / "03_bench", SHIPPED / "03_bench")
+        places = ((self._source or SHIPPED).parent, work_path(), SHIPPED)
+        folders = dict.fromkeys(place / "03_bench" for place in places)
         return next(filter(None, (calibration(self.analyst, one) for one in folders)), None)
 
     def _run(self) -> str:

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from dfa_lib.face.detect import FaceCrop
+from dfa_lib.face.detect import FaceCrop, Picture
 from dfa_lib.records import DataError, Record, read_jsonl
 
 if TYPE_CHECKING:
-    from dfa_lib.bench.scope import Picture
     from dfa_lib.chat.verdict import Verdict
 
 COLUMNS = (
     "picture", "second", "status", "reason", "face", "faces", "x0", "y0", "x1", "y1",
     "verdict", "p_forged", "category", "calibrated_on", "question", "answer", "note",
 )  # fmt: skip
+
+
+UNMEASURED = (
+    "Nobody has measured how often this model is right: lesson 03 does that for one that lesson 02"
+    " has tuned. So there is no verdict and no number, only what it says itself."
+)
 
 
 class Answer(Record):
@@ -33,8 +38,9 @@ class Answer(Record):
 class FaceSaid(Record):
     """What is said of one face, the ``number`` th largest (from 1) of its picture.
 
-    ``box`` is (x0, y0, x1, y1) in pixels, None for a framed picture. A face that cannot be
-    judged has a ``reason`` and neither verdict nor numbers nor answers.
+    ``box`` is (x0, y0, x1, y1) in pixels, None for a picture that is framed already. A face that
+    cannot be judged has a ``reason`` and neither verdict nor numbers; ``answers`` only if the
+    reason is that the model was never measured.
     """
 
     number: int
@@ -81,18 +87,20 @@ def kept(path: Path, run: str) -> dict[tuple[str, float | None], PictureSaid]:
     return found
 
 
-def face_said(
-    number: int, face: "Picture", verdict: "Verdict", questions: Sequence[str]
-) -> FaceSaid:
+def face_said(number: int, face: Picture, verdict: "Verdict", questions: Sequence[str]) -> FaceSaid:
     """Return what is said of a face: its ``verdict``, with the answers to ``questions``."""
     edges = face.box if isinstance(face, FaceCrop) else None
     box = edges and tuple(round(edge, 1) for edge in edges)
-    if verdict.abstained:
-        return FaceSaid(number=number, box=box, reason=verdict.abstained)
-    answers = (
-        Answer(question=q, answer=a.strip() or "(no answer)", note=verdict.disagreement(a, q))
-        for q, a in zip(questions, verdict.answers, strict=True)
+    answers = tuple(
+        Answer(
+            question=question,
+            answer=answer.strip() or "(no answer)",
+            note=verdict.disagreement(answer, question) if verdict.scoped else "",
+        )
+        for question, answer in zip(questions, verdict.answers, strict=not verdict.abstained)
     )
+    if reason := verdict.abstained or UNMEASURED * (not verdict.scoped):
+        return FaceSaid(number=number, box=box, reason=reason, answers=answers)
     return FaceSaid(
         number=number,
         box=box,
@@ -102,7 +110,7 @@ def face_said(
         categories={kind.phrase: round(share, 4) for kind, share in verdict.categories.items()},
         calibrated_on=verdict.calibrated,
         origin=verdict.origin,
-        answers=tuple(answers),
+        answers=answers,
     )
 
 
@@ -126,7 +134,7 @@ def as_text(said: PictureSaid) -> str:
     """Return what a person reads: verdict, shares and answers of each face."""
     name = said.picture if said.second is None else f"{said.picture} at {said.second:g} s"
     if not said.faces:
-        return f"{name}: not judged: {said.reason}"
+        return f"{name}: not judged. {said.reason}"
     return "\n".join(_face_text(name, face, len(said.faces)) for face in said.faces)
 
 
@@ -152,10 +160,11 @@ def _face_text(name: str, face: FaceSaid, faces: int) -> str:
         x0, y0, x1, y1 = face.box or (0, 0, 0, 0)
         name = f"{name}, face {face.number} of {faces} ({x0:.0f},{y0:.0f} to {x1:.0f},{y1:.0f})"
     if face.reason:
-        return f"{name}: not judged: {face.reason}"
-    lines = [f"{name}: {face.verdict}, P(forged) {percent(face.p_forged)}"]
-    lines += [f"  {kind:<22}{percent(share):>4}" for kind, share in face.categories.items()]
-    lines += [face.origin]
+        lines = [f"{name}: not judged. {face.reason}"]
+    else:
+        lines = [f"{name}: {face.verdict}, P(forged) {percent(face.p_forged)}"]
+        lines += [f"  {kind:<22}{percent(share):>4}" for kind, share in face.categories.items()]
+        lines += [face.origin]
     for one in face.answers:
         lines += [f"Q: {one.question}", f"A: {one.answer}", *filter(None, [one.note])]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfa_lib.face.detect import FaceCrop, find_faces
+from dfa_lib.face.detect import Picture, pictures
 from dfa_lib.photo import MAX_BYTES, SUFFIXES, VIDEO_SUFFIXES, is_video, open_photo
 from dfa_lib.records import DataError
 
@@ -21,13 +21,13 @@ class Shot:
     """One picture: with its faces once somebody looked at it, or with why it is not one.
 
     ``source`` is a path, the content of a file, or a decoded frame (H, W, 3) uint8 RGB, whose
-    time in its video is ``second``. ``faces`` are framed pictures with ``--aligned``.
+    time in its video is ``second``.
     """
 
     name: str
     source: Path | bytes | np.ndarray
     second: float | None = None
-    faces: tuple[FaceCrop | np.ndarray, ...] = ()
+    faces: tuple[Picture, ...] = ()
     error: str = ""
 
 
@@ -58,7 +58,7 @@ def look(shot: Shot, aligned: bool) -> Shot:
     try:
         frame = isinstance(shot.source, np.ndarray)
         image = shot.source if frame else open_photo(shot.source, shot.name)
-        faces = (image,) if aligned else tuple(find_faces(image))
+        faces = (image,) if aligned else tuple(pictures(image))
         return replace(shot, source=b"", faces=faces)  # many wait in memory, pictures need not
     except DataError as error:
         return replace(shot, error=str(error))

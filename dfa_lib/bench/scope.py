@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench.exam import Exam, some
 from dfa_lib.conditions import CONDITIONS, under
-from dfa_lib.face.detect import FaceCrop, tilt
+from dfa_lib.face.detect import MOST_TILT, NO_FACE, FaceCrop, Picture, tilt
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.conversations import OPTIONS
@@ -37,15 +37,11 @@ if TYPE_CHECKING:
 
 KEPT = 0.95  # of the validation faces
 LEAST_SIDE = 64  # pixels a framed face must have in the photograph
-MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are levelled
 LEAST_SHARPNESS = 0.1  # a face of 128 pixels has about 1, blurred by 1.5 pixels .2
 ALARMS = 0.3  # false alarms on poor pictures, as a share of those on the pictures as they are
 _FACES = 1000  # that a scope is fitted on at most
 _USUAL = (0.05, 0.95)  # between these shares of validation faces a picture is as sharp as usual
 _FLOOR = 1e-4  # of the mean variance, so that no direction counts for infinitely much
-
-Picture = Image | FaceCrop
-"""A face as the detector found it on a photograph, or a picture that is framed already."""
 
 
 @dataclass(frozen=True)
@@ -235,9 +231,6 @@ def flaw(picture: Picture) -> str:
     return ""
 
 
-NO_FACE = (
-    "No face was found; use an upright, frontal, well-lit portrait or crop the picture closer."
-)
 _UNLIKE = (
     "The face looks unlike those this analyst was tuned and calibrated on;"
     " tune it on faces from the same kind of camera."

@@ -17,7 +17,7 @@ from dfa_lib.chat import page
 from dfa_lib.chat.occlusion import LEGEND, occlusion_map, paint
 from dfa_lib.chat.page import Role, Turn
 from dfa_lib.chat.verdict import Opinion, Verdict, judge
-from dfa_lib.face.detect import find_faces
+from dfa_lib.face.detect import FaceCrop, pictures
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
@@ -119,10 +119,10 @@ class ChatSession:
             if content == b"":
                 raise DataError(f"{name}: {ARRIVED_EMPTY}")
             image = open_photo(content, name)
-            found = [] if aligned else find_faces(image)
-            self._show(found[0] if found else image, f"{name}.")
-            if found and found[0].note:
-                self._say("note", found[0].note)
+            face, *_ = (not aligned and pictures(image)) or [image]
+            self._show(face, f"{name}.")
+            if isinstance(face, FaceCrop) and face.note:
+                self._say("note", face.note)
 
         return self._try(load)
 

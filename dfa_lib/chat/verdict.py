@@ -90,7 +90,7 @@ class Opinion:
 
 
 WORLDS = {"procedural": ", all of them modelled: on a photograph it is a guess"}
-NO_SCOPE = "only face, size and sharpness were checked: this analyst has no scope."
+NO_SCOPE = "nobody has measured on which pictures this analyst can be trusted, so it is a guess."
 
 
 def percent(share: float) -> str:

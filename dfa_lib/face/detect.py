@@ -19,7 +19,11 @@ _SURE = 0.5  # what the mesh network must give a face
 _PASSES = 3  # looks of the mesh network; each is framed by the one before
 _FRAMED = 0.62  # side of the face as a share of its frame
 _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
-NO_FACE = "no face was found; use an upright, frontal, well-lit portrait or crop the picture closer"
+_SLACK = 0.05  # of its side by which a picture may be cut otherwise and still be a frame
+MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are levelled
+NO_FACE = (
+    "No face was found; use an upright, frontal, well-lit portrait or crop the picture closer."
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,25 @@ class FaceCrop:
         return (
             f"{self.others + 1} faces were found; this is about the largest one; crop for another."
         )
+
+
+Picture = Image | FaceCrop
+"""A face as the detector found it on a photograph, or a picture that is framed already."""
+
+
+def pictures(image: Image) -> list[Picture]:
+    """Return the faces to judge on ``image`` (H, W, 3), the largest first.
+
+    That is the picture itself if it shows one face and is cut as a frame already: framing it once
+    more would only blur it.
+    """
+    faces = find_faces(image)
+    if len(faces) == 1:
+        height, width = image.shape[:2]
+        off = np.subtract(faces[0].box, (0, 0, width, height))
+        if np.abs(off).max() < _SLACK * width:
+            return [image]
+    return [*faces]
 
 
 def find_face(
@@ -83,16 +106,19 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
 def tilt(image: Image) -> float | None:
     """Return by how many degrees the face of a framed picture (S, S, 3) is tilted, clockwise.
 
-    None if it shows no face; looks first where frames put one.
+    None if it shows no face. Looks first where frames put one; the mesh network alone takes many
+    things for a tilted face, so the detectors decide unless it sees a level one.
     """
     side = image.shape[1]
     centre = np.float32([side / 2, image.shape[0] / 2])
     points, sure = networks.mesh(image, centre, _FRAMED * side, np.float32([1, 0]))
-    if sure < _SURE:
-        points = next((points for points, _ in find_mesh(image)), None)
-    if points is None:
-        return None
-    _, _, across = networks.around(points)
+    if sure >= _SURE and abs(_tilt(points)) <= MOST_TILT:
+        return _tilt(points)
+    return next((_tilt(points) for points, _ in find_mesh(image)), None)
+
+
+def _tilt(mesh: Points) -> float:
+    _, _, across = networks.around(mesh)
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 

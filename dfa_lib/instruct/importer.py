@@ -88,7 +88,7 @@ def _reasons(tally: Tally) -> str:
         f"{entry['count']:,} {reason}" + (f" ({entry['first']})" if entry["first"] else "")
         for reason, entry in sorted(tally.items(), key=lambda entry: -entry[1]["count"])
     )
-    return "; ".join(said) or "nothing"
+    return "; ".join(said) or "no picture"
 
 
 def _report(log: Path, tally: Tally, path: Path) -> str:
