@@ -44,8 +44,8 @@ def load_base(
     device = device or here.name
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
+    config = read_config(preset)
     try:
-        config = _config(preset.source)
         model, info = AutoModelForImageTextToText.from_pretrained(
             preset.source,
             dtype=dtype,
@@ -71,9 +71,12 @@ def load_base(
 def read_config(preset: Preset) -> PreTrainedConfig:
     """Return the base's config alone; refused as ``load_base`` refuses it."""
     try:
-        return _config(preset.source)
+        config = AutoConfig.from_pretrained(preset.source)
+        if not hasattr(config, "vision_config"):
+            raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
     except (OSError, ValueError) as error:
         raise DataError(_why_not(preset, error)) from None
+    return config
 
 
 def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel:
@@ -119,13 +122,6 @@ def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
               for n in names]  # fmt: skip
     nested = {w for w in wholes for other in wholes if w.startswith(f"{other}.")}
     return "|".join(f".*{name}" for name in sorted(layers)), [w for w in wholes if w not in nested]
-
-
-def _config(source: str) -> PreTrainedConfig:
-    config = AutoConfig.from_pretrained(source)
-    if not hasattr(config, "vision_config"):
-        raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
-    return config
 
 
 def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
