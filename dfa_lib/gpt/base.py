@@ -44,7 +44,7 @@ def load_base(
     device = device or here.name
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
-    config = read_config(preset)
+    config, processor = read_config(preset), read_processor(preset)
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(
             preset.source,
@@ -55,10 +55,7 @@ def load_base(
             quantization_config=_nf4(config, dtype) if preset.four_bit else None,
             output_loading_info=True,
         )
-        processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
-        if not isinstance(processor, ProcessorMixin):
-            raise ValueError("it has no processor for pictures and text")
-    except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise DataError(_why_not(preset, error)) from None
     if info["missing_keys"]:
         raise DataError(
@@ -77,6 +74,17 @@ def read_config(preset: Preset) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise DataError(_why_not(preset, error)) from None
     return config
+
+
+def read_processor(preset: Preset) -> ProcessorMixin:
+    """Return the base's processor alone; refused as ``load_base`` refuses it."""
+    try:
+        processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
+        if not isinstance(processor, ProcessorMixin):
+            raise ValueError("it has no processor for pictures and text")
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        raise DataError(_why_not(preset, error)) from None
+    return processor
 
 
 def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel:
@@ -146,7 +154,7 @@ def _why_not(preset: Preset, error: Exception) -> str:
     while cause:
         causes.add(type(cause).__name__)
         cause = cause.__cause__ or cause.__context__
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
     page = f"https://huggingface.co/{preset.base}"
     if "bitsandbytes" in reason:
         reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"
