@@ -4,7 +4,7 @@ A temperature holds for the weights and the wordings it was fitted with, so both
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfa_lib.analysts import Analyst, Question
@@ -48,10 +48,10 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
         asked = exam["questions"][Task.DF_D]
         questions = tuple(Question(q["text"], Task.DF_D, tuple(q["options"])) for q in asked)
         warmth = report["details"][mine[0]]["DF-D"]["temperature"]
-        scope, faces = Scope.read(folder, mark), len(exam["val"])
-        return Calibration(warmth, questions, faces, scope, report["source"])
+        known = Calibration(warmth, questions, len(exam["val"]), None, report["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
+    return replace(known, scope=Scope.read(folder, mark))
 
 
 _FILES = ("report.json", "protocol.json")

@@ -5,9 +5,10 @@ Likeness is the Mahalanobis distance in the features of the analyst's own encode
 fitted on clean faces refuses every grey or dark copy. The threshold keeps 95 % of the
 validation faces as they are, so that of those under hard conditions it refuses more.
 
-Blur and noise hide what a verdict rests on without making a face unlike others. So a score
-also has to exceed what bona fide faces reach on pictures as soft or as noisy: the margin is a
-linear quantile regression (Koenker and Bassett 1978) on validation people.
+Blur, noise, filters and casts of colour hide what a verdict rests on without making a face
+unlike others. So a score also has to exceed what bona fide faces reach on pictures as poor: the
+margin is a linear quantile regression (Koenker and Bassett 1978) on validation people, over
+traits of the whole picture that forgeries of a face hardly change.
 """
 
 import json
@@ -24,7 +25,7 @@ from safetensors.numpy import save
 
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench.exam import Exam, some
-from dfa_lib.conditions import CONDITIONS, under
+from dfa_lib.conditions import CONDITIONS, brightness, jpeg, under
 from dfa_lib.face.detect import MOST_TILT, NO_FACE, FaceCrop, Picture, tilt
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
@@ -37,11 +38,17 @@ if TYPE_CHECKING:
 
 KEPT = 0.95  # of the validation faces
 LEAST_SIDE = 64  # pixels a framed face must have in the photograph
-LEAST_SHARPNESS = 0.1  # a face of 128 pixels has about 1, blurred by 1.5 pixels .2
+LEAST_DETAIL = 0.02  # a face of 128 pixels has about .13, blurred by 1.5 pixels .035
 ALARMS = 0.3  # false alarms on poor pictures, as a share of those on the pictures as they are
 _FACES = 1000  # that a scope is fitted on at most
-_USUAL = (0.05, 0.95)  # between these shares of validation faces a picture is as sharp as usual
+_USUAL = (0.05, 0.95)  # between these shares of validation faces a trait is as usual
 _FLOOR = 1e-4  # of the mean variance, so that no direction counts for infinitely much
+POOR = {
+    "median filter": lambda image, rng: cv2.medianBlur(image, int(rng.choice([3, 5]))),
+    "cast of colour": lambda image, rng: brightness(image, rng.uniform(0.7, 1.3, 3)),
+    "strong JPEG": lambda image, rng: jpeg(image, rng.uniform(8, 20)),
+}
+"""What happens to pictures beyond the everyday ``CONDITIONS``: the margin is fitted on both."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,9 @@ class Scope:
     """What faces look like to one analyst, and how far from that they may lie.
 
     ``mean`` (D,) and ``whiten`` (D, D) make unit variance of its features; ``limit`` is the
-    largest distance it may judge; ``faces`` is how many pictures fixed the limit. ``usual`` (2,)
-    bounds the sharpness of nine in ten of them, and ``margin`` (2,) is what a score has to exceed
-    for each unit of the logarithm by which a picture is softer or noisier than that.
+    largest distance it may judge; ``faces`` is how many pictures fixed the limit. ``bounds``
+    (2, 4) hold each of the ``traits`` of nine in ten of them, and ``margin`` (8,) is what a score
+    has to exceed for each unit by which a trait lies below or above.
     """
 
     fingerprint: str
@@ -59,7 +66,7 @@ class Scope:
     whiten: NDArray[np.float32]
     limit: float
     faces: int
-    usual: NDArray[np.float32]
+    bounds: NDArray[np.float32]
     margin: NDArray[np.float32]
 
     @classmethod
@@ -84,9 +91,9 @@ class Scope:
         spread = np.cov(seen.T)
         spread += _FLOOR * np.trace(spread) / len(spread) * np.eye(len(spread))
         whiten = np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
-        usual = np.quantile([sharpness(image) for image in val], _USUAL).astype(np.float32)
-        mean, none = seen.mean(0).astype(np.float32), np.zeros(2, np.float32)
-        scope = cls(analyst.fingerprint, mean, whiten, np.inf, len(val), usual, none)
+        bounds = np.quantile([traits(image) for image in val], _USUAL, axis=0).astype(np.float32)
+        mean, none = seen.mean(0).astype(np.float32), np.zeros(bounds.size, np.float32)
+        scope = cls(analyst.fingerprint, mean, whiten, np.inf, len(val), bounds, none)
         scope = replace(scope, limit=float(np.quantile(scope.distances(analyst, val), KEPT)))
         if not len(bona_fide) or not questions:
             return scope
@@ -116,7 +123,8 @@ class Scope:
     ) -> NDArray[np.float32]:
         """Return the margin that leaves ``ALARMS`` of the false alarms under all conditions."""
         alarms = np.mean(forged_logits(analyst, bona_fide, questions) >= 0)
-        taken = [under(kind, image, rng) for kind in CONDITIONS for image in bona_fide]
+        ways = {**CONDITIONS, **POOR}.values()
+        taken = [way(image, rng) for way in ways for image in bona_fide]
         refused = refusals(analyst, taken, self)
         taken = [image for image, why in zip(taken, refused, strict=True) if not why]
         if not taken:
@@ -136,9 +144,9 @@ class Scope:
         return (logits >= 0) & (logits < self._off(images) @ self.margin)
 
     def _off(self, images: Sequence[Image]) -> NDArray[np.float64]:
-        """Return by how much each picture is softer and noisier than usual, (N, 2)."""
-        seen, (low, high) = np.array([sharpness(image) for image in images]), self.usual
-        return np.log(np.maximum(np.stack([low / seen, seen / high], axis=1), 1))
+        """Return by how much each trait of each picture lies below and above the usual, (N, 8)."""
+        seen, (low, high) = np.array([traits(image) for image in images]), self.bounds
+        return np.maximum(np.concatenate([low - seen, seen - high], axis=1), 0)
 
     def distances(self, analyst: "LocalAnalyst", images: Sequence[Image]) -> NDArray[np.float32]:
         """Return how far framed faces lie from those the analyst learnt, (N,)."""
@@ -156,7 +164,7 @@ class Scope:
     def read(cls, folder: Path, fingerprint: str) -> "Scope | None":
         """Open what ``save`` wrote; None without a file, or if it is another analyst's.
 
-        Raises DataError if the file cannot be read.
+        Raises DataError if the file cannot be read, or is of an earlier version.
         """
         path = folder / "scope.safetensors"
         if not path.exists():
@@ -166,11 +174,13 @@ class Scope:
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
                 scope = cls(**arrays, **json.loads(file.metadata()["scope"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
+            raise DataError(
+                f"{path}: cannot be read ({error}); run lesson 03 again to write it anew"
+            ) from None
         return scope if scope.fingerprint == fingerprint else None
 
 
-_ARRAYS = ("mean", "whiten", "usual", "margin")
+_ARRAYS = ("mean", "whiten", "bounds", "margin")
 
 
 def refusals(
@@ -181,7 +191,7 @@ def refusals(
 ) -> list[str]:
     """Return why each picture cannot be judged, as a sentence; "" where it can.
 
-    Without a ``scope`` only face, size, tilt and sharpness are checked. ``logits`` (N,) are
+    Without a ``scope`` only face, size, tilt and detail are checked. ``logits`` (N,) are
     DF-D scores, where they are known already: those too close to call are refused as well.
     """
     reasons = [flaw(picture) for picture in pictures]
@@ -226,7 +236,7 @@ def flaw(picture: Picture) -> str:
     side = picture.box[2] - picture.box[0] if found else image.shape[1]
     if side < LEAST_SIDE:
         return f"The face is {side:.0f} pixels wide; use a picture with {LEAST_SIDE} or more."
-    if sharpness(image) < LEAST_SHARPNESS:
+    if detail(_grey(image)) < LEAST_DETAIL:
         return "The face is too blurred; use a sharper picture."
     return ""
 
@@ -236,23 +246,34 @@ _UNLIKE = (
     " tune it on faces from the same kind of camera."
 )
 CLOSE = (
-    "Too close to call: on pictures as soft or noisy as this one, faces that nobody changed often"
-    " score as high; use a sharper one."
+    "Too close to call: on pictures as soft, noisy, compressed or coloured as this one, faces that"
+    " nobody changed often score as high; use a better one."
 )
 
 
-def sharpness(image: Image) -> float:
-    """Return the power of the second differences of a face (H, W, 3), that of the first being 1.
+def traits(image: Image) -> NDArray[np.float64]:
+    """Return what cameras and filters do to a whole picture (H, W, 3), in logarithms, (4,).
 
-    Taken on 128 pixels at most, less what rounding to whole grey levels adds to each. Contrast and
-    brightness do not matter; noise has five times as much as the sharpest edge.
+    ``detail``, the share of equal neighbours, mean red over green and mean blue over green.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if max(grey.shape) > 128:
-        grey = cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA)
-    first = sum(np.square(np.diff(grey, axis=axis)).mean() for axis in (0, 1))
-    second = np.square(cv2.Laplacian(grey, cv2.CV_32F)).mean()
-    return float(max(second - 20 * _ROUNDING, 1e-3) / max(first - 4 * _ROUNDING, 1e-2))
+    grey, colours = _grey(image), image.reshape(-1, 3).mean(axis=0) + 1
+    flat = np.mean(grey[:, 1:] == grey[:, :-1])
+    red, green, blue = np.log(colours)
+    return np.array([np.log(detail(grey) + 1e-3), np.log(flat + 0.01), red - green, blue - green])
 
 
-_ROUNDING = 1 / 12  # variance of a rounding error; the filters' squared weights sum to 20 and 4
+def detail(grey: NDArray[np.uint8]) -> float:
+    """Return the mean that a 3 x 3 median filter changes (H, W), that of the gradients being 1.
+
+    Blur and filters lower it, noise raises it; contrast and brightness do not matter.
+    """
+    fine = cv2.absdiff(grey, cv2.medianBlur(grey, 3)).mean()
+    down, across = (np.diff(grey.astype(np.float32), axis=axis) for axis in (0, 1))
+    return float(fine / max(np.hypot(down[:, 1:], across[1:]).mean(), 0.1))
+
+
+def _grey(image: Image) -> NDArray[np.uint8]:
+    """Return the grey levels of a picture (H, W, 3), on 128 pixels at most."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    large = max(grey.shape) > 128
+    return cv2.resize(grey, (128, 128), interpolation=cv2.INTER_AREA) if large else grey
