@@ -13,10 +13,16 @@ class DataError(ValueError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses while ``path`` is written into a DataError."""
+    """Turn what the operating system refuses while ``path`` is written into a DataError.
+
+    An error that names another file, such as an input that cannot be read, is passed on.
+    """
     try:
         yield
     except OSError as error:
+        named = str(error.filename or path)
+        if not (str(path).startswith(named) or named.startswith(f"{path}.")):
+            raise
         raise DataError(
             f"{path}: cannot be written ({error.strerror or error}); free some space, or choose"
             " a folder that you may write to"

@@ -255,14 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["books"]:
                 self._send(200, vars(self.server.books))
             case ["batches"]:
-                self._send(
-                    200,
-                    {
-                        "object": "list",
-                        "data": list(self.server.batches.values()),
-                        "has_more": False,
-                    },
-                )
+                self._send(200, self._page())
             case ["batches", name]:
                 self._send(200, self._polled(self.server.batches[name]))
             case ["files", name, "content"]:
@@ -381,6 +374,14 @@ class _Handler(BaseHTTPRequestHandler):
             errors = {"object": "list", "data": [{"code": "x", "message": "no such model"}]}
             batch |= {"status": "failed", "errors": errors}
         return batch
+
+    def _page(self) -> Json:
+        """Two batches at a time, the newest first, from the one after ``after``."""
+        _, after, last = self.path.partition("after=")
+        newest = list(reversed(self.server.batches))
+        begin = newest.index(last.partition("&")[0]) + 1 if after else 0
+        data = [self.server.batches[name] for name in newest[begin : begin + 2]]
+        return {"object": "list", "data": data, "has_more": begin + 2 < len(newest)}
 
     def _polled(self, batch: Json) -> Json:
         batch["polls"] += 1

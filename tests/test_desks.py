@@ -102,6 +102,13 @@ def test_a_place_that_cannot_be_written_is_named(writer: str, tmp_path: Path) ->
         (WRITERS | {"JsonlLog": JsonlLog})[writer](path)
 
 
+def test_an_input_that_cannot_be_read_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    (part := tmp_path / "part").mkdir()
+    with pytest.raises(IsADirectoryError, match="part"), atomic(tmp_path / "all", "wb") as whole:
+        whole.write(part.read_bytes())
+    assert list(tmp_path.iterdir()) == [part]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)

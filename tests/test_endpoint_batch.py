@@ -1,5 +1,6 @@
 """The vendor's Batch API: same requests, same cache, half the price, and started once."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from chat_server import ChatServer
 from test_endpoint import PRICES, Verdict, at, requests, told
 
 from dfa_lib.endpoint import Ceiling, batch, client
-from dfa_lib.endpoint.contract import CeilingReached
+from dfa_lib.endpoint.contract import CeilingReached, Spend
 from dfa_lib.endpoint.store import Store
 from dfa_lib.records import DataError
 
@@ -57,10 +58,38 @@ def test_a_batch_that_started_unnoticed_is_found_again(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no server answers at .*Connection error"):
             endpoint.submit(asked, Verdict)
         assert len(server.batches) == 1
+        others = {name: {"id": name, "object": "batch"} for name in ("newer", "newest")}
+        server.batches |= others  # it is on the second page
         server.fault = None
         assert endpoint.collect(poll=0.01) == 10
-        assert endpoint.submit(asked, Verdict) == 0 and len(server.batches) == 1
+        assert endpoint.submit(asked, Verdict) == 0 and len(server.batches) == 3
     assert max(server.books.charged.values()) == 1
+
+
+def test_a_batch_on_its_way_is_not_taken_for_lost(tmp_path: Path) -> None:
+    with ChatServer() as server:
+        mine, other = at(server, tmp_path), at(server, tmp_path)
+        store = server.store
+
+        def meanwhile(content: bytes) -> str:
+            with pytest.raises(DataError, match="another run is writing it"):
+                other.submit(requests(2))
+            return store(content)
+
+        server.store = meanwhile
+        assert mine.submit(requests(3)) == 3
+        server.store = store
+        assert other.collect(poll=0.01) == 3
+
+
+def test_a_batch_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        bounds, limits = {"a": Spend(1, 10, 0.1)}, Ceiling().limits
+        assert store.hold("first", bounds, limits)
+        before = store.spent
+        with pytest.raises(sqlite3.IntegrityError):  # queued by another process meanwhile
+            store.hold("second", {"b": Spend(1, 5, 0.5)} | bounds, limits)
+        assert store.spent == before and store.held("second") == {}
 
 
 def test_a_batch_that_never_started_is_sent_again(tmp_path: Path) -> None:

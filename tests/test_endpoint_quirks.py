@@ -285,9 +285,36 @@ def test_azure_gets_its_header_and_query(tmp_path: Path, monkeypatch: pytest.Mon
     assert headers["api-key"] == "sk-azure" and "Authorization" not in headers
 
 
-def test_no_address_is_told() -> None:
-    with pytest.raises(DataError, match="base_url='http://': not an address; write it like"):
-        Address.of("http://")
+@pytest.mark.parametrize("given", ["http://", "http://[::1", "http://host:abc/v1"])
+def test_no_address_is_told(given: str) -> None:
+    with pytest.raises(DataError, match=r"base_url='http://.*: not an address; write it like"):
+        Address.of(given)
+
+
+@pytest.mark.parametrize("given", ["https://me:secret@host/v1", "me:secret@host"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(given: str) -> None:
+    with pytest.raises(DataError, match="holds a user or a password") as error:
+        Address.of(given)
+    assert "secret" not in str(error.value)
+
+
+def test_a_key_does_not_cross_the_internet_in_the_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-mine")
+    with pytest.raises(DataError, match="the key would be readable; use https"):
+        list(Endpoint("gpt", "http://models.example.org/v1", cache=tmp_path).ask(requests(1)))
+    for near in ("localhost:8000", "http://192.168.0.7", "http://gpu-1:8000", "https://a.org"):
+        assert not Address.of(near).exposed
+
+
+@pytest.mark.parametrize("key", ["a", "x", "max"])
+def test_a_short_key_hides_no_word_of_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with ChatServer(quirks=["max_tokens"]) as server:
+        assert next(at(server, tmp_path, retries=0).ask(some(1))).text
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
@@ -310,6 +337,10 @@ def test_a_dialect_ends() -> None:
     for _ in range(9):
         dialect = dialect and dialect.after(dialect.write(body), 400, "invalid request")
     assert dialect is None
+    optional = ["n", "seed", "stop", "temperature", "top_p", "user"]
+    refused = "unknown parameters: " + ", ".join(optional)
+    dropped = Dialect().after(body | dict.fromkeys(optional, 1), 400, refused).dropped
+    assert dropped == tuple(optional), "in one order, whatever the run"
 
 
 def test_a_stream_adapts_too(tmp_path: Path) -> None:

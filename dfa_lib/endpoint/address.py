@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from dfa_lib.records import DataError
 
+_PRIVATE = r"(10|192\.168|172\.(1[6-9]|2\d|3[01])|169\.254)\."  # networks, RFC 1918 and 3927
+
 
 @dataclass(frozen=True)
 class Address:
@@ -22,15 +24,21 @@ class Address:
 
     @classmethod
     def of(cls, given: str | None) -> "Address":
-        """Mend what was given; None is the vendor. Raises DataError where there is no host."""
+        """Mend what was given; None is the vendor. Raises DataError for no host, or a password."""
         if given is None:
             return cls(None, {})
         text = given.strip()
         if "://" not in text:
             local = re.match(r"(localhost|127\.|0\.0\.0\.0|\[)", text)
             text = f"{'http' if local else 'https'}://{text}"
-        parts = urlsplit(text)
-        if not parts.hostname or parts.scheme not in {"http", "https"}:
+        try:
+            parts = urlsplit(text)
+            sound = parts.hostname and parts.scheme in {"http", "https"} and parts.port != 0
+        except ValueError:  # brackets without an end, or a port that is no number
+            sound = False
+        if "@" in text.partition("://")[2].partition("/")[0]:  # would be shown, and stored
+            raise DataError("base_url: holds a user or a password; give the key by the environment")
+        if not sound:
             raise DataError(
                 f"base_url={given!r}: not an address; write it like http://localhost:8000/v1"
             )
@@ -42,19 +50,26 @@ class Address:
         return cls(url, dict(parse_qsl(parts.query)))
 
     @property
+    def _host(self) -> str:
+        return urlsplit(self.url or "").hostname or ""
+
+    @property
     def loopback(self) -> bool:
         """True for this machine: proxies of the environment are not for it."""
-        host = urlsplit(self.url or "").hostname or ""
-        return host in {"localhost", "::1", "0.0.0.0"} or host.startswith("127.")
+        return self._host in {"localhost", "::1", "0.0.0.0"} or self._host.startswith("127.")
+
+    @property
+    def exposed(self) -> bool:
+        """True for plain HTTP to a host beyond this machine and its own network."""
+        near = self.loopback or "." not in self._host or re.match(_PRIVATE, self._host)
+        return (self.url or "").startswith("http:") and not near
 
     def auth(self, key: str) -> Callable[[Any], Any] | None:
         """How an HTTP request is signed, where that is not by a bearer token."""
-        if "api-version" not in self.query and ".azure.com" not in (self.url or ""):
-            return None
 
         def sign(request: Any) -> Any:
-            request.headers.pop("Authorization", None)
+            del request.headers["Authorization"]
             request.headers["api-key"] = key
             return request
 
-        return sign
+        return sign if "api-version" in self.query or ".azure.com" in (self.url or "") else None

@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
-from typing import IO
+from io import BytesIO
 from uuid import uuid4
 
 import openai
@@ -40,10 +39,7 @@ def submit(
         upload = client.files.create(file=(f"{name}.jsonl", file), purpose="batch")
         once = client.with_options(max_retries=0)  # a retry could start a second batch
         batch = once.batches.create(
-            input_file_id=upload.id,
-            endpoint=_URL,
-            completion_window="24h",
-            metadata={_MARK: name},
+            input_file_id=upload.id, endpoint=_URL, completion_window="24h", metadata={_MARK: name}
         )
         store.sent(name, batch.id)
         sent += len(bounds)
@@ -70,9 +66,7 @@ def collect(client: openai.OpenAI, store: Store, prices: Prices, poll: float) ->
 def _find_again(client: openai.OpenAI, store: Store) -> None:
     """Ask the vendor for batches that were started by a process which died before noting it."""
     lost = {name for name, vendor in store.batches.items() if vendor is None}
-    if not lost:
-        return
-    for batch in client.batches.list(limit=100).data:  # the newest
+    for batch in client.batches.list(limit=100) if lost else ():  # all pages
         name = (batch.metadata or {}).get(_MARK)
         if name in lost:
             store.sent(name, batch.id)
@@ -83,25 +77,20 @@ def _find_again(client: openai.OpenAI, store: Store) -> None:
 
 def _files(
     store: Store, calls: Iterable[Call], prices: Prices
-) -> Iterator[tuple[IO[bytes], dict[str, Spend]]]:
-    """Write calls that do not wait already to files on disk, within the vendor's limits."""
-    with TemporaryFile() as file:
-        bounds: dict[str, Spend] = {}
-        for call in calls:
-            if call.key in bounds or store.waits(call.key):
-                continue
-            line = {"custom_id": call.key, "method": "POST", "url": _URL, "body": call.body}
-            file.write(json.dumps(line).encode() + b"\n")
-            bounds[call.key] = call.bound._replace(money=call.bound.money * prices.batch)
-            if len(bounds) == MAX_CALLS or file.tell() >= MAX_BYTES:
-                file.seek(0)
-                yield file, bounds
-                file.seek(0)
-                file.truncate()
-                bounds = {}
-        if bounds:
-            file.seek(0)
-            yield file, bounds
+) -> Iterator[tuple[bytes, dict[str, Spend]]]:
+    """Yield files of calls that do not wait already, within the vendor's limits."""
+    file, bounds = BytesIO(), {}
+    for call in calls:
+        if call.key in bounds or store.waits(call.key):
+            continue
+        line = {"custom_id": call.key, "method": "POST", "url": _URL, "body": call.body}
+        file.write(json.dumps(line).encode() + b"\n")
+        bounds[call.key] = call.bound._replace(money=call.bound.money * prices.batch)
+        if len(bounds) == MAX_CALLS or file.tell() >= MAX_BYTES:
+            yield file.getvalue(), bounds
+            file, bounds = BytesIO(), {}
+    if bounds:
+        yield file.getvalue(), bounds
 
 
 def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: Prices) -> int:

@@ -28,16 +28,17 @@ from dfa_lib.endpoint.dispatch import MISSING, NO_KEY, Dispatcher, Failed, Spend
 from dfa_lib.endpoint.reading import sentence
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
+from dfa_lib.files import locked
 from dfa_lib.records import DataError
 
 
 class Endpoint:
     """One model behind an OpenAI-compatible server, with its cache and its ceiling.
 
-    ``base_url`` None is the vendor (or $OPENAI_BASE_URL); see ``address`` for what is mended.
-    What the server refuses is learned once, kept in the cache, and told in each answer's settings.
-    The key is read from the environment
-    variable ``key``, from Colab's secrets of that name or, for the vendor, from a hidden prompt.
+    ``base_url`` None is the vendor (or $OPENAI_BASE_URL); see ``address`` for what is mended. What
+    the server refuses is learned once, kept in the cache, and told in the settings of an answer.
+    The key is read from the environment variable ``key``, from Colab's secrets of that name or,
+    for the vendor, from a hidden prompt.
     ``options`` are further fields of the request body, such as ``{"temperature": 0}``.
     ``timeout`` is in seconds, for one attempt; ``retries`` come after half a second, doubled up to
     eight, or as Retry-After says. Each process on one machine may use the same
@@ -63,25 +64,24 @@ class Endpoint:
         self.ceiling = ceiling or Ceiling()
         if self.ceiling.money is not None and known is None:
             raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
-        self._address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
+        self.address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self.model, self.cache = model, Path(cache)
-        self.base_url = self._address.url if base_url else None
-        self._name = f"{model} at {self._address.url}"
+        self.base_url = self.address.url if base_url else None
+        self._name = f"{model} at {self.address.url}"
         self.prices, self._priced = known or Prices(), known is not None
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.options, self.key = dict(options or {}), key
 
     def estimate(self, requests: Iterable[Request], schema: Schema | None = None) -> Estimate:
         """Say what ``ask`` would cost at most; nothing is sent. Show it first."""
-        total, calls = 0, 0
-        spend = Spend()
+        total, spend = 0, Spend()
         with Store(self.cache) as store:
             for request in requests:
                 total += 1
                 if call := self._next(store, request, schema):
-                    calls, spend = calls + 1, spend.plus(call.bound)
+                    spend = spend.plus(call.bound)
         money = spend.money if self._priced else None
-        answered = total - calls
+        answered = total - int(spend.requests)
         return Estimate(requests=total, answered=answered, tokens=int(spend.tokens), money=money)
 
     def ask(self, requests: Iterable[Request], schema: Schema | None = None) -> Iterator[Answer]:
@@ -187,28 +187,35 @@ class Endpoint:
         """The cache and a client for batches; its errors come out in one line."""
         if self._secret.get_secret_value() == MISSING:
             raise DataError(NO_KEY)
-        with Store(self.cache) as store, self._client({}) as client:
+        with (
+            Store(self.cache) as store,
+            (self.cache / "batches.lock").open("w") as lock,
+            self._client({}) as client,
+        ):
+            locked(lock, self.cache)  # else another process takes a batch half sent for lost
             try:
                 yield store, client
             except openai.OpenAIError as error:
                 raise DataError(f"{self.model}: {sentence(error, client.api_key)}") from None
 
     def _client(self, hooks: dict[str, list[Callable[..., Any]]]) -> openai.OpenAI:
-        key, address = self._secret.get_secret_value(), self._address
+        key, address = self._secret.get_secret_value(), self.address
         http = openai.DefaultHttpxClient(
             trust_env=not address.loopback, auth=address.auth(key), event_hooks=hooks
         )
         return openai.OpenAI(
             base_url=address.url,
             api_key=key,
-            timeout=self.timeout,
-            max_retries=self.retries,
             default_query=address.query,
             http_client=http,
+            timeout=self.timeout,
+            max_retries=self.retries,
         )
 
     @cached_property
     def _secret(self) -> SecretStr:
         """The key, wrapped so that no traceback or repr shows it; none is fine until one asks."""
         found = runtime.api_key(self.key, prompt=self.base_url is None)
+        if found and self.address.exposed:
+            raise DataError(f"base_url={self.address.url}: the key would be readable; use https")
         return SecretStr(found or ("none needed" if self.base_url else MISSING))

@@ -16,10 +16,12 @@ _SYSTEM = r"system|developer (role|message|instruct)|roles? must alternate|unexp
 _FORMAT = r"response.?format|json.?(schema|object|mode)|structured.?output|grammar|guided|strict"
 _LIMIT = r"max.?(\w+.?)?tokens"
 _PARTS = r"content.{0,40}(must|should|expected).{0,20}str|(valid|expected).{0,20}string"
-_PICTURE = (
+NO_PICTURES = re.compile(
     r"image_url|(image|picture|vision|multi.?modal).{0,40}(support|unable|cannot|not |fail|disab)"
-    r"|(support|accept|understand|process|handle|read|take).{0,30}(image|picture|vision|multi.?modal)"
+    r"|(support|accept|understand|process|handle|read|take).{0,30}(image|picture|vision|multi.?modal)",
+    re.IGNORECASE,
 )
+"""A refusal that is about pictures."""
 _PARAMETER = (
     r"param|argument|field|keys?\b|option|support|unknown|unrecogni|unexpect|extra|permit|implement"
     r"|invalid (request|input|value)|bad request|validation|unprocessable"
@@ -78,7 +80,8 @@ class Dialect(Record):
             if self.format == 2:
                 del body["response_format"]
         if self.folded and messages[0]["role"] == "system":
-            _prefix(messages[1], messages.pop(0)["content"])
+            system = messages.pop(0)
+            messages[0]["content"] = [*parts(system), *parts(messages[0])]
         for turn in messages if self.flat else ():
             if isinstance(turn["content"], list) and all("text" in p for p in turn["content"]):
                 turn["content"] = "\n".join(part["text"] for part in turn["content"])
@@ -96,28 +99,27 @@ class Dialect(Record):
         optional = [name for name in body if name not in _CORE and name != "response_format"]
         if found := [name for name in optional if name in names]:
             return self._without(found)
-        if re.search(_LIMIT, words) and not self.swapped and not re.search(_ELSEWHERE, words):
-            return self.model_copy(update={"swapped": True})
-        if "response_format" in body and re.search(_FORMAT, words):
-            return self.model_copy(update={"format": self.format + 1})
-        if body["messages"][0]["role"] == "system" and re.search(_SYSTEM, words):
-            return self.model_copy(update={"folded": True})
-        if not self.flat and re.search(_PARTS, words):
-            return self.model_copy(update={"flat": True})
-        vague = re.search(_PARAMETER, words) and not re.search(_ELSEWHERE, words)
-        if status not in {400, 422} or not (vague or len(words) < 5):
+        elsewhere = re.search(_ELSEWHERE, words)
+        formatted, system = "response_format" in body, body["messages"][0]["role"] == "system"
+        shorter = [
+            (_FORMAT, formatted, {"format": self.format + 1}),
+            (_SYSTEM, system, {"folded": True}),
+        ]
+        limit = (_LIMIT, not self.swapped and not elsewhere, {"swapped": True})
+        for pattern, possible, change in [limit, *shorter, (_PARTS, not self.flat, {"flat": True})]:
+            if possible and re.search(pattern, words):
+                return self.model_copy(update=change)
+        vague = len(words) < 5 or (re.search(_PARAMETER, words) and not elsewhere)
+        if status not in {400, 422} or not vague:
             return None
         if optional:
             return self._without(optional[-1:])
-        if "response_format" in body:
-            return self.model_copy(update={"format": self.format + 1})
-        if body["messages"][0]["role"] == "system":
-            return self.model_copy(update={"folded": True})
-        return None
+        changes = (change for _, possible, change in shorter if possible)
+        return next((self.model_copy(update=change) for change in changes), None)
 
     def _without(self, names: list[str]) -> "Dialect":
         pair = ["top_logprobs"] if "logprobs" in names else []  # it is refused alone
-        return self.model_copy(update={"dropped": tuple({*self.dropped, *names, *pair})})
+        return self.model_copy(update={"dropped": tuple(sorted({*self.dropped, *names, *pair}))})
 
 
 PROBE = "What colour is this picture? Answer with one word: red, green, blue or yellow."
@@ -126,15 +128,10 @@ _WIDER = " Choose the one word that fits best and write nothing else but that wo
 
 def probe(model: str, picture: str | None) -> Body:
     """The question about a picture whose colour is known, blue, or the same, longer, without."""
-    parts = [{"type": "image_url", "image_url": {"url": picture}}] if picture else []
-    parts.append({"type": "text", "text": PROBE if picture else PROBE + _WIDER})
-    messages = [{"role": "user", "content": parts}]
+    shown = [{"type": "image_url", "image_url": {"url": picture}}] if picture else []
+    content = [*shown, _text(PROBE if picture else PROBE + _WIDER)]
+    messages = [{"role": "user", "content": content}]
     return {"model": model, "messages": messages, "max_tokens": 300 if picture else 1}
-
-
-def no_pictures(said: str) -> bool:
-    """True for a refusal that is about pictures."""
-    return bool(re.search(_PICTURE, said.lower()))
 
 
 def meant(status: int, said: str) -> int:
@@ -165,15 +162,14 @@ def _told(said: str) -> tuple[set[str], str]:
 
 def _instruct(messages: list[Body], schema: Body) -> None:
     """Write the schema below the last message of the user."""
-    last = messages[-1]
-    text = _ASKED + json.dumps(schema)
-    last["content"] = [*last["content"], {"type": "text", "text": text}] if isinstance(
-        last["content"], list
-    ) else f"{last['content']}\n{text}"  # fmt: skip
+    messages[-1]["content"] = [*parts(messages[-1]), _text(_ASKED + json.dumps(schema))]
 
 
-def _prefix(turn: Body, text: str) -> None:
-    parts = turn["content"]
-    turn["content"] = (
-        f"{text}\n\n{parts}" if isinstance(parts, str) else [{"type": "text", "text": text}, *parts]
-    )
+def parts(turn: Body) -> list[Body]:
+    """Return the content of a message as a list of parts."""
+    content = turn["content"]
+    return [_text(content)] if isinstance(content, str) else content
+
+
+def _text(text: str) -> Body:
+    return {"type": "text", "text": text}

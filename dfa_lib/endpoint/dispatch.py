@@ -14,10 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 import openai
 
-from dfa_lib.endpoint import wire
+from dfa_lib.endpoint import reading, wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Prices, Request, Spend
-from dfa_lib.endpoint.dialect import HOPELESS, Dialect, meant, no_pictures, probe
-from dfa_lib.endpoint.reading import FATAL, NO_PICTURE, one_line, sentence, sentence_in, spoken
+from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES, Dialect, meant, probe
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Reply, Schema
 from dfa_lib.files import png
@@ -99,7 +98,7 @@ class Dispatcher:
         self, client: openai.OpenAI, guard: SpendGuard, store: Store, prices: Prices, name: str
     ) -> None:
         self._client, self._guard, self._store, self._prices = client, guard, store, prices
-        self._name, self._dialect = name, store.dialect(name)
+        self._key, self._name, self._dialect = client.api_key, name, store.dialect(name)
         self._learning, self._pilot, self._piloted = Lock(), Lock(), False
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -155,17 +154,12 @@ class Dispatcher:
                 for chunk in self._open(call, fields):
                     usage = chunk.usage or usage
                     for delta in (choice.delta for choice in chunk.choices[:1]):
-                        text, refusal = (
-                            text + (delta.content or ""),
-                            refusal + (delta.refusal or ""),
-                        )
+                        text += delta.content or ""
+                        refusal += delta.refusal or ""
                         yield delta.content or delta.refusal or ""
-                reply = Reply(
-                    text=text or None,
-                    refusal=refusal or None,
-                    settings=call.dialect.settings,
-                    **wire.counted(usage and usage.model_dump(), call, self._prices),
-                )
+                said = {"text": text or None, "refusal": refusal or None}
+                spent = wire.counted(usage and usage.model_dump(), call, self._prices)
+                reply = Reply(**said, **spent, settings=call.dialect.settings)
                 return self._store.settle(call.key, reply, call.bound)
             except openai.OpenAIError as error:
                 self._mend(error, call)
@@ -183,17 +177,16 @@ class Dispatcher:
                 return False
             if self._store.waits(call.key):
                 raise Failed("in a batch that is not collected yet; call collect() first")
-            if not self._piloted:
-                with self._pilot:
-                    if not self._piloted:
-                        if pictures and self._dialect.sees is None:
-                            self._look(call.body["model"])
-                        try:
-                            self._pay(call)
-                        finally:
-                            self._piloted = True
-                        return True
-            self._pay(call)
+            with self._pilot:  # is free once the first call is over
+                if pilot := not self._piloted:
+                    if pictures and self._dialect.sees is None:
+                        self._look(call.body["model"])
+                    try:
+                        self._pay(call)
+                    finally:
+                        self._piloted = True
+            if not pilot:
+                self._pay(call)
             return True
 
     def _look(self, model: str) -> None:
@@ -204,8 +197,8 @@ class Dispatcher:
         """
         blue = wire.picture(png(np.full((256, 256, 3), (0, 0, 255), np.uint8)))
         shown = self._probe(model, blue["image_url"]["url"])
-        said = spoken(shown.text) or ""
-        blind = NO_PICTURE.search(f"{said}\n{shown.refusal}")
+        said = reading.spoken(shown.text) or ""
+        blind = reading.NO_PICTURE.search(f"{said}\n{shown.refusal}")
         if not blind and "blue" not in said.lower():
             blind = self._probe(model, None).tokens_in > shown.tokens_in
         if blind:
@@ -242,7 +235,8 @@ class Dispatcher:
             finally:
                 self._guard.close(call)
             if not again or not text.strip():
-                raise Failed(one_line(f"no answer but: {sentence_in(text)}", self._key))
+                line = f"no answer but: {reading.sentence_in(text)}"
+                raise Failed(reading.one_line(line, self._key))
             again = self._adapt(call, wire.status_in(text), text)  # else it may be an accident
         raise Failed("the server refused every known form of the request")
 
@@ -273,11 +267,11 @@ class Dispatcher:
         with self._learning:
             if self._dialect is not call.dialect:
                 return True
-            words = said.replace(self._key, "***")
+            words = reading.masked(said, self._key)
             if status is None or status in HOPELESS:
                 return False
-            line = one_line(sentence_in(words), self._key)
-            if '"image_url"' in json.dumps(call.body["messages"]) and no_pictures(line):
+            line = reading.one_line(reading.sentence_in(words), self._key)
+            if '"image_url"' in json.dumps(call.body["messages"]) and NO_PICTURES.search(line):
                 raise DataError(
                     f"{call.body['model']}: unable to see pictures: {line}; use a vision model"
                 ) from None
@@ -286,15 +280,11 @@ class Dispatcher:
                 self._learn(better)
             return better is not None
 
-    @property
-    def _key(self) -> str:
-        return self._client.api_key
-
     def _told(self, error: openai.OpenAIError) -> Exception:
         """What to raise instead: one line, without the key should the server repeat it."""
         if isinstance(error, _Refused):
             if self._guard.stopped:
                 return Failed("stopped before it was sent; run again")
             return CeilingReached(self._store.spent, self._guard.limits)
-        status, line = getattr(error, "status_code", 0), sentence(error, self._key)
-        return DataError(line) if status in FATAL else Failed(line)
+        status, line = getattr(error, "status_code", 0), reading.sentence(error, self._key)
+        return DataError(line) if status in reading.FATAL else Failed(line)

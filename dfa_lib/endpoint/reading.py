@@ -115,4 +115,9 @@ def sentence(error: openai.OpenAIError, key: str) -> str:
 
 def one_line(said: str, key: str) -> str:
     """The words of a server in one line, without the key should it repeat it."""
-    return " ".join(said.replace(key, "***").split())[:300]
+    return " ".join(masked(said, key).split())[:300]
+
+
+def masked(said: str, key: str) -> str:
+    """Return a text without the key; one of fewer than 8 characters is a word, no secret."""
+    return said.replace(key, "***") if len(key) >= 8 else said

@@ -75,9 +75,12 @@ class Store:
 
     def reserve(self, bound: Spend, limits: Spend) -> bool:
         """Set ``bound`` aside, unless that would pass the limits; say whether it was done."""
-        checks = [number for pair in zip(bound, limits, strict=True) for number in pair]
         with self._lock, self._db:
-            return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
+            return self._reserve(bound, limits)
+
+    def _reserve(self, bound: Spend, limits: Spend) -> bool:
+        checks = [number for pair in zip(bound, limits, strict=True) for number in pair]
+        return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
 
     def release(self, bound: Spend) -> None:
         """Give back what was set aside: the server charged nothing."""
@@ -101,9 +104,9 @@ class Store:
     def hold(self, batch: str, calls: Mapping[str, Spend], limits: Spend) -> bool:
         """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
         total = reduce(Spend.plus, calls.values(), Spend())
-        if not self.reserve(total, limits):
-            return False
         with self._lock, self._db:
+            if not self._reserve(total, limits):
+                return False
             rows = ((key, batch, *bound) for key, bound in calls.items())
             self._db.executemany("INSERT INTO queued VALUES (?, ?, NULL, ?, ?, ?)", rows)
         return True
@@ -132,7 +135,7 @@ class Store:
 
     def close(self, batch: str) -> None:
         """Forget a batch and give back what is still set aside for it."""
-        rest = reduce(Spend.plus, self.held(batch).values(), Spend())
+        gone = "DELETE FROM queued WHERE batch = ? RETURNING requests, tokens, money"
         with self._lock, self._db:
-            self._db.execute(_ADD, Spend().plus(rest, -1))
-            self._db.execute("DELETE FROM queued WHERE batch = ?", (batch,))
+            for bound in self._db.execute(gone, (batch,)).fetchall():
+                self._db.execute(_ADD, Spend().plus(Spend(*bound), -1))

@@ -11,7 +11,7 @@ import openai
 from pydantic import BaseModel, JsonValue
 
 from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
-from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
+from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect, parts
 from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, problem, spoken, valid
 from dfa_lib.files import data_uri, digest
 from dfa_lib.records import Record
@@ -53,16 +53,12 @@ class Call:
         key = digest(json.dumps(asked, sort_keys=True))
         body = dialect.write(asked)
         text = json.dumps(body)
-        pictures = [part["image_url"]["url"] for part in _parts(body) if "image_url" in part]
+        sent = (part for turn in body["messages"] for part in parts(turn))
+        pictures = [part["image_url"]["url"] for part in sent if "image_url" in part]
         tokens_in = len(text) - sum(map(len, pictures)) + prices.image_tokens * len(pictures)
         tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
         money = prices.of(tokens_in, tokens_out)
         return cls(asked, body, key, Spend(1, tokens_in + tokens_out, money), dialect)
-
-
-def _parts(body: Body) -> list[dict[str, Any]]:
-    turns = (turn["content"] for turn in body["messages"])
-    return [part for turn in turns if isinstance(turn, list) for part in turn]
 
 
 def write(

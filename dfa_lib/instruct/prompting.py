@@ -1,6 +1,5 @@
 """Prompts as versioned data files, and the base of the language-model annotators."""
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +47,7 @@ def prompt(name: str, folder: str = "instruct/prompts") -> Prompt:
 
 def author(endpoint: Endpoint, prompt: Prompt) -> Annotator:
     """Name who answers: the model, and the host it runs on unless that is the vendor's."""
-    url = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or f"https://{_VENDOR}"
+    url = endpoint.address.url or f"https://{_VENDOR}"
     host = urlsplit(url).hostname
     name = "endpoint" if host == _VENDOR else f"endpoint at {host}"
     model = endpoint.model  # "owner/name" is whole; transformers serve wants a longer path
