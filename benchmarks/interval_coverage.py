@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm
 
 from dfa_lib.bench import metrics
-from dfa_lib.bench.intervals import BootstrapSample, Triple
+from dfa_lib.intervals import BootstrapSample, Triple
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
 

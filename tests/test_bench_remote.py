@@ -11,7 +11,6 @@ from PIL import Image
 from served import Served
 from toy_bench import InWords, oracle, run_bench, toy_world, values
 
-import dfa_lib
 from dfa_lib.analysts import TASKS, Question
 from dfa_lib.bench.exam import Exam, set_exam, truth
 from dfa_lib.bench.remote import EndpointAnalyst
@@ -22,9 +21,9 @@ from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.conversations import OPTIONS, load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Prediction, read_jsonl
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Task
 
-RESCUE = Path(dfa_lib.__file__).parent / "rescue"
 LETTERS = {"logprobs": True, "top_logprobs": 5}
 
 
@@ -81,6 +80,18 @@ def test_an_expert_behind_http_is_perfect(exam: Exam, tmp_path: Path, options: d
     assert values(data, "expert", "AD")["region F1"] == 1
     closed = [one for one in given if one.task is not Task.AD]
     assert all(set(one.options) == set(OPTIONS[one.task]) for one in closed)
+
+
+def test_a_server_named_by_the_environment_is_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for url in ("http://localhost:1/v1", "http://localhost:2/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        analyst = EndpointAnalyst(Endpoint("gpt", cache=tmp_path))
+        assert analyst.place == url
+        seen.add(analyst.fingerprint)
+    assert len(seen) == 2, "answers of one server are not taken for those of the other"
 
 
 def test_faults_and_a_new_run_cost_nothing_twice(exam: Exam, tmp_path: Path) -> None:

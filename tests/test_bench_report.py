@@ -13,9 +13,9 @@ from dfa_lib.bench import perturb
 from dfa_lib.bench.baselines import Chance
 from dfa_lib.bench.detection_metrics import TaskPredictions, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
-from dfa_lib.bench.intervals import BootstrapSample
 from dfa_lib.bench.report import Report, scoreboard
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.intervals import BootstrapSample
 from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl
 from dfa_lib.taxonomy import Category, Task
 

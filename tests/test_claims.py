@@ -10,19 +10,20 @@ import pytest
 from dfa_lib.bench import metrics
 from dfa_lib.bench.claimplots import gaps, levels, results, table
 from dfa_lib.bench.claims import CLAIMS, VARIANTS, VERDICTS, Study, Variant, run
-from dfa_lib.bench.intervals import BootstrapSample, Runs, draw, over_runs
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.intervals import BootstrapSample, Runs, draw, over_runs
 from dfa_lib.records import DataError, InstructRecord, Prediction, read_jsonl
+from dfa_lib.runtime import RESCUE
 
-RESCUE = Path(__file__).resolve().parent.parent / "dfa_lib" / "rescue" / "01_instruct"
+FACES = RESCUE / "01_instruct"
 
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, InstructRecord]:
-    return {record.id: record for record in load_records(RESCUE / "instruct.jsonl")}
+    return {record.id: record for record in load_records(FACES / "instruct.jsonl")}
 
 
 def share(variant: Variant, record: InstructRecord) -> float:
@@ -99,7 +100,7 @@ def test_the_interval_covers_people_and_seeds_where_people_alone_do_not() -> Non
 
 
 def test_one_seed_is_refused(tmp_path: Path, records: dict[str, InstructRecord]) -> None:
-    study = Study(FaceSet.read(RESCUE), records, NANO, tmp_path, 16)
+    study = Study(FaceSet.read(FACES), records, NANO, tmp_path, 16)
     with pytest.raises(DataError, match="SEEDS=1"):
         run(study, 1)
 
@@ -111,7 +112,7 @@ def test_what_is_on_file_is_not_done_again(
 ) -> None:
     """A second call tunes nothing, asks nothing and finds the same; so does one after a cut."""
     preset = replace(NANO, epochs=1)
-    study = Study(FaceSet.read(RESCUE), records, preset, tmp_path / "drawn", 16, limit=12)
+    study = Study(FaceSet.read(FACES), records, preset, tmp_path / "drawn", 16, limit=12)
     first = run(study, 2, resamples=50).save()
     before = written(study.out)
     (study.out / "predictions" / "linear_probe-1.jsonl").write_text("")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, region_masks
+from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, mirrored, region_masks
 from dfa_lib.instruct.annotate import Measuring, annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
@@ -16,7 +16,7 @@ from dfa_lib.instruct.conversations import OPTIONS, build_conversations, convers
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import Outcome
-from dfa_lib.instruct.people import London, Procedural, london_split, mirrored
+from dfa_lib.instruct.people import London, Procedural, london_split
 from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.instruct.wording import describe, wordings

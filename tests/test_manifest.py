@@ -14,9 +14,9 @@ from test_detect import two_people
 from trees import counts, picture, skipped
 
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.readers.table import category_of, table
+from dfa_lib.instruct.readers.table import category_of, row_of, table
 from dfa_lib.instruct.rows import Row
-from dfa_lib.instruct.sources import READERS, load_faces
+from dfa_lib.instruct.sources import READERS, _methods, load_faces
 from dfa_lib.instruct.splits import assign_splits
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Region, Split
@@ -111,21 +111,41 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
     picture(tmp_path / "secret.jpg")
     (root / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
     (root / "empty.jpg").write_bytes(b"")
+    cv2.imwrite(str(root / "strip.png"), np.zeros((60_000, 64), np.uint8))  # OpenCV gives up
     names = [*(f"{n}.jpg" for n in range(8)), "0.jpg", "broken.jpg", "empty.jpg", "gone.jpg"]
+    names += ["strip.png"]
     rows = [{"path": name, "label": ("real", "fake")[at % 2]} for at, name in enumerate(names)]
     rows += [{"path": "../secret.jpg", "label": "real"}, {"path": "1.jpg", "label": "perhaps"}]
     faces = load("table", write(root / "t.csv", rows), tmp_path / "out")
     assert counts(faces) == {"bona fide": 4, "forged": 4, "pairs": 0}
-    assert sum(skipped(faces).values()) == 6
+    assert sum(skipped(faces).values()) == 7
     assert {face.split for face in faces} == set(Split)
     assert all(face.altered_regions is None for face in faces if face.category.forged)
 
 
-@pytest.mark.parametrize("code", ["cp1252", "utf-16"])
-def test_a_table_in_an_old_code_page_is_named_with_the_mend(tmp_path: Path, code: str) -> None:
-    (tmp_path / "t.csv").write_bytes("path,label\nZoë.png,real\n".encode(code))
-    with pytest.raises(DataError, match=r"t\.csv: not a readable table .*; save it as UTF-8 CSV"):
-        list(table(tmp_path / "t.csv"))
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("t.csv", "path,label\nZoë.png,real\n".encode("cp1252"), "codec"),
+        ("t.csv", "path,label\nZoë.png,real\n".encode("utf-16"), "codec"),
+        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n[1, 2]\n', r"no JSON object: \[1, 2\]"),
+        ("t.jsonl", b"[" * 99_999, "recursion"),
+    ],
+)
+def test_what_is_no_table_is_named_with_the_mend(
+    tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    said = rf"{name}: not a readable table \(.*{why}.*; save it as UTF-8 CSV"
+    with pytest.raises(DataError, match=said):
+        list(table(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("frame", "at"), [("7", 7), ("7.0", 7), ("²", None), ("1" * 400, None), ("", None)]
+)
+def test_a_frame_is_a_number_or_unknown(frame: str, at: int | None) -> None:
+    assert row_of({"path": "a.mp4", "label": "real", "frame": frame}, "row 1").at == at
 
 
 ODD_PATHS = {
@@ -250,11 +270,18 @@ def test_kept_faces_know_the_code_and_the_table(tmp_path: Path) -> None:
 
     @register(Category.FE)
     def brand_new(rng, strength, target):
-        return target, np.zeros(target.image.shape[:2], np.float32)
+        return target, np.full(target.image.shape[:2], 3.5, np.float32)
 
+    first = _methods()
     try:
         with pytest.raises(DataError, match="holds faces made with methods="):
             load_faces(out=tmp_path / "drawn", n=60, size=64, workers=1)
+
+        @register(Category.FE)
+        def brand_new(rng, strength, target):
+            return target, np.full(target.image.shape[:2], 5.5, np.float32)
+
+        assert _methods() != first, "one constant is another"
     finally:
         del METHODS["brand_new"]
     assert len(load_faces(out=tmp_path / "drawn", n=60, size=64, workers=1)) == 60

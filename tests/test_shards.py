@@ -12,7 +12,6 @@ import pyarrow.dataset
 import pytest
 from chat_server import ChatServer
 
-import dfa_lib
 from dfa_lib.bench.baselines import Chance, Majority
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.report import Report
@@ -25,9 +24,10 @@ from dfa_lib.instruct.export import from_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import DataError
+from dfa_lib.runtime import RESCUE
 from dfa_lib.shards import Shard, block, join, parse_shard, shard_path
 
-RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
+FACES = RESCUE / "01_instruct"
 HERE = Path(__file__).parent
 N, SIZE, PARTS = 60, 64, 3
 
@@ -39,7 +39,7 @@ def patient(test: Callable) -> Callable:
 
 def bench(out: Path, shard: Shard | None) -> Report | None:
     """The benchmark with analysts that answer in no time: predictions tell their seconds."""
-    faces, records = FaceSet.read(RESCUE), load_records(RESCUE / "instruct.jsonl")
+    faces, records = FaceSet.read(FACES), load_records(FACES / "instruct.jsonl")
     analysts = {"chance": Chance(), "majority": Majority(faces.split("train").faces)}
     exam = set_exam(faces)
     answers = ask_all(analysts, exam, out, shard)
@@ -77,9 +77,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``PARTS`` processes at a time make of the same arguments, and the join."""
     out = tmp_path_factory.mktemp("shared")
-    steps = {"faces": ["--n", N, "--size", SIZE], "annotate": [], "conversations": []}
+    alone = ["--workers", 1]
+    steps = {"faces": ["--n", N, "--size", SIZE, *alone], "annotate": alone, "conversations": []}
     for step, extra in steps.items():
-        common = [step, "--out", out, "--workers", 1, *extra]
+        common = [step, "--out", out, *extra]
         done(*(start(*common, "--shard", f"{i}/{PARTS}") for i in reversed(range(PARTS))))
         if step == "faces":  # the next step looks at the faces of all shards, and at no more
             done(start("join", "faces", "--out", out))
@@ -116,8 +117,8 @@ def test_the_shell_exports_what_was_joined(shared: Path) -> None:
 
 @patient
 def test_a_model_behind_a_server_serves_all_shards(tmp_path: Path) -> None:
-    shutil.copytree(RESCUE / "images", tmp_path / "images")
-    shutil.copy(RESCUE / "faces.jsonl", tmp_path)
+    shutil.copytree(FACES / "images", tmp_path / "images")
+    shutil.copy(FACES / "faces.jsonl", tmp_path)
     with ChatServer(key=None) as server:
         model = ["--out", tmp_path, "--model", "some-vlm", "--base-url", server.url]
         for step in ("annotate", "conversations"):
@@ -125,7 +126,7 @@ def test_a_model_behind_a_server_serves_all_shards(tmp_path: Path) -> None:
         asked = len(server.books.asked)
     done(start("join", "instruct", "--out", tmp_path))
     records = load_records(tmp_path / "instruct.jsonl")
-    assert [record.id for record in records] == [face.id for face in FaceSet.read(RESCUE)]
+    assert [record.id for record in records] == [face.id for face in FaceSet.read(FACES)]
     assert {record.annotation.annotator.model for record in records} == {"some-vlm"}
     assert asked == 2 * len(records)
 
@@ -135,6 +136,20 @@ def test_the_shell_refuses_in_one_line(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said == "dfa_lib.instruct: shard=3/3: no such part; count from 0, as 0/16 to 15/16\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "export llava --shard 0/2",
+        "join faces --workers 4",
+        "annotate --seed 1",
+        "conversations --workers 4",
+    ],
+)
+def test_what_a_step_would_ignore_it_does_not_take(words: str) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(words.split())
 
 
 @patient

@@ -17,9 +17,9 @@ from safetensors.numpy import save_file
 from sklearn.model_selection import GroupKFold
 
 from dfa_lib.face.detect import find_mesh
-from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait
+from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, mirrored
 from dfa_lib.face.networks import WEIGHTS
-from dfa_lib.instruct.people import london_split, mirrored, read_tem
+from dfa_lib.instruct.people import london_split, read_tem
 from dfa_lib.photo import open_photo
 from dfa_lib.taxonomy import Split
 

@@ -17,7 +17,6 @@ from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Blind, Probe
 from dfa_lib.bench.encoder_baseline import FineTuned
 from dfa_lib.bench.exam import Exam, set_exam, some
-from dfa_lib.bench.intervals import BootstrapSample, Runs, Statistic, over_runs
 from dfa_lib.bench.run import ask
 from dfa_lib.bench.scoring import collect, headlines
 from dfa_lib.files import write_atomic
@@ -26,6 +25,7 @@ from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.train import train
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.intervals import BootstrapSample, Runs, Statistic, over_runs
 from dfa_lib.records import DataError, InstructRecord
 from dfa_lib.taxonomy import Task
 

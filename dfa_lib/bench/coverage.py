@@ -16,9 +16,9 @@ from dfa_lib.analysts import Analyst
 from dfa_lib.bench import metrics
 from dfa_lib.bench.detection_metrics import TaskPredictions
 from dfa_lib.bench.exam import Exam
-from dfa_lib.bench.intervals import BootstrapSample
 from dfa_lib.bench.scope import Picture, Scope, refusals
 from dfa_lib.face.geometry import Image
+from dfa_lib.intervals import BootstrapSample
 from dfa_lib.records import Prediction
 from dfa_lib.taxonomy import Task
 

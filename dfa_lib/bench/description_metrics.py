@@ -15,8 +15,8 @@ import numpy as np
 
 from dfa_lib import findings
 from dfa_lib.bench import metrics
-from dfa_lib.bench.intervals import BootstrapSample, Statistic, Triples
 from dfa_lib.bench.overlap import bleu, bleu_counts, meteor, rouge_l
+from dfa_lib.intervals import BootstrapSample, Statistic, Triples
 from dfa_lib.records import Face, InstructRecord
 from dfa_lib.taxonomy import Category, Region, Task
 

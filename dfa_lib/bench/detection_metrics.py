@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import Exam, truth
-from dfa_lib.bench.intervals import BootstrapSample, Triples
+from dfa_lib.intervals import BootstrapSample, Triples
 from dfa_lib.records import Face, Prediction
 from dfa_lib.taxonomy import Category, Task
 

@@ -15,11 +15,11 @@ import numpy as np
 from dfa_lib import findings
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import Exam, truth
-from dfa_lib.bench.intervals import BootstrapSample, Triples
 from dfa_lib.bench.report import Report
 from dfa_lib.instruct.conversations import detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
+from dfa_lib.intervals import BootstrapSample, Triples
 from dfa_lib.records import Prediction, read_jsonl
 from dfa_lib.taxonomy import Artifact, Region, Task
 

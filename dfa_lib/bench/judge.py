@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from dfa_lib.bench import metrics
 from dfa_lib.bench.description_metrics import reference
 from dfa_lib.bench.exam import Exam, some
-from dfa_lib.bench.intervals import BootstrapSample, Triple
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
 from dfa_lib.files import digest, png
@@ -26,6 +25,7 @@ from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
 from dfa_lib.instruct.wording import meaning
+from dfa_lib.intervals import BootstrapSample, Triple
 from dfa_lib.records import DataError, InstructRecord, Prediction, Record, read_jsonl, write_jsonl
 from dfa_lib.taxonomy import Task
 

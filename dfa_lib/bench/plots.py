@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dfa_lib import figures as look
-from dfa_lib.bench.intervals import Triple
 from dfa_lib.bench.perturb import LEVELS, perturb
 from dfa_lib.face.geometry import Image
+from dfa_lib.intervals import Triple
 
 
 def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:

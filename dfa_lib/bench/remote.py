@@ -41,13 +41,13 @@ class EndpointAnalyst:
         self.endpoint, self.hint = endpoint, hint
         self.name = name or re.sub(r"[^\w.-]+", "-", endpoint.model).strip("-.")
         self.letters = bool(endpoint.options.get("logprobs"))
-        settings = (endpoint.model, endpoint.base_url, endpoint.options, hint)
+        settings = (endpoint.model, endpoint.address.url, endpoint.options, hint)
         self.fingerprint = digest(repr(settings))
 
     @property
     def place(self) -> str:
         """Where pictures and questions are sent."""
-        return self.endpoint.base_url or "the vendor of the model"
+        return self.endpoint.address.url or "the vendor of the model"
 
     @property
     def _system(self) -> str:

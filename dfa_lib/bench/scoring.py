@@ -21,8 +21,8 @@ from dfa_lib.bench.detection_metrics import (
     fitted_temperature,
 )
 from dfa_lib.bench.exam import VERSION, Exam, labels, truth
-from dfa_lib.bench.intervals import BootstrapSample, Statistic, Triple, Triples
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
+from dfa_lib.intervals import BootstrapSample, Statistic, Triple, Triples
 from dfa_lib.records import DataError, InstructRecord, Prediction
 from dfa_lib.taxonomy import Category, Task
 

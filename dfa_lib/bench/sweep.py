@@ -9,8 +9,8 @@ from tqdm.auto import tqdm
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import labels
-from dfa_lib.bench.intervals import BootstrapSample, Triple
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.intervals import BootstrapSample, Triple
 from dfa_lib.taxonomy import Task
 
 

@@ -6,13 +6,12 @@ A detector proposes, the mesh network disposes: what it is not sure to be a face
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dfa_lib.face import networks
-from dfa_lib.face.geometry import Image, Points, align, frame
+from dfa_lib.face.geometry import Image, Points, align, crop_box
 from dfa_lib.records import DataError
 
 _SURE = 0.5  # what the mesh network must give a face
@@ -183,8 +182,5 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _crop(image: Image, landmarks: Points, sure: float, size: int) -> FaceCrop:
-    matrix = frame(landmarks, size)
-    half = size / 2 / float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    x, y = (float(v) for v in cv2.invertAffineTransform(matrix) @ [size / 2, size / 2, 1])
     picture = align(image, landmarks, size).image
-    return FaceCrop(picture, (x - half, y - half, x + half, y + half), landmarks, sure, 0)
+    return FaceCrop(picture, crop_box(landmarks, size), landmarks, sure, 0)

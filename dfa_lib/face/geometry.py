@@ -97,6 +97,14 @@ def frame(landmarks: Points, size: int = 128) -> NDArray[np.float32]:
     return np.column_stack([turn, shift]).astype(np.float32)
 
 
+def crop_box(landmarks: Points, size: int = 128) -> tuple[float, float, float, float]:
+    """Return the square (x0, y0, x1, y1) of the photograph, in pixels, that the frame shows."""
+    matrix = frame(landmarks, size)
+    half = size / 2 / float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    x, y = (float(v) for v in cv2.invertAffineTransform(matrix) @ [size / 2, size / 2, 1])
+    return x - half, y - half, x + half, y + half
+
+
 def align(image: Image, landmarks: Points, size: int = 128) -> Portrait:
     """Bring a face into the common frame of (size, size) pixels; the edge is mirrored outward."""
     matrix = frame(landmarks, size)
@@ -113,6 +121,19 @@ def align(image: Image, landmarks: Points, size: int = 128) -> Portrait:
         image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
     return Portrait(picture, points)
+
+
+def mirrored(portrait: Portrait) -> Portrait:
+    """Flip a portrait left to right; the landmarks keep their order."""
+    points = portrait.landmarks[_MIRROR].copy()
+    points[:, 0] = portrait.image.shape[1] - 1 - points[:, 0]
+    return Portrait(np.ascontiguousarray(portrait.image[:, ::-1]), points)
+
+
+_MIRROR = np.r_[
+    16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40,
+    54:47:-1, 59:54:-1, 64:59:-1, 67, 66, 65, 80:67:-1,
+]  # fmt: skip
 
 
 def move(points: Points, matrix: NDArray) -> Points:

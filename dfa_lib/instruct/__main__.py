@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _step(args: Namespace) -> None:
-    args.shard = parse_shard(args.shard) if args.shard else None
+    if "shard" in args:
+        args.shard = parse_shard(args.shard) if args.shard else None
     try:
         args.step(args)
     except ImportError as error:  # of an annotator's or a reader's own package
@@ -44,18 +45,19 @@ def parser() -> argparse.ArgumentParser:
     """Return what the shell understands."""
     parser = argparse.ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
     steps = parser.add_subparsers(required=True, metavar="STEP")
-    common = argparse.ArgumentParser(add_help=False)
-    out = work_path() / "01_instruct"
-    common.add_argument("--out", type=Path, default=out, help="default: %(default)s")
-    common.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
-    common.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
-    common.add_argument("--seed", type=int, default=0)
-    model = argparse.ArgumentParser(add_help=False)
+    out, shard, workers, seed, model = (argparse.ArgumentParser(add_help=False) for _ in range(5))
+    home = work_path() / "01_instruct"
+    out.add_argument("--out", type=Path, default=home, help="default: %(default)s")
+    shard.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
+    workers.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
+    seed.add_argument("--seed", type=int, default=0)
     model.add_argument("--model", help="written by this model, instead of measured or by rule")
     model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
     model.add_argument("--money", type=float, metavar="DOLLARS", help="never spend more than this")
 
-    faces = steps.add_parser("faces", parents=[common], help="1: make or read faces")
+    faces = steps.add_parser(
+        "faces", parents=[out, shard, workers, seed], help="1: make or read faces"
+    )
     faces.set_defaults(step=_faces)
     faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
     faces.add_argument("--root", type=Path, help="where the data set, or the table, lies")
@@ -65,14 +67,18 @@ def parser() -> argparse.ArgumentParser:
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
     faces.add_argument("--self-blended", type=int, default=0, metavar="K",
                        help="forgeries to make of each bona fide training face")  # fmt: skip
-    notes = steps.add_parser("annotate", parents=[common, model], help="2: describe every face")
+    notes = steps.add_parser(
+        "annotate", parents=[out, shard, workers, model], help="2: describe every face"
+    )
     notes.set_defaults(step=_annotate)
-    talk = steps.add_parser("conversations", parents=[common, model], help="3: question, answer")
+    talk = steps.add_parser(
+        "conversations", parents=[out, shard, seed, model], help="3: question, answer"
+    )
     talk.set_defaults(step=_conversations)
-    whole = steps.add_parser("join", parents=[common], help="put the shards of a file together")
+    whole = steps.add_parser("join", parents=[out], help="put the shards of a file together")
     whole.set_defaults(step=_join)
     whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
-    given = steps.add_parser("export", parents=[common], help="write for other trainers")
+    given = steps.add_parser("export", parents=[out], help="write for other trainers")
     given.set_defaults(step=_export)
     given.add_argument("format", choices=("llava", "sharegpt", "huggingface"))
     return parser

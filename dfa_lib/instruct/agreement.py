@@ -7,6 +7,7 @@ import numpy as np
 
 from dfa_lib import findings
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.intervals import BootstrapSample
 from dfa_lib.records import Record, read_jsonl
 from dfa_lib.taxonomy import Region
 
@@ -41,7 +42,7 @@ class Agreement:
         )
 
 
-def human_agreement(faces: FaceSet, resamples: int = 1000, seed: int = 0) -> Agreement | None:
+def human_agreement(faces: FaceSet) -> Agreement | None:
     """Score the regions in a person's words against those in the words of all others.
 
     Words are read as those of an analyst are (``findings.regions``).
@@ -52,15 +53,9 @@ def human_agreement(faces: FaceSet, resamples: int = 1000, seed: int = 0) -> Agr
     if not read:
         return None
     counts = np.array([_counts(one) for one in read])
-    owners = [known[one.face].identities[0] for one in read]
-    _, owner = np.unique(owners, return_inverse=True)
-    by_owner = np.stack([np.bincount(owner, column) for column in counts.T], axis=1)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(by_owner), np.full(len(by_owner), 1 / len(by_owner)), resamples
-    )
-    low, high = np.nanpercentile(_f1(drawn @ by_owner), [2.5, 97.5])
-    people = sum(len(one.texts) for one in read)
-    return Agreement(float(_f1(counts.sum(axis=0))), float(low), float(high), len(read), people)
+    sample = BootstrapSample.of([known[one.face] for one in read])
+    value, low, high = sample.estimate(lambda weights: _f1(weights @ counts))
+    return Agreement(value, low, high, len(read), sum(len(one.texts) for one in read))
 
 
 def _counts(voices: Voices) -> tuple[int, int]:

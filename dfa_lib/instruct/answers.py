@@ -1,6 +1,7 @@
 """Files of annotators: answers are appended as they arrive and put in order at the end."""
 
 import inspect
+import marshal
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -49,15 +50,21 @@ class Unanswered(Record):
 Written = TypeVar("Written", Annotation, Talk)
 
 
-def code_digest(*things: type | ModuleType) -> str:
-    """Digest the source of modules, and of the methods of classes, wherever they are defined."""
+def code_digest(*things: type | ModuleType | FunctionType) -> str:
+    """Digest the source of modules and functions, and of the methods of classes."""
     digest = sha256()
     for thing in things:
-        parts = [thing] if isinstance(thing, ModuleType) else vars(thing).values()
-        for part in parts:
+        for part in vars(thing).values() if isinstance(thing, type) else [thing]:
             if isinstance(part, FunctionType | ModuleType):
-                digest.update(inspect.getsource(part).encode())
+                digest.update(_source(part))
     return digest.hexdigest()[:12]
+
+
+def _source(part: FunctionType | ModuleType) -> bytes:
+    try:
+        return inspect.getsource(part).encode()
+    except OSError:  # typed at a prompt
+        return marshal.dumps(part.__code__)
 
 
 def signature(who: Annotator) -> str:

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Image, Mask, Points, Portrait, region_masks, warp
-from dfa_lib.instruct.people import mirrored
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, mirrored, region_masks, warp
 from dfa_lib.taxonomy import Region
 
 Plane = NDArray[np.float32]

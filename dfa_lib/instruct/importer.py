@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import covered, find_face, same_face
-from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, frame, region_masks
+from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, crop_box, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
@@ -33,6 +33,7 @@ from facesim.selfblend import self_blend
 HUMAN = Annotator(name="human")
 """People, who follow no prompt; the data set of the face tells which people."""
 _FILES = {"note": "annotations.jsonl", "voices": PEOPLE, "face": "faces.jsonl"}
+_UNREADABLE = (OSError, ValueError, MemoryError, cv2.error)
 _LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
 
 
@@ -139,8 +140,9 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         elif picture.mask is not None:
             mask = align(picture.mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
-    except (OSError, ValueError) as error:
-        reason = str(error).removeprefix(f"{row.path}: ").partition(";")[0]
+    except _UNREADABLE as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        reason = told.removeprefix(f"{row.path}: ").partition(";")[0][:120]
         return Outcome(job=row.frame, skipped=reason.removesuffix(f" {root}"))
     face = save_face(
         out,
@@ -154,7 +156,7 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         source=piece.twin.id if piece.twin and twin else None,
         split=piece.split,
         frame=row.frame,
-        crop=_box(picture.landmarks, size),
+        crop=tuple(round(edge, 1) for edge in crop_box(picture.landmarks, size)),
         altered_regions=_altered(row, mask, portrait.landmarks, size),
         licence=row.licence,
         subgroup=dict(row.subgroup),
@@ -188,7 +190,7 @@ def _twin(root: Path, piece: Piece | None) -> Opened | None:
     """Read the bona fide counterpart, unless it was left out itself."""
     try:
         return _open(root, piece.row) if piece else None
-    except (OSError, ValueError):
+    except _UNREADABLE:
         return None
 
 
@@ -207,14 +209,6 @@ def _mask(root: Path, row: Row, shape: tuple[int, ...]) -> Image | None:
     if mask.shape != shape:
         raise DataError(f"{row.path}: its mask has another size; extract the masks again")
     return mask[..., 0]
-
-
-def _box(landmarks: Points, size: int) -> tuple[float, float, float, float]:
-    """Return the square (x0, y0, x1, y1) of the picture that the framed face shows."""
-    matrix = frame(landmarks, size)
-    half = size / 2 / float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    x, y = (float(v) for v in cv2.invertAffineTransform(matrix) @ [size / 2, size / 2, 1])
-    return tuple(round(v, 1) for v in (x - half, y - half, x + half, y + half))
 
 
 def _altered(

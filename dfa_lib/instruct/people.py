@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from dfa_lib.face.detect import find_face
-from dfa_lib.face.geometry import Image, Points, Portrait, align, frame, from_frl189, move
+from dfa_lib.face.geometry import Image, Points, Portrait, align, frame, from_frl189, mirrored, move
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, Face
@@ -252,16 +252,3 @@ def _reframed(photo: Portrait, rng: np.random.Generator, size: int) -> Portrait:
     off = move(photo.landmarks, np.column_stack([spin, centre + shift - spin @ centre]))
     picture = align(photo.image, off, size).image
     return Portrait(picture, move(photo.landmarks, frame(off, size)))
-
-
-def mirrored(portrait: Portrait) -> Portrait:
-    """Flip a portrait left to right; the landmarks keep their order."""
-    points = portrait.landmarks[_MIRROR].copy()
-    points[:, 0] = portrait.image.shape[1] - 1 - points[:, 0]
-    return Portrait(np.ascontiguousarray(portrait.image[:, ::-1]), points)
-
-
-_MIRROR = np.r_[
-    16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40,
-    54:47:-1, 59:54:-1, 64:59:-1, 67, 66, 65, 80:67:-1,
-]  # fmt: skip

@@ -13,17 +13,15 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from dfa_lib.photo import SUFFIXES, VIDEO_SUFFIXES, is_video
 from dfa_lib.records import Finding
 from dfa_lib.taxonomy import Category, Split
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-VIDEOS = {".mp4", ".avi", ".mov", ".mkv"}
 FRAMES_PER_VIDEO = 32
 """As many as DeepfakeBench takes."""
 OWN_USE = "not stated: for your own use"
 _NO_VIDEO = "not a readable video"
 _SIDE_FOLDERS = {"landmarks", "masks"}
-_VIDEO_HEADS = (b"ftyp", b"RIFF", b"\x1aE\xdf\xa3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +108,10 @@ def clips(root: Path, folder: str) -> Iterator[Clip | Skip]:
         frames: dict[str, tuple[str, int | None]] = {}
         for file in sorted(files):
             path, kind = (where / file).as_posix(), Path(file).suffix.lower()
-            if kind in VIDEOS:
+            if kind in VIDEO_SUFFIXES:
                 film = {str(at): (path, at) for at in range(_frame_count(root / path))}
                 yield Clip(path, Path(file).stem, film) if film else Skip(_NO_VIDEO, path)
-            elif kind in PICTURES and frames.setdefault(frame_name(file), (path, None))[0] != path:
+            elif kind in SUFFIXES and frames.setdefault(frame_name(file), (path, None))[0] != path:
                 yield Skip("another picture of this number or name", path)
         if frames:
             yield Clip(where.as_posix(), where.name, frames)
@@ -148,11 +146,8 @@ def sampled(clip: Clip, world: str, taken: Taken, **known: object) -> Iterator[R
 
 def _frame_count(path: Path) -> int:
     """Return the frames of a video; 0 for anything else, such as a playlist of other files."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    if not any(mark in head for mark in _VIDEO_HEADS):
-        return 0
-    return max(int(cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    film = cv2.VideoCapture(str(path)) if is_video(path) else None
+    return max(int(film.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if film else 0
 
 
 def frame_name(file: str) -> str:

@@ -19,12 +19,14 @@ from tqdm.auto import tqdm
 
 import facesim
 from dfa_lib import __version__
+from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct import generate
+from dfa_lib.instruct import generate, people
+from dfa_lib.instruct import plan as planning
+from dfa_lib.instruct.answers import code_digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
 from dfa_lib.instruct.people import London, Photographs, Population, Procedural, london_split
-from dfa_lib.instruct.plan import plan
 from dfa_lib.instruct.readers.celebdf import celebdf
 from dfa_lib.instruct.readers.ddvqa import ddvqa
 from dfa_lib.instruct.readers.deepfakebench import deepfakebench
@@ -94,7 +96,7 @@ def load_faces(
                     import_faces(folder(photos), photos, place, sys.maxsize, 0, 2 * size, workers)
             population = _population(source, place, seed, size)
             studio = generate.Studio(population, out, seed, difficulty)
-            generate.generate(studio, plan(population, n, seed), workers, shard)
+            generate.generate(studio, planning.plan(population, n, seed), workers, shard)
     except DataError:
         if fresh:  # what could not be made does not bind the folder
             (out / "recipe.json").unlink(missing_ok=True)
@@ -145,7 +147,7 @@ def remake(
     source, seed = recipe["source"], recipe["seed"]
     place = made / "photographs" if source == "folder" else Path(root or source)
     population = _population(source, place, seed, recipe["size"])
-    jobs = plan(population, recipe["n"], seed)
+    jobs = planning.plan(population, recipe["n"], seed)
     if method:
         by = {"method": method, "category": method.category}
         jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
@@ -154,13 +156,13 @@ def remake(
 
 
 def _methods() -> str:
-    """Digest the sample world and every registered method: other code makes other faces."""
-    digest = sha256()
+    """Digest all code that makes our faces, and every registered method."""
+    made_by = code_digest(geometry, generate, people, planning)
+    made_by += code_digest(*(method.operate for method in METHODS.values()))
+    digest = sha256(" ".join((*METHODS, made_by)).encode())
     world = Path(facesim.__file__).parent
     for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
         digest.update(path.read_bytes())
-    for name, method in METHODS.items():
-        digest.update(name.encode() + method.operate.__code__.co_code)
     return digest.hexdigest()[:12]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE, homes
 from dfa_lib.instruct.readers.methods import method
-from dfa_lib.instruct.rows import PICTURES, Item, Row, Skip, cast
+from dfa_lib.instruct.rows import Item, Row, Skip, cast
+from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
 
@@ -46,19 +47,19 @@ def ddvqa(root: Path) -> Iterator[Item]:
     shown = {
         path.stem: path.relative_to(root).as_posix()
         for path in sorted(root.rglob("*"), reverse=True)
-        if path.suffix.lower() in PICTURES and _CLIP.fullmatch(path.stem)
+        if path.suffix.lower() in SUFFIXES and _CLIP.fullmatch(path.stem)
     }
     for path in sorted(base.glob("*_set/*/*.json")):
+        split = _SPLITS.get(path.parts[-3])
         try:
             clips = json.loads(path.read_text("utf-8-sig")).items()
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue
-        split = _SPLITS[path.parts[-3]]
         yield from (_clip(clip, answers, shown.get(clip), split) for clip, answers in clips)
 
 
-def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | Skip:
+def _clip(clip: str, answers: object, path: str | None, split: Split | None) -> Row | Skip:
     match, said = _CLIP.fullmatch(clip), _answers(answers)
     if match is None or not said:
         return Skip("not a clip of FaceForensics++ with answers", clip)
@@ -75,7 +76,7 @@ def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | S
         method=name,
         people=people,
         scene=scene,
-        listed=(split,),
+        listed=(split,) if split else (),
         licence=LICENCE,
         findings=tuple(_findings(said)) if category.forged else (),
         voices=tuple(several),
@@ -86,10 +87,13 @@ def _clip(clip: str, answers: object, path: str | None, split: Split) -> Row | S
 def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
     """Return region (None: the whole picture) and answers by the question, not its number."""
     said = []
-    for entry in answers.values() if isinstance(answers, dict) else ():
+    entries = answers.values() if isinstance(answers, dict) else ()
+    for entry in (one for one in entries if isinstance(one, dict)):
         asked = str(entry.get("question", "")).lower()
         region = next((region for region in Region if region.value in asked), None)
-        texts = [_tidy(str(text)) for text in entry.get("answer", ()) if str(text).strip()]
+        given = entry.get("answer")
+        given = given if isinstance(given, list) else [given or ""]
+        texts = [_tidy(str(text)) for text in given if str(text).strip()]
         said += [(region, texts)] if texts else []
     return said
 

@@ -74,7 +74,7 @@ def _row(
     if path is None:
         return Skip("listed, but not below the data root", listed)
     parts = PurePosixPath(path).parts
-    tree = next((k for k, part in enumerate(parts) if part in ("DF40", "DF40_train")), None)
+    tree = next((k for k, part in enumerate(parts[:-1]) if part in ("DF40", "DF40_train")), None)
     known = _known(stem, label, None if tree is None else parts[tree + 1])
     if known is None:
         return Skip("an unknown method", f"{stem}: {label}")

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.readers.table import SPLITS, category_of, row_of
-from dfa_lib.instruct.rows import OWN_USE, PICTURES, Item, Row, Skip, clips
+from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip, clips
+from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category
 
@@ -27,7 +28,7 @@ def imagefolder(root: Path) -> Iterator[Item]:
         known = _known(parts)
         for name in sorted(files):
             path = "/".join((*parts, name))
-            if Path(name).suffix.lower() not in PICTURES:
+            if Path(name).suffix.lower() not in SUFFIXES:
                 yield Skip("not a picture by its name", path)
             elif "label" not in known:
                 yield Skip("in no folder that tells bona fide from forged", path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -59,6 +60,7 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     if category is None:
         return Skip("a label that is neither bona fide nor forged", f"{where}: {row.get('label')}")
     path, frame, text = _posix(row["path"]), row.get("frame", ""), row.get("text")
+    number = re.fullmatch(r"(\d{1,9})(\.\d*)?", frame)
     scene = _posix(row.get("counterpart", "")) or path
     people = tuple(filter(None, (one.strip() for one in row.get("person", "").split(";"))))
     split = SPLITS.get(row.get("split", "").lower())
@@ -66,7 +68,7 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
                 if key.startswith("subgroup."))  # fmt: skip
     return Row(
         path=path,
-        at=int(float(frame)) if frame.replace(".", "", 1).isdigit() else None,
+        at=int(number[1]) if number else None,
         dataset=row.get("dataset", "table"),
         category=category,
         method=name,
@@ -114,15 +116,21 @@ def _lines(path: Path) -> Iterator[Mapping[str, object]]:
             return
         with path.open(encoding="utf-8-sig", newline="") as file:
             if kind in (".jsonl", ".ndjson"):
-                yield from (json.loads(line) for line in file if line.strip())
+                yield from (_object(line) for line in file if line.strip())
                 return
             head = file.readline()
             file.seek(0)
             yield from csv.DictReader(file, delimiter=max(",;\t", key=head.count))
     except FileNotFoundError:
         raise DataError(f"root={path}: no such file; give a CSV, JSONL or Parquet file") from None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
+
+
+def _object(line: str) -> Mapping[str, object]:
+    if not isinstance(row := json.loads(line), dict):
+        raise ValueError(f"a line is no JSON object: {line.strip():.40}")
+    return row
 
 
 def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
