@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-import dfa_lib
 from dfa_lib.analysts import TASKS, Question
 from dfa_lib.bench.exam import Exam, set_exam
 from dfa_lib.bench.perturb import LEVELS, perturb
@@ -31,9 +30,9 @@ from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face
+from dfa_lib.runtime import RESCUE
 
 IMAGES, COMPARED, ROUNDS = 500, 16, 3
-RESCUE = Path(dfa_lib.__file__).parent / "rescue"
 
 
 def variants(faces: FaceSet, root: Path, count: int) -> FaceSet:

@@ -17,10 +17,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import dfa_lib
+from dfa_lib.runtime import RESCUE
 
 STEPS, ROUNDS, PATIENCE = 24, 2, 90
-RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
+FACES = RESCUE / "01_instruct"
 POLICIES = {"spin": {"GOMP_SPINCOUNT": "300000"}, "sleep": {}}
 """What differs from the environment that the package sets; 300,000 turns are GNU OpenMP's own."""
 
@@ -36,8 +36,8 @@ def tune(steps: int) -> float:
     from dfa_lib.instruct.conversations import load_records
     from dfa_lib.instruct.faceset import FaceSet
 
-    faces = FaceSet.read(RESCUE)
-    records = [r for r in load_records(RESCUE / "instruct.jsonl") if r.face.split == "train"]
+    faces = FaceSet.read(FACES)
+    records = [r for r in load_records(FACES / "instruct.jsonl") if r.face.split == "train"]
     preset = replace(NANO, epochs=steps * NANO.batch / len(records))
     model, processor = load_base(preset)
     with tempfile.TemporaryDirectory() as out:

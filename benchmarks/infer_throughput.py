@@ -14,26 +14,24 @@ Last line: one JSON object. ``ttft_ratio``: follow-up over first question.
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-import dfa_lib
 from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.runtime import RESCUE
 
 if __package__:
     from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
 else:
     from small_llava import IMAGE, VOCABULARY, small_llava
 
-RESCUE = Path(dfa_lib.__file__).parent / "rescue"
 FACES, ROUNDS = 32, 5
 FIRST, ANSWER, FOLLOW = 40, 24, 20
 """Tokens in the chat: the first question, its answer, the next question."""

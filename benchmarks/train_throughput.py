@@ -17,14 +17,12 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-import dfa_lib
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.forward import PrefixLoss, core
@@ -35,13 +33,14 @@ from dfa_lib.gpt.train import make_optimizer
 from dfa_lib.gpt.trees import Node, grove, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.runtime import RESCUE
 
 if __package__:
     from benchmarks.small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
 else:
     from small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
 
-RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
+FACES = RESCUE / "01_instruct"
 ROUNDS = 4
 
 
@@ -181,8 +180,8 @@ def timed(work: Callable[[], object]) -> float:
 def nano_batch(images: int = 4) -> tuple[PeftModel, Batch]:
     """The embedded model, and real records of the rescue copy."""
     model, processor = load_base(NANO)
-    prompter, faces = Prompter(processor), FaceSet.read(RESCUE)
-    records = list(load_records(RESCUE / "instruct.jsonl"))[:images]
+    prompter, faces = Prompter(processor), FaceSet.read(FACES)
+    records = list(load_records(FACES / "instruct.jsonl"))[:images]
     trees = [encode(prompter, record).tree for record in records]
     pictures = prompter.pictures([faces.image(record.face) for record in records])["pixel_values"]
     return add_lora(model, NANO), Batch(pictures, trees)

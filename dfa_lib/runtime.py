@@ -5,7 +5,6 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,8 @@ from dfa_lib.errors import DataError
 if TYPE_CHECKING:
     import torch
 
+RESCUE = Path(__file__).parent / "rescue"
+"""A small copy of what lessons 01 to 03 write, shipped with the package."""
 FINISHED = {
     "01_instruct": "instruct.jsonl",
     "02_gpt": "adapter/adapter_model.safetensors",
@@ -60,12 +61,11 @@ def lesson(work: Path, name: str) -> Path:
 
     The rescue copy is read where it lies: a later run of the lesson finds its place empty.
     """
-    done, rescue = FINISHED[name], Path(str(files("dfa_lib"))) / "rescue" / name
-    if (work / name / done).exists():
+    if (work / name / FINISHED[name]).exists():
         return work / name
     print(f"{work / name} does not exist; a small rescue copy from the package is used instead.")
     print(f"For your own results, run lesson {name[:2]} first.")
-    return rescue
+    return RESCUE / name
 
 
 @dataclass(frozen=True)

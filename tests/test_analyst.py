@@ -1,13 +1,10 @@
 """The local analyst: batches of images, several questions each, and a chat."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_llava import tiny_llava
 
-import dfa_lib
 from dfa_lib.analysts import Question
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import load_base
@@ -15,9 +12,10 @@ from dfa_lib.gpt.infer import decode, encode_prefix
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Task
 
-RESCUE = Path(dfa_lib.__file__).parent / "rescue" / "01_instruct"
+FACES = RESCUE / "01_instruct"
 
 OPTIONS = ("This face is bona fide.", "This face is forged.")
 QUESTIONS = [
@@ -85,7 +83,7 @@ def test_features_pool_the_vision_tower(pair, images):
 def test_the_embedded_base_writes_the_tokens_of_generate():
     """Random weights leave clear winners; trained ones come closer to a tie."""
     model, processor = load_base(NANO)
-    prompter, faces = Prompter(processor), FaceSet.read(RESCUE)
+    prompter, faces = Prompter(processor), FaceSet.read(FACES)
     pictures = [faces.image(face) for face in faces.faces[:3]]
     texts = ["Has this face been forged?", "Describe the quality of the picture.", "And the nose?"]
     prefix = encode_prefix(model, prompter, prompter.pictures(pictures))

@@ -32,9 +32,9 @@ from dfa_lib.records import (
     read_jsonl,
     write_jsonl,
 )
+from dfa_lib.runtime import RESCUE
 from dfa_lib.shards import join
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
-from tools.make_rescue import RESCUE
 
 FACES = FaceSet.read(RESCUE / "01_instruct")
 ONE_EACH = [next(face for face in FACES if face.category is category) for category in CLASSES]

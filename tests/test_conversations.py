@@ -6,8 +6,8 @@ from collections import Counter
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.records import Annotator, InstructRecord
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import CLASSES, Split, Task
-from tools.make_rescue import RESCUE
 
 ROOT = RESCUE / "01_instruct"
 RECORDS = load_records(ROOT / "instruct.jsonl")

@@ -19,10 +19,11 @@ from dfa_lib.gpt.presets import PRESETS
 from dfa_lib.instruct import export
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.records import QA, DataError, Finding, InstructRecord, write_jsonl
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Region, Split, Task
 
-RESCUE = Path(export.__file__).parents[1] / "rescue" / "01_instruct"
-RECORDS = load_records(RESCUE / "instruct.jsonl")
+FACES = RESCUE / "01_instruct"
+RECORDS = load_records(FACES / "instruct.jsonl")
 PIECES = ["", " ", "\n", "\r\n", "\t", '"', "'", "\\", "\\n", "{}", "[", "]", ",", "\x00"]
 PIECES += ["\x85", "\u2028", "\u202e", "é", "e\u0301", "顔", "\U0001f469\u200d\U0001f9b1"]
 PIECES += ["<b>", "&lt;", "image>", "%s", "The face"]
@@ -31,7 +32,7 @@ PIECES += ["<b>", "&lt;", "image>", "%s", "The face"]
 FORMATS: dict[str, Callable[[Iterable[InstructRecord], Path], None]] = {
     ".json": export.to_llava,
     ".jsonl": export.to_sharegpt,
-    ".parquet": partial(export.to_huggingface, root=RESCUE),
+    ".parquet": partial(export.to_huggingface, root=FACES),
 }
 every_format = pytest.mark.parametrize("kind", FORMATS)
 
@@ -131,7 +132,7 @@ def test_an_export_replaces_the_last_one_or_leaves_it(kind: str, tmp_path: Path)
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> datasets.DatasetDict:
     folder = tmp_path_factory.mktemp("hub")
-    export.to_huggingface(RECORDS, folder / "data", RESCUE)
+    export.to_huggingface(RECORDS, folder / "data", FACES)
     files = {split.value: str(folder / f"data/{split}.parquet") for split in Split}
     return datasets.load_dataset("parquet", data_files=files, cache_dir=str(folder / "cache"))
 
@@ -142,7 +143,7 @@ def test_datasets_loads_the_pictures(loaded: datasets.DatasetDict) -> None:
     }
     records = {record.id: record for record in RECORDS}
     for row in loaded["test"]:
-        with Image.open(RESCUE / records[row["id"]].face.image) as picture:
+        with Image.open(FACES / records[row["id"]].face.image) as picture:
             assert np.array_equal(np.asarray(row["images"][0]), np.asarray(picture))
 
 
@@ -160,7 +161,7 @@ def test_a_chat_template_takes_the_messages(loaded: datasets.DatasetDict) -> Non
 
 
 def test_datasets_finds_the_splits_of_a_folder(tmp_path: Path) -> None:
-    export.to_huggingface(RECORDS, tmp_path / "data", RESCUE)
+    export.to_huggingface(RECORDS, tmp_path / "data", FACES)
     found = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
     assert set(found) == {"train", "validation", "test"}
 
@@ -170,7 +171,7 @@ def test_llava_reads_one_array_with_one_picture_a_face(tmp_path: Path) -> None:
     for split in Split:
         for row in json.loads((tmp_path / f"{split}.json").read_text("utf-8")):
             turns = row["conversations"]
-            assert (RESCUE / row["image"]).is_file()
+            assert (FACES / row["image"]).is_file()
             assert [turn["from"] for turn in turns] == ["human", "gpt"] * 7
             assert [turn["value"].count("<image>") for turn in turns] == [1] + [0] * 13
             assert turns[0]["value"].startswith("<image>\n")

@@ -14,11 +14,12 @@ from tiny_llava import save_tiny
 from dfa_lib.gpt.__main__ import main
 from dfa_lib.gpt.train import Step
 from dfa_lib.records import read_jsonl
+from dfa_lib.runtime import RESCUE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "dfa_lib" / "rescue" / "01_instruct"
+DATA = RESCUE / "01_instruct"
 STEPS = 18
 
 

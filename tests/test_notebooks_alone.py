@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
-from lessons import LESSONS, NAMES, ROOT, read, solved, unsolved
+from lessons import LESSONS, NAMES, read, solved, unsolved
 
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, read_jsonl
+from dfa_lib.runtime import RESCUE
 from tools.run_notebooks import Refused, run_notebook
 
 
@@ -43,7 +44,7 @@ def test_the_optional_lessons_alone_and_solved(lesson: Path, tmp_path: Path) -> 
 @pytest.mark.timeout(600)
 def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
     """Lesson 06 on a folder of somebody's pictures, with somebody's server."""
-    shipped = FaceSet.read(ROOT / "dfa_lib" / "rescue" / "01_instruct")
+    shipped = FaceSet.read(RESCUE / "01_instruct")
     for face in shipped:
         kind = face.category.value if face.category.forged else "real"
         place = tmp_path / "pictures" / face.split / kind

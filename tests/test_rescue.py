@@ -11,9 +11,9 @@ from dfa_lib.ask import __main__ as ask
 from dfa_lib.gpt.adapter import check_adapter
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.runtime import FINISHED, lesson
+from dfa_lib.runtime import FINISHED, RESCUE, lesson
 from dfa_lib.taxonomy import CLASSES, Split
-from tools.make_rescue import RESCUE, choose
+from tools.make_rescue import choose
 
 
 @pytest.fixture(scope="module")

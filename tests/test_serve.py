@@ -8,6 +8,7 @@ from served import ROOT, Served
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.files import png
 from dfa_lib.photo import open_photo
+from dfa_lib.runtime import RESCUE
 from dfa_lib.serve import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -29,9 +30,8 @@ def test_served_and_local_say_the_same_by_the_recipe_of_the_docs(
     served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = (ROOT / "docs/training.md").read_text("utf-8").split("```python\n")[-1].split("```")[0]
-    rescue = ROOT / "dfa_lib" / "rescue"
     for here, there in {
-        "work/01_instruct": rescue / "01_instruct", "work/02_gpt": rescue / "02_gpt",
+        "work/01_instruct": RESCUE / "01_instruct", "work/02_gpt": RESCUE / "02_gpt",
         "work/cache": tmp_path, "dfa-gpt": served.model, "http://localhost:8000/v1": served.url,
         "[:20]": "[:4]",
     }.items():  # fmt: skip

@@ -16,7 +16,7 @@ from PIL import Image
 from served import free_port, wait_for
 from skimage.data import chelsea
 
-from tools.make_rescue import RESCUE
+from dfa_lib.runtime import RESCUE
 
 SPACE = ROOT / "examples" / "space"
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import nbformat
 from nbformat import NotebookNode
 
+from dfa_lib.errors import command
 from tools.run_notebooks import LESSONS, Parameters, Refused, assignment, share_out
 
 if TYPE_CHECKING:
@@ -144,15 +145,14 @@ def main() -> int:
     parser.add_argument("course", type=Path, help="a new folder")
     parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args()
+    return command("tools.assignments", lambda: _made(given.course, given.parameter))
+
+
+def _made(course: Path, given: Sequence[str]) -> None:
     lessons = sorted(LESSONS.glob("[0-9]*.ipynb"))
-    try:
-        make_course(lessons, given.course, dict(map(assignment, given.parameter)))
-    except Refused as error:
-        print(f"tools.assignments: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(lessons)} assignments in {given.course / 'release'}")
-    print(f"To grade: cd {given.course}; nbgrader autograde {lessons[0].stem}; nbgrader export")
-    return 0
+    make_course(lessons, course, dict(map(assignment, given)))
+    print(f"{len(lessons)} assignments in {course / 'release'}")
+    print(f"To grade: cd {course}; nbgrader autograde {lessons[0].stem}; nbgrader export")
 
 
 if __name__ == "__main__":

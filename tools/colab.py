@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from dfa_lib.errors import DataError, command
+
 ROOT = Path(__file__).resolve().parent.parent
 OWNER_AND_NAME = r"[\w.-]+/[\w.-]+"
 ADDRESS = re.compile(
@@ -16,10 +18,10 @@ ADDRESS = re.compile(
 def address(pages: Iterable[Path], repository: str) -> int:
     """Point every badge and set-up cell of ``pages`` at ``repository``; count those changed.
 
-    Raises ValueError, in one line, unless it is of the form owner/name.
+    Raises DataError unless it is of the form owner/name.
     """
     if not re.fullmatch(OWNER_AND_NAME, repository):
-        raise ValueError(f"REPO={repository}: give the repository on GitHub as owner/name")
+        raise DataError(f"REPO={repository}: give the repository on GitHub as owner/name")
     changed = 0
     for page in pages:
         text, count = ADDRESS.subn(rf"\g<1>{repository}\g<2>", page.read_text(encoding="utf-8"))
@@ -30,15 +32,14 @@ def address(pages: Iterable[Path], repository: str) -> int:
 
 def main() -> int:
     """Run the command line and return its exit status."""
+    return command("tools.colab", _point)
+
+
+def _point() -> None:
     repository = sys.argv[1] if len(sys.argv) == 2 else ""
     pages = [ROOT / "README.md", ROOT / "examples" / "space" / "requirements.txt"]
-    try:
-        changed = address([*pages, *sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))], repository)
-    except ValueError as error:
-        print(f"tools.colab: {error}", file=sys.stderr)
-        return 2
+    changed = address([*pages, *sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))], repository)
     print(f"{changed} badges and set-up cells now say {repository}; commit and push them")
-    return 0
 
 
 if __name__ == "__main__":

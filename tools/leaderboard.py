@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.scoring import score_all
+from dfa_lib.errors import command
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
@@ -123,7 +124,6 @@ def make(work: Path, folder: Path, out: Path, resamples: int = 1000) -> list[str
             refused.append(str(error))
     if not good:
         raise DataError("\n".join([*refused, f"{folder}: no file *.jsonl that can be scored"]))
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, page(ranked(good, exam, records, resamples), refused))
     return refused
 
@@ -135,15 +135,15 @@ def main() -> int:
     parser.add_argument("submissions", type=Path, help="a folder of NAME.jsonl")
     parser.add_argument("out", type=Path, help="the HTML page to write")
     given = parser.parse_args()
-    try:
-        refused = make(given.work, given.submissions, given.out)
-    except DataError as error:
-        print(f"tools.leaderboard: {error}", file=sys.stderr)
-        return 2
+    return command("tools.leaderboard", lambda: _made(given.work, given.submissions, given.out))
+
+
+def _made(work: Path, folder: Path, out: Path) -> int:
+    refused = make(work, folder, out)
     for why in refused:
         print(f"tools.leaderboard: not scored: {why}", file=sys.stderr)
-    print(given.out)
-    return bool(refused)
+    print(out)
+    return int(bool(refused))
 
 
 if __name__ == "__main__":

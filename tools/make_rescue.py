@@ -23,15 +23,16 @@ from safetensors.torch import load_file, save_file
 
 from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.scope import Scope
+from dfa_lib.errors import command
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import DataError, Face, InstructRecord, inside, write_jsonl
+from dfa_lib.records import Face, InstructRecord, inside, write_jsonl
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Split
 
-RESCUE = Path(__file__).resolve().parent.parent / "dfa_lib" / "rescue"
 SIZES = {Split.TRAIN: 36, Split.VAL: 12, Split.TEST: 36}
 
 
@@ -113,21 +114,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("work", type=Path, help="a folder in which lessons 01 to 03 have run")
     work = parser.parse_args().work
+    return command("tools.make_rescue", lambda: make(work))
+
+
+def make(work: Path) -> None:
+    """Make ``RESCUE`` anew of ``work``, whole or not at all."""
     fresh = RESCUE.with_name("rescue.partial")
     shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        count = keep_faces(work / "01_instruct", fresh / "01_instruct")
-        keep_adapter(work / "02_gpt", fresh / "02_gpt")
-        keep_calibration(work, fresh)
-    except (DataError, FileNotFoundError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        print(f"tools.make_rescue: {error}", file=sys.stderr)
-        return 2
+    count = keep_faces(work / "01_instruct", fresh / "01_instruct")
+    keep_adapter(work / "02_gpt", fresh / "02_gpt")
+    keep_calibration(work, fresh)
     shutil.rmtree(RESCUE, ignore_errors=True)
     fresh.rename(RESCUE)
     size = sum(file.stat().st_size for file in RESCUE.rglob("*") if file.is_file())
     print(f"{RESCUE}: {count} faces, an adapter and its calibration, {size / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":

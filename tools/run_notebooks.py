@@ -30,6 +30,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from dfa_lib.bench.report import scoreboard
+from dfa_lib.errors import DataError
 from dfa_lib.runtime import work_path
 from tools.measure import Measured, machine, measured
 
@@ -38,7 +39,7 @@ LAST_RUN = LESSONS / "last_run.json"
 Parameters = dict[str, object]
 
 
-class Refused(ValueError):
+class Refused(DataError):
     """A notebook or a parameter that must not run; the message is one line."""
 
 
