@@ -1,140 +1,120 @@
-"""Hair as a picture: cut, colour and light, laid on the heads of the face model."""
+"""Strands of hair: noise drawn out along the flow of hair that the face model knows."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import BROW_LEFT, BROW_RIGHT, NOSE_BASE, Points, hull
-from facesim.strands import Fall, Head, Strands, combed, curls, hanging, tied
+from dfa_lib.face.geometry import NOSE_BASE, Points, hull
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
-Layer = tuple[Floats, Floats]  # brightness about 1 and opacity in 0..1 of strands, both (S, S)
-_FINE = 2  # strands are drawn at twice the size, so that they are finer than a pixel
-_GREY = 110  # of a strand of brightness 1, while drawing
-_TONES = np.float32(
-    [[13, 12, 13], [27, 22, 20], [48, 37, 30], [78, 60, 46], [116, 93, 68], [168, 142, 106]]
-)
-"""RGB from black over brown to fair, evenly spaced on a scale from 0 to 1."""
-_SHORT = {"shorn": 0.15, "short": 0.35, "swept": 0.3, "curly": 0.2}
-_LONG = {"tied": 0.66, "bob": 0.12, "long": 0.22}
-_THICK = {
-    "shorn": (14, 0.5),
-    "short": (34, 0.4),
-    "swept": (34, 0.45),
-    "curly": (38, 0.7),
-    "tied": (22, 0.8),
-    "bob": (26, 1.0),
-    "long": (25, 1.0),
-}
-"""How many px hair stands from the hairline on top, and which share of that at the sides."""
 
 
 def haired(
-    colours: Floats, outline: Floats, hairy: Floats, points: Points, long: float, rng: Rng
+    colours: Floats,
+    outline: Floats,
+    hairy: Floats,
+    flow: Floats,
+    points: Points,
+    sleek: bool,
+    rng: Rng,
 ) -> tuple[Floats, Floats]:
-    """Put hair on the faces of a person; returns colours (n, S, S, 3) and opacity (n, S, S).
+    """Give the faces of a person hair; returns colours (n, S, S, 3) and opacity (n, S, S).
 
-    ``colours`` (n, S, S, 3) and ``outline`` (n, S, S), the distance to the silhouette in px, are
-    those of the face model, ``hairy`` (S, S) in 0..1 says where it has hair, ``points`` (81, 2)
-    are the landmarks and ``long`` is the chance of hair that is not short.
+    ``colours`` (n, S, S, 3) in 0..1, ``outline`` (n, S, S), the distance to the silhouette in px,
+    and ``flow`` (S, S, 3), how hair lies, are those of the face model; ``hairy`` (S, S) in 0..1
+    says where hair is. ``sleek`` hair is combed back from the face of landmarks ``points``
+    (81, 2); half of it is long and falls behind the neck.
     """
-    cuts = _LONG if rng.random() < long else _SHORT
-    cut = str(rng.choice(list(cuts), p=list(cuts.values())))
-    thick, sides = _THICK[cut]
-    head = Head.of(points, outline[0], thick * rng.uniform(0.8, 1.25), sides, rng)
-    size, contrast = outline.shape[-1], rng.uniform(0.25, 0.45)
-    front, back = (drawn(strands, size, rng, contrast) for strands in _grown(cut, head, rng))
-    luma = cv2.cvtColor(np.clip(colours[0], 0, 1), cv2.COLOR_RGB2GRAY)
-    dark = float((luma * hairy).sum() / max(hairy.sum(), 1e-3))
-    shade = _tone(_fairness(luma, dark, points) + rng.normal(0, 0.1))
-    texture = np.clip(luma / (dark + 0.02), 0.65, 1.6)[..., None]
-    colours = colours + hairy[..., None] * (0.95 * shade * texture - colours)
-    shadow = cv2.GaussianBlur(np.roll(front[1], 3, axis=0), (0, 0), 4) * (1 - hairy)
-    colours *= 1 - 0.25 * shadow[..., None]
-    body = np.clip(np.minimum(outline, (1 - head.height(size)) * 12) / 2.5 + 0.5, 0, 1)
-    return _laid(colours, body, front, back, shade, _sheen(head, size, rng))
+    tone = _toned(colours, hairy, points)
+    mean = _mean(tone, hairy)
+    if sleek:
+        flow = _combed_back(flow, points)
+        tone = np.stack([0.5 * one + 0.5 * cv2.GaussianBlur(one, (0, 0), 2.5) for one in tone])
+    fine, broad = strands(flow, rng, 0.7), strands(flow, rng, 1.6)
+    contrast = np.minimum(1.2 * flow[..., 2] / (mean.mean() + 0.1), 0.3)
+    lit = tone * (1 + contrast * (fine + broad))[..., None]
+    colours = colours + hairy[..., None] * (lit - colours)
+    reach = rng.uniform(0, 0.3) if sleek else rng.uniform(0.2, 0.7)  # of single strands, in px
+    ragged = reach * hairy * (1.2 * fine + 0.6 * broad)
+    opacity = np.clip((outline + ragged) / (2 + 1.5 * hairy) + 0.5, 0, 1)
+    if rng.random() < (0.5 if sleek else 0.03):
+        return _falling(colours, opacity, mean, points, rng)
+    return colours.astype(np.float32), opacity.astype(np.float32)
 
 
-def _laid(
-    colours: Floats, body: Floats, front: Layer, back: Layer, shade: Floats, sheen: Floats
+def strands(flow: Floats, rng: Rng, width: float) -> Floats:
+    """Draw a texture (S, S) of mean 0 and deviation 1: strands about ``width`` px wide.
+
+    ``flow`` (S, S, 3) says how hair lies, as ``tools.fit_people.flow`` measures it: where it
+    knows no direction, the strands curl.
+    """
+    size = len(flow)
+    curl = cv2.GaussianBlur(rng.standard_normal((size, size, 2), np.float32), (0, 0), 5)
+    way = flow[..., :2] / np.maximum(flow[..., 2:], 1e-4) + 0.3 * curl / curl.std()
+    angle = 0.5 * np.arctan2(way[..., 1], way[..., 0])
+    step = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    at = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), axis=-1)
+    noise = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), width)
+    for reach in (1.5, 3, 6):  # either way, as a flow has no sense: lines of 20 pixels
+        along = [
+            cv2.remap(noise, at + by * step, None, cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT)
+            for by in (-reach, reach)
+        ]
+        noise = (noise + along[0] + along[1]) / 3
+    noise -= cv2.GaussianBlur(noise, (0, 0), 4 * width)
+    return noise / noise.std()
+
+
+def _toned(colours: Floats, hairy: Floats, points: Points) -> Floats:
+    """Return ``colours`` (n, S, S, 3) as hair has them: of one hue, darker than the skin.
+
+    Mixing people brings the tones of their hair together and lightens its outer edge.
+    """
+    clear = np.clip(colours, 0.01, 1)
+    grey = clear.mean(axis=-1)
+    skin = np.median(grey[0][hull(points[NOSE_BASE], len(hairy), (2, 3))])
+    red, green, blue = _mean(clear, hairy)
+    mean = (red + green + blue) / 3
+    warm = np.clip(1.1 * (red - blue) / mean, 0.04, 0.5)
+    dark = max(min(mean, 1.1 * skin - 0.15), 0.03)
+    smooth = np.stack([cv2.GaussianBlur(one, (0, 0), 6) for one in grey])
+    even = np.sqrt(np.clip(smooth / dark, 0.4, 1.6)) * (grey / smooth) ** 0.9
+    return 1.3 * dark**1.3 * even[..., None] * (1 + warm * np.float32([1, -0.05, -0.95]))
+
+
+def _mean(colours: Floats, share: Floats) -> Floats:
+    """Return the mean colour (3,) of pictures (n, S, S, 3), each pixel by its ``share`` (S, S)."""
+    return np.einsum("nyxc,yx->c", colours, share + 1e-6) / (len(colours) * (share + 1e-6).sum())
+
+
+def _combed_back(flow: Floats, points: Points) -> Floats:
+    """Turn the flow (S, S, 3) towards the crown, behind the middle of the hairline."""
+    y, x = np.indices(flow.shape[:2], np.float32)
+    crown = points[74] * np.float32([1, 0.3]) - np.float32([0, 12])
+    twice = 2 * np.arctan2(y - crown[1], x - crown[0])
+    back = flow[..., 2:] * np.dstack([np.cos(twice), np.sin(twice), np.ones_like(x)])
+    return 0.3 * flow + 0.7 * back
+
+
+def _falling(
+    colours: Floats, opacity: Floats, tone: Floats, points: Points, rng: Rng
 ) -> tuple[Floats, Floats]:
-    """Lay hair before and behind a body of opacity (n, S, S)."""
-    sheen, body = sheen[..., None], body[..., None]
-    (light, veil), (dim, beyond) = ([one[..., None] for one in layer] for layer in (front, back))
-    light = light * _hollow(len(light))
-    over = shade * light * (0.9 + 0.3 * sheen) + 0.06 * sheen * np.clip(light - 0.6, 0, 1.2)
-    under = 0.55 * shade * dim
-    opacity = 1 - (1 - veil) * (1 - body) * (1 - beyond)
-    mixed = veil * over + (1 - veil) * (body * colours + (1 - body) * beyond * under)
-    return (mixed / np.maximum(opacity, 0.01)).astype(np.float32), opacity[..., 0]
-
-
-def _hollow(size: int) -> Floats:
-    """Return the shade (S, S, 1) in 0..1 of what hangs beside the neck, darkest next to it."""
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
-    deep = np.clip((y - 0.55) / 0.3, 0, 1) * np.clip((0.4 - np.abs(x - 0.5)) / 0.15, 0, 1)
-    return (1 - 0.5 * deep)[..., None]
-
-
-def _grown(cut: str, head: Head, rng: Rng) -> tuple[Strands, Strands]:
-    """Return the strands of a cut before the head and behind it."""
-    part = float(np.clip(rng.normal(np.pi / 2, 0.4), 0.9, 2.2))
-    wave, behind = rng.uniform(0, 4), Strands.none()
-    if cut == "shorn":
-        return combed(head, rng, 1800, 0.04, part, 0.25), behind
-    if cut == "short":
-        reach, lift = rng.uniform(0.15, 0.35), rng.uniform(0.1, 0.35)
-        return combed(head, rng, 2400, reach, part, lift), behind
-    if cut == "swept":
-        reach, lift = rng.uniform(0.35, 0.6), rng.uniform(0.05, 0.25)
-        return combed(head, rng, 2400, reach, part, lift), behind
-    if cut == "curly":
-        return curls(head, rng, 1900, rng.uniform(2, 5)), behind
-    if cut == "tied":
-        if rng.random() < 0.5:  # half of it hangs down the back
-            behind = hanging(head, rng, 1100, part, Fall(250, wave, -0.9))
-        return tied(head, rng, 2400, part), behind
-    end, tuck = rng.uniform(165, 205) if cut == "bob" else 250, rng.uniform(0, 1)
-    fall = Fall(end, wave, -0.15, rng.uniform(0, 14), tuck)
-    deep = Fall(end, wave, -0.8)
-    return hanging(head, rng, 2000, part, fall), hanging(head, rng, 500, part, deep)
-
-
-def _tone(fairness: float) -> Floats:
-    """Return the colour (3,) in 0..1 of hair between black (0) and fair (1)."""
-    at = np.linspace(0, 1, len(_TONES))
-    return np.float32([np.interp(fairness, at, channel) for channel in _TONES.T]) / 255
-
-
-def _fairness(luma: Floats, dark: float, points: Points) -> float:
-    """Guess the tone of hair from brows and skin of a face (S, S), and its hair's luma ``dark``."""
-    size = len(luma)
-    inside = [hull(points[brow], size, (0.9, 0.6)) for brow in (BROW_LEFT, BROW_RIGHT)]
-    brows = np.quantile(luma[np.any(inside, axis=0)], 0.3)
-    skin = np.median(luma[hull(points[NOSE_BASE], size, (2, 3))])
-    return float(2 * (brows - 0.13) + 2 * (dark - 0.27) - 2.5 * np.maximum(0.56 - skin, 0))
-
-
-def _sheen(head: Head, size: int, rng: Rng) -> Floats:
-    """Light on the round of the hair, (S, S) in 0..1: a broken band between hairline and crown."""
-    broken = cv2.GaussianBlur(rng.normal(0, 1, (1, size)).astype(np.float32), (0, 0), 3)
-    middle = 0.5 + 0.25 * broken / broken.std()
-    height = head.height(size)
-    y = np.arange(size, dtype=np.float32)[:, None]
-    fading = np.clip((head.centre[1] - y) / 40, 0, 1)
-    return (fading * np.exp(-(((height - middle) / 0.3) ** 2))).astype(np.float32)
-
-
-def drawn(strands: Strands, size: int, rng: Rng, contrast: float) -> Layer:
-    """Draw strands, later ones over earlier ones, each of its own brightness."""
-    canvas = np.zeros((size * _FINE, size * _FINE, 2), np.uint8)
-    fine = rng.normal(0, 0.6, len(strands.lock))
-    shade = np.clip(1 + contrast * (strands.lock[:, 0] + fine), 0.3, 2.2)
-    lines = np.round((strands.points + 0.5) * _FINE * 16).astype(np.int32)
-    order = np.argsort(shade + rng.normal(0, 0.7 * contrast, len(shade)))  # dark ones lie deep
-    for line, grey in zip(lines[order], shade[order] * _GREY, strict=True):
-        cv2.polylines(canvas, [line], False, (float(grey), 255.0), 1, cv2.LINE_AA, 4)
-    canvas = cv2.GaussianBlur(canvas, (0, 0), 0.8)
-    small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return small[..., 0] / np.maximum(small[..., 1], 1) * (255 / _GREY), small[..., 1] / 255
+    """Let hair of a colour ``tone`` (3,) fall behind the neck, down to the shoulders or lower."""
+    size = opacity.shape[-1]
+    y, x = np.indices((size, size), np.float32)
+    down = np.full((size, size, 3), [-1, 0, 1], np.float32)
+    fine, broad = strands(down, rng, 0.8), strands(down, rng, 2)
+    half, top = np.ptp(points[[0, 16], 0]) / 2, points[0, 1] - 8
+    ends = rng.uniform(2, 14) + np.sort(rng.uniform(0, 12, 2))
+    wide = half + np.interp(y, [top, top + 40, size], [-2, *ends])
+    wide += rng.uniform(0, 2) * np.sin(y * rng.uniform(0.06, 0.14) + np.sign(x - size / 2))
+    aside = np.abs(x - points[8, 0])
+    low = size * (rng.uniform(0.8, 0.9) if rng.random() < 0.3 else 1.2)
+    edge = np.minimum(np.minimum(wide - aside, y - top), low - y + 2 * broad)
+    veil = np.clip((edge + 0.3 * fine + 0.5 * broad) / 4 + 0.5, 0, 1)
+    deep = np.clip((aside / half - 0.55) * 2, 0.15, 1) ** 0.7  # in the shadow of the neck
+    behind = tone * (deep * (0.95 + 0.1 * fine + 0.16 * broad))[..., None]
+    whole, body = 1 - (1 - opacity) * (1 - veil), opacity[..., None]
+    mixed = body * colours + (1 - body) * veil[..., None] * behind
+    return (mixed / np.maximum(whole, 0.01)[..., None]).astype(np.float32), whole.astype(np.float32)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dfa_lib.face.geometry import Points, Portrait, frame, hull, move, warp
 from facesim import hair, scene
+from facesim.skin import Skin, coarse
 
 MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
@@ -23,6 +24,7 @@ SIDE = 224
 _BOLD = np.float32(1.5)  # mixing also makes people alike; this sets them apart again
 _SHARP = np.float32(0.6)  # of the finest detail of eyes, brows, nose and mouth alike
 _OWN = np.float32(0.45)  # how far a person is from every anchor, in standard deviations
+_LENT = np.float32(0.7)  # of the shape of the mouth, which comes with its detail
 _APART = 0.42  # of the way between the sexes, which mixing brings together
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]
@@ -35,7 +37,8 @@ class Model:
 
     ``luma`` (1 + k, S, S), ``chroma`` (1 + k, S/2, S/2, 2), ``outline`` (1 + k, S/2, S/2)
     hold the mean and the components; colours are YCrCb in 0..1, the outline is the distance in
-    pixels to the silhouette. ``shape`` (1 + m, 162) likewise in pixels. ``anchors``
+    pixels to the silhouette; ``lean`` (S, S) is that of people without long hair. ``flow``
+    (1 + k, S/4, S/4, 3) says how hair lies. ``shape`` (1 + m, 162) is in pixels. ``anchors``
     (A, 2, k + m) are scores with a neutral and a smiling face; ``spread`` (k + m,) is their
     standard deviation over people, ``grain`` (2, S, S) that of fine and middle detail.
     ``controls`` (3, k + m) is what ten years, a tenth of the skin's luma and a woman's sex
@@ -45,6 +48,8 @@ class Model:
     luma: Floats
     chroma: Floats
     outline: Floats
+    flow: Floats
+    lean: Floats
     shape: Floats
     anchors: Floats
     spread: Floats
@@ -63,7 +68,7 @@ def model() -> Model:
     with np.load(MODEL, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
     whole = {}
-    for name in ("luma", "chroma", "outline"):
+    for name in ("luma", "chroma", "outline", "flow"):
         mean, axes, step = (stored[f"{name}_{what}"] for what in ("mean", "axes", "step"))
         scaled = axes * step.reshape(-1, *[1] * mean.ndim)
         whole[name] = np.concatenate([mean[None], scaled]).astype(np.float32)
@@ -71,7 +76,8 @@ def model() -> Model:
     rest = {
         name: stored[name].astype(np.float32) for name in ("anchors", "spread", "controls", "grain")
     }
-    return Model(**whole, shape=shape, **rest)
+    lean = cv2.resize(stored["lean"].astype(np.float32), (SIDE, SIDE))
+    return Model(**whole, lean=lean, shape=shape, **rest)
 
 
 @dataclass(frozen=True)
@@ -108,25 +114,28 @@ def person(name: str, *, years: float = 0, fairness: float = 0) -> Person:
     push = (
         np.float32(years / 10) * known.controls[0] + np.float32(fairness * 10) * known.controls[1]
     )
+    usual = known.anchors.mean(axis=0)  # of each expression: neutral people are not stern
     skin, features = (
-        _sexed(known, _BOLD * known.anchors[at] + _OWN * noise, woman) + push
+        _sexed(known, usual + _BOLD * (known.anchors[at] - usual) + _OWN * noise, woman) + push
         for at in (first, rng.choice(like))
     )
     k = len(known.luma) - 1
     scores = skin.copy()
-    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.4 * noise[k:]
+    scores[:, k:] = 0.5 * (skin + features)[:, k:] + 0.28 * noise[k:]
     colours = np.stack([_colours(known, one[:k]) for one in scores])
     others = np.stack([_colours(known, one[:k]) for one in features])
     own = _detail(colours)
     colours += _CRISP * (own + _inner() * (_detail(others) - own)) - own
     blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 1.2) for one in colours])
     colours += _SHARP * _inner() * (colours - blurred)
-    colours += _smooth() * (np.stack([_soft(one, 6) for one in colours]) - colours)
-    outline = np.stack([_outline(known, one[:k]) for one in scores - 0.7 * _OWN * noise])
-    long = 0.94 if woman else 0.04
-    hairy = _hair(colours[0])
-    colours, opacity = hair.haired(colours, outline, hairy, known.mean_shape, long, rng)
-    points = np.stack([_weighted(known.shape, one[k:]).reshape(-1, 2) for one in scores])
+    colours = np.stack([_skin().mended(one) for one in colours])
+    calm, hairy = scores - 0.7 * _OWN * noise, _hair(colours[0])
+    shoulders = rng.uniform(0, 24)
+    outline = np.stack([_outline(known, one[:k], hairy, shoulders) for one in calm])
+    flow = cv2.resize(_weighted(known.flow, calm[0, :k]), (SIDE, SIDE))
+    colours, opacity = hair.haired(colours, outline, hairy, flow, known.mean_shape, woman, rng)
+    pairs = zip(scores[:, k:], features[:, k:], strict=True)
+    points = np.stack([_formed(known, *pair) for pair in pairs])
     return Person(colours, opacity, points)
 
 
@@ -143,23 +152,38 @@ def _sexed(known: Model, scores: Floats, woman: bool) -> Floats:
     return scores + np.float32(goal - _female(known, scores)) * known.controls[2]
 
 
-def _outline(known: Model, scores: Floats) -> Floats:
-    """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin."""
+def _outline(known: Model, scores: Floats, hairy: Floats, shoulders: float) -> Floats:
+    """Distance to the silhouette (S, S) in pixels, without the wobble of few components on skin.
+
+    Beside face and neck it is that of lean people, and ``shoulders`` pixels wider at the bottom.
+    """
     rough = cv2.resize(_weighted(known.outline, scores), (SIDE, SIDE))
-    x, (left, right) = np.arange(SIDE, dtype=np.float32), known.mean_shape[[4, 12], 0]
-    neck = np.minimum(x - left, right - x)  # distance to its sides
-    rough += (np.minimum(rough, neck) - rough) * _beside()
-    return rough + (1 - _scalp()) * (_soft(rough, 6) - rough)
+    low = np.clip(np.arange(SIDE, dtype=np.float32)[:, None] / 24 - 8.3, 0, 1)
+    lean = np.minimum(rough, known.lean + shoulders * low)
+    rough += (lean - rough) * _beside() * (1 - hairy)
+    return rough + (1 - _scalp()) * (coarse(rough, 6) - rough)
 
 
 def _hair(colours: Floats) -> Floats:
     """How much of a pixel is hair rather than skin, (S, S) in 0..1: unlike the cheeks, outside."""
     soft = np.clip(cv2.GaussianBlur(colours, (0, 0), 2), 0, 1)
-    cheeks = model().mean_shape[[31, 35]] + np.float32([[-12, -8], [12, -8]])
-    skin = np.mean([soft[int(y), int(x)] for x, y in cheeks], axis=0)
-    red, green, blue = cv2.split(np.abs(np.log((soft + 0.03) / np.float32(skin + 0.03))))
-    apart = np.maximum(np.maximum(red, green), blue)
-    return _scalp() * np.clip((apart - 0.3) / 0.4, 0, 1)
+    red, green, blue = cv2.split(np.abs(np.log((soft + 0.03) / (_skin().tone(soft) + 0.03))))
+    unlike = np.clip((np.maximum(np.maximum(red, green), blue) - 0.3) / 0.4, 0, 1)
+    whole = cv2.morphologyEx(unlike, cv2.MORPH_CLOSE, np.ones((31, 31), np.uint8))
+    return _scalp() * cv2.GaussianBlur(whole, (0, 0), 2)
+
+
+def _formed(known: Model, scores: Floats, features: Floats) -> Points:
+    """Return landmarks (81, 2): the mouth as in ``features``, as its detail is."""
+    points, other = (_weighted(known.shape, one).reshape(-1, 2) for one in (scores, features))
+    mouth, lent = points[48:68], other[48:68]
+    mouth += _LENT * (lent - lent.mean(axis=0) - mouth + mouth.mean(axis=0))
+    return points
+
+
+@cache
+def _skin() -> Skin:
+    return Skin.of(model().mean_shape, SIDE)
 
 
 @cache
@@ -169,7 +193,9 @@ def _scalp() -> Floats:
     skin = hull(points, SIDE, 0.98).astype(np.float32)
     for side in (slice(0, 4), slice(13, 17)):
         skin += hull(points[side], SIDE, (4, 1.1))
-    low = np.clip((points[0, 1] - 6 - np.arange(SIDE, dtype=np.float32)) / 8, 0, 1)[:, None]
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    aside = np.abs(x - points[8, 0]) - np.ptp(points[[0, 16], 0]) / 2
+    low = np.clip((points[0, 1] - 6 + 34 * np.clip(aside / 10 - 0.8, 0, 1) - y) / 8, 0, 1)
     return low * (1 - cv2.GaussianBlur(np.minimum(skin, 1), (0, 0), 2))
 
 
@@ -177,9 +203,11 @@ def _scalp() -> Floats:
 def _beside() -> Floats:
     """Where only long hair hangs, (S, S) in 0..1: beside the neck, down to the shoulders."""
     points, beside = model().mean_shape, np.zeros((SIDE, SIDE), np.float32)
-    rows = slice(int(points[3, 1]), int(0.85 * SIDE))
+    rows = slice(int(points[1, 1]), SIDE)
+    beside[rows, : int(points[3, 0]) - 8] = beside[rows, int(points[13, 0]) + 9 :] = 1
+    rows = slice(int(points[3, 1]), SIDE)
     beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
-    return cv2.GaussianBlur(beside, (0, 0), 4)
+    return cv2.GaussianBlur(beside, (0, 0), 3)
 
 
 def _weighted(stack: Floats, scores: Floats) -> Floats:
@@ -195,24 +223,7 @@ def _colours(known: Model, scores: Floats) -> Floats:
 
 def _detail(colours: Floats) -> Floats:
     """What is finer than the tone of the skin: (n, S, S, 3)."""
-    return np.stack([one - _soft(one, 9) for one in colours])
-
-
-def _soft(image: Floats, sigma: float) -> Floats:
-    """Blur by many pixels, at a quarter of the size, where it costs a twentieth."""
-    small = cv2.resize(image, (SIDE // 4, SIDE // 4), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), (SIDE, SIDE))
-
-
-@cache
-def _smooth() -> Floats:
-    """How much forehead and neck lose of what mixing leaves there of hair, (S, S, 1) in 0..1."""
-    points = model().mean_shape
-    forehead = np.concatenate([points[70:79], points[[18, 25]]])
-    mask = 0.35 * hull(forehead, SIDE, 0.85).astype(np.float32)  # more would leave it without skin
-    neck = slice(int(points[3, 1]), int(0.86 * SIDE))
-    mask[neck] = 0.8 * (1 - hull(points[:68], SIDE, 1.04)[neck])
-    return cv2.GaussianBlur(mask, (0, 0), 4)[..., None]
+    return np.stack([one - coarse(one, 9) for one in colours])
 
 
 @cache
@@ -239,13 +250,13 @@ def portrait(
     """
     rng, known = generator(name, take + 1), model()
     who = person(name, years=years, fairness=fairness)
-    smile = float(rng.uniform(0.75, 1.05) if rng.random() < 0.4 else rng.uniform(-0.1, 0.15))
+    smile = float(rng.uniform(0.35, 0.8) if rng.random() < 0.33 else rng.uniform(-0.1, 0.15))
     colours, opacity, points = (
         one[0] + np.float32(smile) * (one[1] - one[0])
         for one in (who.colours, who.opacity, who.points)
     )
     colours = colours + _grain(known, rng)
-    colours = scene.clothed(colours, rng)
+    colours = scene.clothed(colours, known.mean_shape, rng)
     colours = colours * scene.shading(known.mean_shape, SIDE, rng, lamp)
     points = _turned(points, rng)
     points = move(points, frame(points, SIDE))
@@ -258,11 +269,11 @@ def portrait(
 
 
 def _grain(known: Model, rng: Rng) -> Floats:
-    """Skin and hair as fine as the photographs', which components blur: (S, S, 1)."""
+    """Skin as fine as the photographs', which components blur; hair has strands: (S, S, 1)."""
     noise = rng.normal(0, 1, (2, SIDE, SIDE)).astype(np.float32)
-    fine = cv2.GaussianBlur(noise[0], (0, 0), 0.7) * 2.4
-    middle = cv2.GaussianBlur(noise[1], (0, 0), 1.4) * 5
-    return (0.9 * (fine * known.grain[0] + middle * known.grain[1]))[..., None]
+    fine = cv2.GaussianBlur(noise[0], (0, 0), 0.7) * 2.4 * known.grain[0]
+    middle = cv2.GaussianBlur(noise[1], (0, 0), 1.4) * 5 * known.grain[1]
+    return (0.9 * (1 - 0.8 * _scalp()) * (fine + middle))[..., None]
 
 
 def _turned(points: Points, rng: Rng) -> Points:

