@@ -470,7 +470,7 @@ def test_an_encoder_too_large_for_memory_learns_the_same() -> None:
         torch.manual_seed(0)
         preset = replace(NANO, checkpointing=checkpointing)
         encoder = Encoder(LocalAnalyst(tiny_llava(), preset)).train()
-        encoder(pictures).square().sum().backward()
+        encoder({"pixel_values": pictures}).square().sum().backward()
         known = {name: one.grad for name, one in encoder.named_parameters()}
         gradients.append({name: grad for name, grad in known.items() if grad is not None})
     plain, again = gradients

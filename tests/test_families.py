@@ -16,12 +16,15 @@ from served import serving
 from tiny_families import save_family
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from dfa_lib.bench import encoder_baseline
+from dfa_lib.bench.encoder_baseline import Encoder, FineTuned
 from dfa_lib.files import data_uri, png
 from dfa_lib.gpt.adapter import load_tuned, merge
 from dfa_lib.gpt.analyst import LocalAnalyst, Question
 from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.forward import check_image_tokens
 from dfa_lib.gpt.prefix import Prompter
+from dfa_lib.records import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 NO_TORCHVISION = pytest.mark.skipif(
@@ -81,6 +84,16 @@ def test_the_processor_writes_as_many_image_tokens_as_the_model_has_features(tun
     )
     whole = processor(images=[image(0)], text=[told])["input_ids"][0]
     assert [*prompter.prefix, *prompter.question(QUESTION)] == list(whole)
+
+
+def test_its_encoder_alone_can_be_tuned_as_a_rival_where_there_is_room(tuned, monkeypatch):
+    preset = load_tuned(tuned / "tuned")[2]
+    analyst, pictures = LocalAnalyst(load_base(preset), preset), [image(0), image(1)]
+    logits = Encoder(analyst)(analyst.prompter.pictures(pictures))
+    assert logits.shape == (2, 5) and logits.isfinite().all() and (logits[0] != logits[1]).any()
+    monkeypatch.setattr(encoder_baseline, "free_memory", lambda: 1e-6)
+    with pytest.raises(DataError, match=r"fine_tuned: the encoder takes .* 0\.0 are free; leave"):
+        FineTuned(analyst, [RECORDS[0].face], epochs=1).logprobs(pictures)
 
 
 def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):

@@ -16,14 +16,15 @@ from dfa_lib.bench.baselines import Classifier, Images
 from dfa_lib.conditions import Everyday
 from dfa_lib.files import digest
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.gpt.forward import core, pooled
+from dfa_lib.gpt.forward import Pictures, core, pooled
+from dfa_lib.gpt.memory import GIB, ROOM, free_memory
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import Face
+from dfa_lib.records import DataError, Face
 from dfa_lib.taxonomy import CLASSES, Category, Task
 
 
 class Encoder(nn.Module):
-    """A vision tower with one linear layer: (B, 3, S, S) to a logit for each category, (B, 5)."""
+    """A vision tower with one linear layer: pictures to a logit for each category, (B, 5)."""
 
     def __init__(self, analyst: LocalAnalyst) -> None:
         super().__init__()
@@ -36,9 +37,14 @@ class Encoder(nn.Module):
             self.tower.gradient_checkpointing_enable({"use_reentrant": False})
         self.head = nn.Linear(2 * llava.config.vision_config.hidden_size, len(CLASSES))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Pictures) -> Tensor:
         """Mean and maximum over the patches, as the linear probe takes them, then the layer."""
-        patches = self.tower(pictures, output_hidden_states=True).hidden_states[self.layer]
+        pixels, grids = pictures["pixel_values"], pictures.get("image_grid_thw")
+        if grids is not None:  # the patches of all pictures in one row
+            states = self.tower(pixels, grid_thw=grids).last_hidden_state
+            return self.head(pooled(states.reshape(len(grids), -1, states.shape[-1])))
+        pixels = pixels.reshape(-1, *pixels.shape[-3:])  # some processors add an axis
+        patches = self.tower(pixels, output_hidden_states=True).hidden_states[self.layer]
         return self.head(pooled(patches[:, self.first :]))
 
 
@@ -71,7 +77,9 @@ class FineTuned(Classifier):
         """The tuned encoder, in evaluation mode; the analyst's own stays as it is."""
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            encoder = Encoder(self.analyst).to(self.analyst.model.device).train()
+            encoder = Encoder(self.analyst)
+            _check_room(encoder)
+            encoder = encoder.to(self.analyst.model.device).train()
             orders = (torch.randperm(len(self.train)) for _ in range(self.epochs))
             batches = [batch.tolist() for order in orders for batch in order.split(self.batch)]
             optimiser = torch.optim.AdamW(encoder.parameters(), lr=self.rate, weight_decay=0.01)
@@ -91,9 +99,19 @@ class FineTuned(Classifier):
         possible = torch.tensor([_possible(face.category) for face in faces], device=logs.device)
         return -logs.masked_fill(~possible, -torch.inf).logsumexp(-1).mean()
 
-    def _seen(self, images: Sequence[np.ndarray]) -> Tensor:
-        pictures = self.analyst.prompter.pictures(images)["pixel_values"]
-        return pictures.to(self.analyst.model.device)
+    def _seen(self, images: Sequence[np.ndarray]) -> Pictures:
+        pictures = self.analyst.prompter.pictures(images)
+        return {key: value.to(self.analyst.model.device) for key, value in pictures.items()}
+
+
+def _check_room(encoder: Encoder) -> None:
+    """Refuse an encoder that finds no room beside the analyst: in 32 bits, with AdamW's moments."""
+    wanted = 4 * 4 * sum(weight.numel() for weight in encoder.parameters()) / GIB
+    if wanted > ROOM * (free := free_memory()):
+        raise DataError(
+            f"fine_tuned: the encoder takes {wanted:.1f} GiB beside the analyst, {free:.1f} are "
+            "free; leave fine_tuned out of the analysts, or take a larger GPU"
+        )
 
 
 def _possible(category: Category) -> list[bool]:
