@@ -8,6 +8,9 @@ parameters are restored before grading. A check that finds its exercise untouche
 passes, so grading adds a hidden line that fails there. ``release/`` goes to the students,
 ``submitted/NAME/LESSON/`` takes what comes back, and ``nbgrader autograde LESSON`` in the course
 folder grades it; the solutions are there as the submission of a student called ``solutions``.
+Every submission runs in an empty work folder of its own. Where a cell of the lesson itself fails
+(a full disk, or a name that an exercise overwrote), nbgrader ends with an error that names the
+cell, and the submission is not graded; ``nbgrader export`` writes 0 for it until it is.
 """
 
 import argparse
@@ -32,16 +35,43 @@ if TYPE_CHECKING:
 
 CONFIG = '''"""How nbgrader makes and grades the assignments; written by tools.assignments."""
 
+from tempfile import TemporaryDirectory
+
+from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbgrader import preprocessors as pp
+
+
+class ExecuteAlone(pp.Execute):
+    """Run a submission in a work folder of its own; give no points where the lesson fails."""
+
+    def preprocess(self, notebook, resources, *others):
+        marks = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+        at = [mark.get("grade_id") for mark in marks].index("parameters")
+        with TemporaryDirectory() as work:
+            notebook.cells[at].source += f"\\nWORK = {work!r}  # of this submission alone"
+            done = super().preprocess(notebook, resources, *others)
+        for cell, mark in zip(notebook.cells, marks):
+            faults = [one for one in cell.get("outputs", ()) if one.output_type == "error"]
+            if faults and not mark.get("solution") and not mark.get("grade"):
+                raise RuntimeError(
+                    f"{resources['nbgrader']['student']} is not graded: the cell {cell.id!r} of"
+                    f" the lesson itself failed: {faults[0].ename}: {faults[0].evalue}"
+                )
+        return done
+
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "dfa"
-c.ExecutePreprocessor.timeout = 4 * 3600  # seconds for one cell
+c.Execute.timeout = 4 * 3600  # seconds for one cell
 c.ClearSolutions.enforce_metadata = False
 # without ClearSolutions: the exercises are unsolved as they stand in the lessons
 c.GenerateAssignment.preprocessors = [
     pp.LockCells, pp.ClearOutput, pp.ComputeChecksums, pp.SaveCells,
     pp.ClearHiddenTests, pp.ComputeChecksums, pp.CheckCellMetadata,
+]
+c.Autograde.autograde_preprocessors = [
+    ExecuteAlone, pp.IgnorePattern, ClearMetadataPreprocessor, pp.LimitOutput,
+    pp.SaveAutoGrades, pp.AssignLatePenalties, pp.CheckCellMetadata,
 ]
 '''
 HIDDEN = "\n### BEGIN HIDDEN TESTS\nassert not ({}), 'not solved yet'\n### END HIDDEN TESTS"
