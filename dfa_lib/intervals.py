@@ -74,7 +74,12 @@ class Runs:
 
 
 def clusters(faces: Sequence[Face]) -> np.ndarray:
-    """Number (N,) of the identity each face counts to: the first, which is the target's."""
+    """Number (N,) of the identity each face counts to: the first, which is the target's.
+
+    Swaps that share a donor alone count as independent, so intervals are a little too narrow
+    where few donors serve many targets. Linking all who share a picture would leave no interval
+    in a set whose people are swapped with one another: there it is one cluster.
+    """
     return np.unique([face.identities[0] for face in faces], return_inverse=True)[1]
 
 

@@ -36,7 +36,7 @@ from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.conversations import OPTIONS, detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, InstructRecord, Prediction, read_jsonl
-from dfa_lib.taxonomy import Category, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
 
 @pytest.fixture(scope="module")
@@ -365,6 +365,50 @@ def test_answers_of_another_exam_or_model_are_not_used(world: tuple, tmp_path: P
     assert other.asked > 0
 
 
+class Threshold(Control):
+    """An analyst of one's own, without a fingerprint."""
+
+    name = "mine"
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
+
+    def answer(self, image: np.ndarray, question: Question) -> Reply:
+        forged = self.sign * (1 if category_of(image) in CLASSES[1:] else -1)
+        return Reply(
+            "", (-float(forged), float(forged), 0.0, 0.0, 0.0)[: len(question.options)], 0, 0
+        )
+
+
+def test_each_instance_of_ones_own_analyst_is_asked(world: tuple, tmp_path: Path) -> None:
+    """A sweep over a threshold must not read the answers of the one before."""
+    faces, records = world
+    got = []
+    for sign in (1, -1):
+        mine = Threshold(sign)
+        mine.tasks = (Task.DF_D,)
+        data = run_bench({"mine": mine}, faces, records, tmp_path, resamples=10).data
+        got.append(values(data, "mine", "DF-D")["AUC"])
+    assert got == [1, 0]
+
+
+REPLIES = {
+    "None": None,
+    "a Reply too few": [[]],
+    "3 logprobs": [[Reply("", (0.0, -1.0, -2.0), 0, 0.0)] * 3],
+    "no text": [[Reply(None, None, 0, 0.0)] * 3],
+    "a string": [["forged"] * 3],
+}
+
+
+@pytest.mark.parametrize("said", REPLIES)
+def test_a_reply_that_fits_no_question_is_named(world: tuple, tmp_path: Path, said: str) -> None:
+    mine = Threshold(1)
+    mine.tasks, mine.batch, mine.reply = (Task.DF_D,), 1, lambda images, asked: REPLIES[said]
+    with pytest.raises(DataError, match=r"^analyst 'mine': replied .* to '.*'; return "):
+        ask("mine", mine, set_exam(world[0], limit=2), tmp_path)
+
+
 def test_questions_are_held_out_and_the_exam_has_a_hash(world: tuple) -> None:
     faces, records = world
     trained = {
@@ -391,6 +435,11 @@ def test_a_leak_between_splits_is_refused(world: tuple) -> None:
         set_exam(FaceSet(faces.root, leaky))
     with pytest.raises(DataError, match="no test face"):
         set_exam(faces.split("train"))
+    first, face = faces.split("train").faces[0], faces.split("test").faces[0]
+    for field, value in {"source": first.id, "sha256": first.sha256}.items():
+        changed = face.model_copy(update={field: value})
+        with pytest.raises(DataError, match=f"{face.id}: {field}: .* outside the test split, with"):
+            set_exam(FaceSet(faces.root, (*faces.split("train"), changed)))
 
 
 def test_bad_names_and_missing_answers_are_refused(world: tuple, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -43,6 +43,24 @@ def test_hand_computed_calibration() -> None:
         (0.1, 0.5, 2),
         (0.95, 0.5, 2),
     ]
+
+
+def test_risk_does_not_depend_on_the_order_of_ties() -> None:
+    """The mean over all orders of the equally sure, plain and in a resample."""
+    wrong, sure = np.array([1, 0, 0, 1, 0.0]), np.array([1, 1, 3, 1, 2.0])
+    orders = [np.r_[2, 4, tie] for tie in permutations([0, 1, 3])]
+    risks = [wrong[order].cumsum() / np.arange(1, 6) for order in orders]
+    assert metrics.risk_curve(wrong, sure) == pytest.approx(np.mean(risks, axis=0))
+    assert plain(metrics.risk_coverage_area, wrong, sure) == pytest.approx(np.mean(risks))
+    for mixed in permutations(range(5)):
+        at = np.array(mixed)
+        assert metrics.risk_curve(wrong[at], sure[at]) == pytest.approx(np.mean(risks, axis=0))
+        twice = np.array([[2, 1, 0, 1, 3.0]])[:, at]
+        drawn = np.repeat(at, twice[0].astype(int))
+        area = metrics.risk_coverage_area(wrong[at], sure[at], twice)[0]
+        assert area == pytest.approx(plain(metrics.risk_coverage_area, wrong[drawn], sure[drawn]))
+    equal = np.zeros(10)
+    assert plain(metrics.risk_coverage_area, np.repeat([1.0, 0], 5), equal) == pytest.approx(0.5)
 
 
 def test_hand_computed_sets() -> None:

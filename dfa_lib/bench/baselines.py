@@ -8,6 +8,7 @@ features (that the task is not trivially separable).
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -38,13 +39,16 @@ GREY = 128
 class Control(Analyst):
     """An analyst that answers question by question; a class of your own needs a name.
 
-    Unless it sets a fingerprint, its answers on file are used in this process only.
+    Unless it sets a fingerprint, its answers on file are used for this instance only: make a new
+    one for another threshold or another checkpoint.
     """
 
     tasks, batch = TASKS, 32
 
-    def __init_subclass__(cls) -> None:
-        cls.fingerprint = uuid4().hex
+    @cached_property
+    def fingerprint(self) -> str:
+        """A random name of this instance."""
+        return uuid4().hex
 
     def reply(self, images: Images, questions: Asked) -> list[list[Reply]]:
         """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3))."""

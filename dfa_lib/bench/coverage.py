@@ -47,8 +47,6 @@ def risk_coverage(
     predicted = _detected(given, exam)
     right, judged = predicted.right(sample), np.array([not why for why in refused])
     part, wrong, sure = sample.part(judged), 1 - right[judged], np.abs(predicted.scores[judged])
-    order = np.argsort(-sure, kind="stable")
-    risk = np.cumsum(wrong[order]) / np.arange(1, len(wrong) + 1)
     scores = {
         "coverage": sample.estimate(partial(metrics.mean, judged.astype(float))),
         "ACC, abstaining is wrong": sample.estimate(partial(metrics.mean, right * judged)),
@@ -61,6 +59,7 @@ def risk_coverage(
             "AURC": part.estimate(partial(metrics.risk_coverage_area, wrong, sure)),
             "AURC random": part.estimate(partial(metrics.mean, wrong)),
         }
+    risk = metrics.risk_curve(wrong, sure)
     curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
     return {"scores": scores, "curve": curve}
 

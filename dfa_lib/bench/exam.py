@@ -5,7 +5,7 @@ different exams are not put side by side.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -99,8 +99,8 @@ def set_exam(
 ) -> Exam:
     """Choose faces and held-out wordings; ``limit`` and ``val_limit`` bound the faces asked.
 
-    Raises DataError if there is nothing to test, a test identity is in another split, or a
-    picture is not the one that faces.jsonl speaks of.
+    Raises DataError if there is nothing to test, a test identity, the counterpart of a test face
+    or the same picture is in another split, or a picture is not the one of faces.jsonl.
     """
     test, val, train = (faces.split(name).faces for name in (Split.TEST, Split.VAL, Split.TRAIN))
     if not test:
@@ -147,14 +147,22 @@ def _questions(task: Task, seed: int, paraphrases: int) -> tuple[Question, ...]:
     return tuple(Question(text, task, tuple(OPTIONS[task].values())) for text in chosen)
 
 
-def _refuse_leaks(test: tuple[Face, ...], others: list[Face]) -> None:
-    known = {identity for face in others for identity in face.identities}
+def _refuse_leaks(test: Iterable[Face], others: Iterable[Face]) -> None:
+    """Raise DataError where a person, a pair or a picture is on both sides."""
+    known = {mark: face.id for face in others for mark in _marks(face)}
     for face in test:
-        if leaked := known.intersection(face.identities):
+        for field, value in filter(known.__contains__, _marks(face)):
             raise DataError(
-                f"face {face.id}: identities: {min(leaked)!r} is also outside the test split;"
-                " split by identity"
+                f"face {face.id}: {field}: {value!r} is also outside the test split, with"
+                f" {known[field, value]}; split by identity"
             )
+
+
+def _marks(face: Face) -> Iterator[tuple[str, str]]:
+    """Yield what only faces of one split may share."""
+    yield from (("identities", one) for one in face.identities)
+    yield "source", face.source or face.id
+    yield "sha256", face.sha256
 
 
 def _refuse_other_pictures(faces: FaceSet, asked: Iterable[Face]) -> None:

@@ -8,7 +8,7 @@ metric is not defined, such as an AUC of a single class, gives nan and never an 
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import digamma, expit
 
 Array = np.ndarray
 BINS = 10
@@ -104,11 +104,24 @@ def set_scores(claimed: Array, true: Array, weights: Array) -> tuple[Array, Arra
 
 
 def risk_coverage_area(wrong: Array, sure: Array, weights: Array) -> Array:
-    """Mean share of ``wrong`` (N,) answers among the surest 1, 2, ... N by ``sure`` (N,)."""
-    order = np.argsort(-sure, kind="stable")
-    weights, wrong = weights[:, order], wrong[order]
-    risk = np.nan_to_num(ratio((weights * wrong).cumsum(axis=1), weights.cumsum(axis=1)))
-    return ratio((weights * risk).sum(axis=1), weights.sum(axis=1))
+    """Mean share of ``wrong`` (N,) answers among the surest 1, 2, ... N by ``sure`` (N,).
+
+    Answers of equal sureness count as in random order: the mean over all their orders.
+    """
+    wrongs, rights = _counts(wrong, sure, weights)
+    faces = wrongs + rights
+    failed, before = (np.pad(part, ((0, 0), (1, 0)))[:, :-1] for part in (wrongs, faces))
+    rate = np.nan_to_num(ratio(wrongs - failed, faces - before))
+    # sum over k = before + 1 ... faces of (failed + rate * (k - before)) / k
+    area = wrongs - failed + (failed - rate * before) * (digamma(faces + 1) - digamma(before + 1))
+    return ratio(area.sum(axis=1), faces[:, -1])
+
+
+def risk_curve(wrong: Array, sure: Array) -> Array:
+    """Share of ``wrong`` (N,) answers among the surest 1, 2, ... N; ties as in its area."""
+    _, group = np.unique(-sure, return_inverse=True)
+    rate = np.bincount(group, wrong) / np.bincount(group)
+    return rate[np.sort(group)].cumsum() / np.arange(1, len(wrong) + 1)
 
 
 def fit_temperature(forged: Array, score: Array) -> float:

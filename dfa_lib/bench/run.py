@@ -7,6 +7,7 @@ interrupted goes on where it stopped and asks nothing twice.
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +120,31 @@ def _answers(
     images = [exam.faces.image(face) for face, _ in chunk]
     questions = [[q for task in tasks for q in exam.questions[task]] for _, tasks in chunk]
     replies = analyst.reply(images, questions)
+    _refuse_misfits(name, questions, replies)
     for (face, tasks), given in zip(chunk, replies, strict=True):
         rest = iter(given)
         for task in tasks:
             asked = exam.questions[task]
             yield _prediction(name, face, task, asked, [next(rest) for _ in asked])
+
+
+def _refuse_misfits(
+    name: str, questions: Sequence[Sequence[Question]], replies: Sequence[Sequence[Reply]]
+) -> None:
+    """Raise DataError unless every question has a Reply that fits its options."""
+    try:
+        pairs = [*zip(chain(*questions), chain(*replies), strict=True)]
+    except (TypeError, ValueError):
+        pairs = [(question, replies) for question in chain(*questions)]
+    for question, reply in pairs:
+        options = question.options or ()
+        if not isinstance(reply, Reply) or not isinstance(reply.text, str):
+            given, want = repr(reply)[:60], "a list per picture, of a Reply with text per question"
+        elif options and reply.logprobs is not None and len(reply.logprobs) != len(options):
+            given, want = f"{len(reply.logprobs)} logprobs", f"None, or one for each of {options}"
+        else:
+            continue
+        raise DataError(f"analyst {name!r}: replied {given} to {question.text!r}; return {want}")
 
 
 def _prediction(
