@@ -9,7 +9,8 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sklearn import metrics as sk
 
-from dfa_lib.bench import intervals, metrics, overlap
+from dfa_lib import intervals
+from dfa_lib.bench import metrics, overlap
 from dfa_lib.bench.description_metrics import grounding
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
