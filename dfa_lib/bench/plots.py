@@ -22,7 +22,7 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
     means = (f"{name} {p:.2f}" for name, p in zip(labels, share.mean(axis=0), strict=True))
     alt = f"Mean probability of each answer over {len(share)} wordings: {look.listed(means)}."
     size = 8.5, 0.55 * len(labels) + 1.6
-    figure, (ax,) = look.canvas("One face, one question, several wordings", alt, size)
+    figure, (ax,) = look.canvas("One face, one question in several wordings", alt, size)
     ax.barh(labels, share.mean(axis=0), color=look.TRAINED, height=0.55)
     for row in share:
         ax.plot(row, labels, "o", color=look.INK, markersize=7, alpha=0.6)
@@ -70,17 +70,42 @@ def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Fi
 
 
 def roc_curves(data: Mapping, names: Sequence[str]) -> Figure:
-    """ROC curves of DF-D; ``data`` is report.json."""
+    """ROC curves of DF-D, whole and at their left edge; ``data`` is report.json."""
     areas = {name: data["analysts"][name]["DF-D"]["AUC"][0] for name in names}
     said = (f"{name} {area:.2f}" for name, area in areas.items())
-    alt = f"ROC curves, hits against false alarms. Area under each: {look.listed(said)}."
-    figure, (ax,) = look.canvas("ROC: hits against false alarms", alt, (7, 6.2))
+    title = "ROC: hits against false alarms, and its left edge"
+    alt = f"{title}. Area under each: {look.listed(said)}."
+    figure, (ax, edge) = look.canvas(title, alt, (9, 5), 1, 2)
     ax.plot([0, 1], [0, 1], color=look.SOFT, linestyle=":", linewidth=1.2)
     for colour, (name, area) in zip(look.SERIES, areas.items(), strict=False):
         points = np.array(data["details"][name]["DF-D"]["roc"])
-        width = 3.5 if colour == look.TRAINED else 2
-        ax.plot(*points.T, color=colour, linewidth=width, label=f"{name}, AUC {area:.2f}")
-    ax.set(xlabel="bona fide faces called forged", ylabel="forged faces found", aspect="equal")
+        style = {"color": colour, "linewidth": 3.5 if colour == look.TRAINED else 2}
+        ax.plot(*points.T, **style, label=f"{name}, {area:.2f}")
+        edge.plot(*points.T, **style)
+    edge.axvline(0.01, color=look.SOFT, linestyle="--", linewidth=1.2)
+    ax.set(xlabel="bona fide faces called forged", ylabel="forged faces found")
+    edge.set(xlabel="at most one in twenty", xlim=(-0.001, 0.05), xticks=[0, 0.01, 0.05])
+    ax.legend(frameon=False, fontsize=look.TEXT, loc="lower right", title="AUC")
+    return figure
+
+
+def reliability_diagram(data: Mapping, names: Sequence[str]) -> Figure:
+    """Share of forged faces by P(forged) of DF-D, larger dots for more faces.
+
+    ``data`` is report.json, whose probabilities have their temperature.
+    """
+    errors = {name: data["analysts"][name]["DF-D"]["ECE"][0] for name in names}
+    said = look.listed(f"{name} {error:.3f}" for name, error in errors.items())
+    title = "Is P(forged) the share that is forged?"
+    alt = f"{title} Reliability diagram in ten bins. Calibration error (ECE): {said}."
+    figure, (ax,) = look.canvas(title, alt, (7, 5.2))
+    ax.plot([0, 1], [0, 1], color=look.SOFT, linestyle=":", linewidth=1.2)
+    for colour, (name, error) in zip(look.SERIES, errors.items(), strict=False):
+        mean, share, count = np.transpose(data["details"][name]["DF-D"]["reliability"])
+        ax.plot(mean, share, color=colour, linewidth=2, label=f"{name}, ECE {error:.3f}")
+        ax.scatter(mean, share, 20 + 800 * count / count.sum(), color=colour, alpha=0.5)
+    ax.set(xlabel="P(forged), as the analyst says", ylabel="share that is forged")
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.05, 1.05))
     ax.legend(frameon=False, fontsize=look.TEXT, loc="lower right")
     return figure
 
@@ -201,7 +226,7 @@ def robustness_curves(data: Mapping, picture: Image) -> Figure:
             below.plot(steps, value, color=colour, linewidth=2.5, label=name)
             below.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
         below.axhline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
-        below.set(xlabel="severity", xticks=range(6), ylim=(0.3, 1.02))
+        below.set(xlabel="severity", xticks=range(6), ylim=(0.1, 1.02))
     cells[len(LEVELS)].set_ylabel("DF-D AUC")
     cells[len(LEVELS)].legend(frameon=False, fontsize=look.TEXT, loc="lower left")
     return figure
