@@ -51,9 +51,14 @@ class Analyst(Protocol):
 
 
 class ChatAnalyst(Analyst, Protocol):
-    """An analyst to talk to; ``place`` says where pictures are sent, "" if they stay here."""
+    """An analyst to talk to.
+
+    ``place`` says where pictures are sent, "" if they stay here; ``side`` is the size in pixels
+    to which faces on photographs are framed for it.
+    """
 
     place: str
+    side: int
 
     def stream(
         self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str

@@ -19,7 +19,7 @@ from facesim.people import portrait as modelled
 class RedEye:
     """Believes in forgery as much as there is pure red in the picture."""
 
-    name, place, fingerprint = "stand-in", "", "red eye"
+    name, place, fingerprint, side = "stand-in", "", "red eye", 128
     tasks, batch = TASKS, 32
 
     def reply(

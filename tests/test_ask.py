@@ -250,6 +250,14 @@ def video(path: Path, seconds: int = 2) -> Path:
     return path
 
 
+def test_faces_are_framed_to_the_size_that_the_model_takes(tuned: Path, photo: Path) -> None:
+    """A larger base would see 128 pixels enlarged; nano keeps what it was tuned on."""
+    assert Session(tuned, None, False, ["?"])._side == 128
+    side = Session(None, "qwen3-vl-2b", False, ["?"])._side
+    (face,) = look(next(shots([photo], 1)), False, side).faces
+    assert face.image.shape == (448, 448, 3)
+
+
 def test_of_a_video_frames_are_sampled(run: Run, tmp_path: Path) -> None:
     clip = video(tmp_path / "clip.avi").rename(tmp_path / "clip.jpg")  # the suffix lies
     status, out, _ = run(clip, "--json", "--every", "0.8")
@@ -277,7 +285,7 @@ def test_pictures_come_from_standard_input(
 def test_a_fault_of_a_library_stops_no_other_picture(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fault(image: np.ndarray) -> list:
+    def fault(image: np.ndarray, side: int) -> list:
         raise cv2.error("out of\n  luck")
 
     monkeypatch.setattr("dfa_lib.ask.shots.pictures", fault)

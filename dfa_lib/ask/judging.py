@@ -8,8 +8,8 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from dfa_lib.ask.said import FaceSaid, PictureSaid, face_said, kept
 from dfa_lib.ask.shots import Shot, look, printable, shots
 from dfa_lib.face import detect
 from dfa_lib.files import digest
+from dfa_lib.gpt.presets import NANO, PRESETS
 from dfa_lib.records import DataError, JsonlLog
-from dfa_lib.runtime import work_path
+from dfa_lib.runtime import RESCUE, work_path
 
 if TYPE_CHECKING:
     from dfa_lib.bench.calibration import Calibration
@@ -29,14 +30,12 @@ if TYPE_CHECKING:
 BATCHES = (1, 4)
 BATCH = 16
 """Pictures judged in one go: the first at once, so that somebody sees an answer soon."""
-SHIPPED = Path(str(files("dfa_lib"))) / "rescue"
-"""A small tuned model and its calibration, for those who have run no lesson yet."""
 NO_FACE = f"{detect.NO_FACE} --aligned takes a picture that is framed already."
 
 
 def find_model(folder: Path | None) -> Path:
     """Return the tuned model: ``folder``, else the one lesson 02 made, else the shipped one."""
-    for choice in [folder] if folder else [work_path() / "02_gpt", SHIPPED / "02_gpt"]:
+    for choice in [folder] if folder else [work_path() / "02_gpt", RESCUE / "02_gpt"]:
         if list(choice.glob("**/adapter_model.safetensors")):
             return choice
     raise DataError(f"{choice}: no tuned model here; run lesson 02, or name one by --model FOLDER")
@@ -51,11 +50,11 @@ class Session:
     def __init__(
         self, folder: Path | None, base: str | None, aligned: bool, questions: Sequence[str]
     ) -> None:
+        if base and base not in PRESETS:
+            raise DataError(f"--base {base}: unknown preset; choose from {', '.join(PRESETS)}")
         self._source = None if base else find_model(folder)
-        self.shipped = self._source == SHIPPED / "02_gpt"
-        self._base = base
-        self._aligned = aligned
-        self._questions = tuple(questions)
+        self.shipped = self._source == RESCUE / "02_gpt"
+        self._base, self._aligned, self._questions = base, aligned, tuple(questions)
 
     @cached_property
     def analyst(self) -> "LocalAnalyst":
@@ -88,7 +87,7 @@ class Session:
                 yield said
 
     def _fresh(self, pictures: Iterable[Shot], run: str) -> Iterator[PictureSaid]:
-        for batch in _batches(_looked(pictures, self._aligned)):
+        for batch in _batches(_looked(pictures, self._aligned, self._side)):
             faces = [face for seen in batch for face in seen.faces]
             verdicts = iter(self._judged(faces) if faces else ())
             for seen in batch:
@@ -108,14 +107,23 @@ class Session:
         """What lesson 03 fitted for this model; read once, for a folder has many batches."""
         from dfa_lib.bench.calibration import calibration
 
-        places = ((self._source or SHIPPED).parent, work_path(), SHIPPED)
+        places = ((self._source or RESCUE).parent, work_path(), RESCUE)
         folders = dict.fromkeys(place / "03_bench" for place in places)
         return next(filter(None, (calibration(self.analyst, one) for one in folders)), None)
 
+    @cached_property
+    def _side(self) -> int:
+        """Pixels of the faces that the model takes, read before the model is needed."""
+        if self._base:
+            return PRESETS[self._base].side
+        with suppress(StopIteration, ValueError, KeyError):  # loading it tells what is wrong
+            file = next(self._source.glob("**/preset.json"))
+            return json.loads(file.read_text(encoding="utf-8"))["preset"]["side"]
+        return NANO.side
+
     def _run(self) -> str:
         """Return what tells this run from one with another model, other questions or options."""
-        about = json.dumps([self.analyst.fingerprint, self._questions, self._aligned])
-        return digest(about)[:16]
+        return digest(json.dumps([self.analyst.fingerprint, self._questions, self._aligned]))[:16]
 
 
 def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
@@ -127,23 +135,20 @@ def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
     logging.disable_progress_bar()
     from dfa_lib.gpt.analyst import LocalAnalyst
     from dfa_lib.gpt.base import load_base
-    from dfa_lib.gpt.presets import PRESETS
 
     if source:
         return LocalAnalyst(source)
-    if base not in PRESETS:
-        raise DataError(f"--base {base}: unknown preset; choose from {', '.join(PRESETS)}")
     return LocalAnalyst(load_base(PRESETS[base]), PRESETS[base], name=f"{base}, untuned")
 
 
-def _looked(shots: Iterable[Shot], aligned: bool, ahead: int = BATCH) -> Iterator[Shot]:
-    """Look at pictures in order, on a thread of its own, up to ``ahead`` of who takes them."""
+def _looked(shots: Iterable[Shot], aligned: bool, side: int) -> Iterator[Shot]:
+    """Look at pictures in order, on a thread of its own, up to BATCH ahead of who takes them."""
     waiting: deque[Future[Shot]] = deque()
     pool = ThreadPoolExecutor(1)  # one: OpenCV's networks are not for several threads
     try:
         for shot in shots:
-            waiting.append(pool.submit(look, shot, aligned))
-            if len(waiting) > ahead:
+            waiting.append(pool.submit(look, shot, aligned, side))
+            if len(waiting) > BATCH:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

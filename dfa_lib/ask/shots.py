@@ -53,14 +53,14 @@ def shots(sources: Sequence[Path | str], every: float) -> Iterator[Shot]:
             yield Shot(printable(source), source)
 
 
-def look(shot: Shot, aligned: bool) -> Shot:
-    """Decode a picture and find its faces, the largest first; no fault leaves this function."""
+def look(shot: Shot, aligned: bool, side: int = 128) -> Shot:
+    """Decode a picture and frame its faces, ``side`` pixels wide; no fault leaves this function."""
     if shot.error:
         return shot
     try:
         frame = isinstance(shot.source, np.ndarray)
         image = shot.source if frame else open_photo(shot.source, shot.name)
-        faces = (image,) if aligned else tuple(pictures(image))
+        faces = (image,) if aligned else tuple(pictures(image, side))
         return replace(shot, source=b"", faces=faces)  # many wait in memory, pictures need not
     except DataError as error:
         return replace(shot, error=str(error))

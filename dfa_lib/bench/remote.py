@@ -35,7 +35,7 @@ class EndpointAnalyst:
     without it a question goes out as it is, which is what a model of lesson 02 was tuned on.
     """
 
-    tasks, batch = TASKS, 256
+    tasks, batch, side = TASKS, 256, 512
 
     def __init__(self, endpoint: Endpoint, name: str | None = None, hint: bool = True) -> None:
         self.endpoint, self.hint = endpoint, hint

@@ -119,7 +119,7 @@ class ChatSession:
             if content == b"":
                 raise DataError(f"{name}: {ARRIVED_EMPTY}")
             image = open_photo(content, name)
-            face, *_ = (not aligned and pictures(image)) or [image]
+            face, *_ = (not aligned and pictures(image, self.analyst.side)) or [image]
             self._show(face, f"{name}.")
             if isinstance(face, FaceCrop) and face.note:
                 self._say("note", face.note)

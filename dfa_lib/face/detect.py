@@ -55,13 +55,13 @@ Picture = Image | FaceCrop
 """A face as the detector found it on a photograph, or a picture that is framed already."""
 
 
-def pictures(image: Image) -> list[Picture]:
-    """Return the faces to judge on ``image`` (H, W, 3), the largest first.
+def pictures(image: Image, size: int = 128) -> list[Picture]:
+    """Return the faces to judge on ``image`` (H, W, 3), the largest first: (size, size, 3).
 
     That is the picture itself if it shows one face and is cut as a frame already: framing it once
     more would only blur it.
     """
-    faces = find_faces(image)
+    faces = find_faces(image, size)
     if len(faces) == 1:
         height, width = image.shape[:2]
         off = np.subtract(faces[0].box, (0, 0, width, height))

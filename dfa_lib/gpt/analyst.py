@@ -47,7 +47,7 @@ class LocalAnalyst:
         if not isinstance(source, tuple) and not preset.four_bit:  # nf4 weights would be rounded
             model = model.merge_and_unload()
         self.model = model.eval()
-        self.preset = preset
+        self.preset, self.side = preset, preset.side
         self.batch = batch
         self.prompter = Prompter(processor)
         check_image_tokens(self.model, self.prompter)

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import gradio as gr
 
-from dfa_lib.ask.judging import SHIPPED
 from dfa_lib.chat.page import LIMITS
 from dfa_lib.chat.session import ChatSession
 from dfa_lib.gpt.analyst import LocalAnalyst
+from dfa_lib.runtime import RESCUE
 
-analyst = LocalAnalyst(SHIPPED / "02_gpt")
+analyst = LocalAnalyst(RESCUE / "02_gpt")
 QUESTION = "Describe the artifacts of this face."
 
 
 def look(photo: str, question: str, framed: bool) -> tuple[str, dict[str, float] | None]:
     """Return what the chat of lesson 04 says, and P(category) if it gives a verdict."""
-    session = ChatSession(analyst, report=SHIPPED / "03_bench")
+    session = ChatSession(analyst, report=RESCUE / "03_bench")
     verdict = session.upload(Path(photo), Path(photo).name, framed) and session.verdict()
     if not verdict or verdict.abstained:
         return verdict.sentence if verdict else session.turns[-1].text, None
