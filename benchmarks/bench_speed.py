@@ -75,7 +75,8 @@ def compare(analyst: LocalAnalyst, exam: Exam) -> tuple[float, bool]:
     slow a round down.
     """
     images = [exam.faces.image(face) for face in exam.test[:COMPARED]]
-    asked = [replace(q, options=None) for task in TASKS for q in exam.questions[task]]
+    first = exam.test[0]
+    asked = [replace(q, options=None) for task in TASKS for q in exam.asked(first, task)]
     analyst.reply(images[:1], [asked])  # warm-up
     ours, theirs, agree = [], [], True
     for _ in range(ROUNDS):
