@@ -134,9 +134,8 @@ def _frame(at: int, category: Category, **fields: object) -> Face:
 
 def _details(faces: list[Face], scores: list[float]) -> dict:
     sample = BootstrapSample.of(faces, 50)
-    predicted = TaskPredictions(
-        Task.DF_D, ("forged",) * len(faces), np.array(scores, float), ("",) * len(faces)
-    )
+    same = [(text,) * len(faces) for text in ("forged", "", "")]
+    predicted = TaskPredictions(Task.DF_D, same[0], np.array(scores, float), *same[1:])
     return detection_details(predicted, sample, 1.0)
 
 

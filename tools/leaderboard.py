@@ -41,8 +41,7 @@ def read_submission(path: Path, exam: Exam) -> list[Prediction]:
     a test face that is not answered, or an answer that its own options contradict.
     """
     given = list(read_jsonl(path, Prediction))
-    faces = {face.id for face in (*exam.test, *exam.val)}
-    prompts = {task: "\n".join(q.text for q in asked) for task, asked in exam.questions.items()}
+    faces = {face.id: face for face in (*exam.test, *exam.val)}
     for one in given:
         where = f"{path}: face {one.face}, {one.task}"
         if one.face not in faces:
