@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
-from lessons import LESSONS, NAMES, ROOT, read, solved, unsolved
+from lessons import LESSONS, NAMES, read, solved, unsolved
 from tiny_families import save_family
 
 from dfa_lib.gpt.presets import PRESETS
