@@ -11,16 +11,12 @@ what the audit can still say. Last line: one JSON object {"records", "recall", "
 """
 
 import json
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from random import Random
 
 import numpy as np
-
-if __name__ == "__main__" and not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dfa_lib.face.geometry import region_masks
 from dfa_lib.instruct.audit import audit

@@ -9,16 +9,12 @@ and test) should not exceed .85 and .70. Last line: one JSON object.
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-
-if __name__ == "__main__" and not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dfa_lib.bench.baselines import Probe, batches, dct_features, pixel_features
 from dfa_lib.instruct.card import markdown_table

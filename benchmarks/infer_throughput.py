@@ -20,17 +20,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
 from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
-
-if __package__:
-    from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
-else:
-    from small_llava import IMAGE, VOCABULARY, small_llava
 
 FACES, ROUNDS = 32, 5
 FIRST, ANSWER, FOLLOW = 40, 24, 20

@@ -23,6 +23,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from benchmarks.small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.forward import PrefixLoss, core
@@ -34,11 +35,6 @@ from dfa_lib.gpt.trees import Node, grove, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
-
-if __package__:
-    from benchmarks.small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
-else:
-    from small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
 
 FACES = RESCUE / "01_instruct"
 ROUNDS = 4

@@ -1,4 +1,4 @@
-"""What goes wrong is told in one line: as DataError to a caller, with a status to a shell."""
+"""Errors in one line: DataError for callers, an exit status for the shell."""
 
 import os
 import sys

@@ -8,8 +8,9 @@ import os
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -213,7 +214,7 @@ class ById(Mapping[str, AnyRecord]):
         return len(self._numbers)
 
 
-class JsonlLog:
+class JsonlLog(AbstractContextManager):
     """An append-only JSONL file that survives interruption and full disks.
 
     Opening it drops a torn last line, so that the next record starts on a fresh one. Raises
@@ -226,7 +227,7 @@ class JsonlLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)  # nothing waits to be written later
             locked(self._file, path)
-            _drop_torn_line(path)
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a torn last line goes
 
     def append(self, record: Record) -> None:
         """Write one record whole, or nothing of it, and hand it to the operating system."""
@@ -239,9 +240,6 @@ class JsonlLog:
             except OSError:
                 self._file.truncate(size)
                 raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -274,33 +272,27 @@ def _is_inside(relative: str) -> bool:
     return bool(relative) and plain and not path.is_absolute() and ".." not in path.parts
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from (line for line in file if line.endswith("\n"))
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run the lesson that writes it") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text; is this a JSONL file?") from None
 
 
+def _whole_lines(path: Path) -> Iterator[str]:
+    with _reading(path), path.open(encoding="utf-8-sig") as file:
+        yield from (line for line in file if line.endswith("\n"))
+
+
 def _places(path: Path) -> array:
     """Where each whole line of a file begins, in bytes."""
     places, place = array("Q"), 0
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    places.append(place or len(BOM_UTF8) * line.startswith(BOM_UTF8))
-                place += len(line)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run the lesson that writes it") from None
+    with _reading(path), path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                places.append(place or len(BOM_UTF8) * line.startswith(BOM_UTF8))
+            place += len(line)
     return places
-
-
-def _drop_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)

@@ -1,7 +1,6 @@
 """``python -m dfa_lib.serve`` in a process of its own, once per session: a second, real engine."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tools.record_chat import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,13 +50,6 @@ def serving(folder: Path, *what: Path) -> Iterator[Served]:
             yield Served(str(model[0]), f"http://127.0.0.1:{port}/v1")
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:

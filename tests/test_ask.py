@@ -19,6 +19,7 @@ from tiny_llava import save_tiny
 
 from dfa_lib.ask import __main__ as ask
 from dfa_lib.ask.judging import Session
+from dfa_lib.ask.said import PictureSaid, as_csv
 from dfa_lib.ask.shots import look, shots
 from dfa_lib.bench.scope import Scope
 from dfa_lib.chat.page import LIMITS
@@ -179,6 +180,13 @@ def test_as_a_table_there_is_a_row_for_each_question_on_each_face(run: Run, fold
     rest = [row for row in rows if row["status"] != "judged"]
     assert all(row["reason"] and not row["p_forged"] and not row["answer"] for row in rest)
     assert len(rows) == 8
+
+
+def test_a_name_that_reads_like_a_formula_is_a_text_in_a_spreadsheet() -> None:
+    said = PictureSaid(
+        picture="=1+1", second=None, status="unreadable", reason="-", faces=(), run=""
+    )
+    assert as_csv(said).startswith("'=1+1,") and as_csv(said).count("'") == 2
 
 
 def test_each_face_is_numbered_for_the_reader(run: Run, folder: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer
-from served import Served, free_port
+from served import Served
 from test_endpoint import at, requests
 
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.records import DataError
+from tools.record_chat import free_port
 
 WORDS = "The mouth shows blur, the rest looks natural."
 

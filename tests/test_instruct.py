@@ -26,7 +26,6 @@ from dfa_lib.records import (
     DataError,
     Face,
     Finding,
-    InstructRecord,
     read_jsonl,
 )
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
@@ -440,35 +439,3 @@ def test_without_any_annotation_nothing_is_written(faces: FaceSet, tmp_path: Pat
     with pytest.raises(DataError, match="no face has an annotation; run annotate"):
         build_conversations(faces, {}, tmp_path)
     assert not (tmp_path / "instruct.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('"category":"FS"', '"category":"FX"', r":2: face\.category: .*correct"),
-        ('"images/x1.png"', '"../x1.png"', r":2: face\.image: .*relative POSIX path"),
-        ('"id":"x2"', '"id":"x1"', r":2: id: 'x1' was already used on line 1"),
-    ],
-)
-def test_broken_records_are_refused_in_one_line(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
-    record = converse(a_face(), a_note(a_finding(Region.NOSE)))
-    other = InstructRecord(
-        face=record.face.model_copy(update={"id": "x2"}),
-        annotation=record.annotation,
-        qa=record.qa,
-    )
-    bad = other.model_dump_json().replace(old, new, 1)
-    path = tmp_path / "instruct.jsonl"
-    path.write_text(f"{record.model_dump_json()}\n{bad}\n", encoding="utf-8")
-    with pytest.raises(DataError, match=said.rstrip('"')) as caught:
-        load_records(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
-    line = converse(a_face(), a_note(a_finding(Region.NOSE))).model_dump_json()
-    path = tmp_path / "instruct.jsonl"
-    path.write_text(f"{line}\n{line[:100]}", encoding="utf-8")
-    assert [record.id for record in load_records(path)] == ["x1"]

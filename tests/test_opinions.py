@@ -13,7 +13,7 @@ from PIL import Image
 from toy_bench import Teller, anti_oracle, bench, known, oracle, told_by_two, toy_world
 
 from dfa_lib.analysts import Question
-from dfa_lib.bench.judge import Judge, Mark, Opinion, described, scored
+from dfa_lib.bench.judge import Judge, Mark, StoredMark, described, scored
 from dfa_lib.bench.report import scoreboard
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.findings import regions
@@ -96,7 +96,7 @@ def test_a_judge_marks_every_description_by_the_rubric(
     assert "| 1.000 [1.000, " in wrong and dice.endswith("| - |")
     assert f"{BY}: from 1 to 5, on 30 faces." in scoreboard(data)
     (kept,) = (out / "opinions").glob("*.jsonl")
-    assert next(read_jsonl(kept, Opinion)).words.startswith("It names")
+    assert next(read_jsonl(kept, StoredMark)).words.startswith("It names")
 
 
 def test_a_judge_sees_picture_truth_and_text_but_not_whose_it_is(
@@ -146,7 +146,7 @@ def test_a_judge_that_gives_no_mark_counts_for_nobody(
     assert 0.3 < told["kept back"]["right"] < 1
     assert told["scores"]["right"][0] == 5
     (kept,) = (out / "opinions").glob("*.jsonl")
-    words = {one.words for one in read_jsonl(kept, Opinion) if one.value is None}
+    words = {one.words for one in read_jsonl(kept, StoredMark) if one.value is None}
     assert any("cannot help" in w if fault == "refusal" else "invalid" in w for w in words)
     assert "count for and against nobody" in (out / "report.html").read_text()
 

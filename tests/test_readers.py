@@ -22,7 +22,7 @@ from trees import (
 )  # fmt: skip
 
 from dfa_lib.face.geometry import region_masks
-from dfa_lib.instruct.agreement import PEOPLE, Voices, human_agreement
+from dfa_lib.instruct.agreement import PEOPLE, Voices, inter_annotator_agreement
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import from_dlib
@@ -146,7 +146,9 @@ def test_faceforensics_keeps_people_apart_and_frames_together(ff_faces: FaceSet)
         assert "FaceForensics++" in face.licence and "c40" in face.frame
 
 
-def test_masks_are_read_from_c23_and_framed_with_the_face(ff_faces: FaceSet) -> None:
+def test_masks_are_read_from_c23_and_framed_with_the_face(
+    ff_faces: FaceSet, tmp_path: Path
+) -> None:
     with_mask = [face for face in ff_faces if face.mask]
     assert [face.frame.split("/")[-2:] for face in with_mask] == [["071_054", "000.png"]]
     face = with_mask[0]
@@ -154,11 +156,8 @@ def test_masks_are_read_from_c23_and_framed_with_the_face(ff_faces: FaceSet) -> 
     mask = ff_faces.mask(face)
     assert mask[mouth].mean() > 250 and mask[:20].max() == 0
     assert Region.MOUTH in face.altered_regions and Region.EYES not in face.altered_regions
-
-
-def test_measuring_annotator_takes_research_faces(ff_faces: FaceSet, tmp_path: Path) -> None:
     notes = annotate(ff_faces, out=tmp_path, workers=1)
-    assert all(notes[face.id].findings for face in ff_faces if face.source)
+    assert all(notes[face.id].findings for face in ff_faces if face.source), "pairs are measured"
 
 
 @pytest.fixture(scope="module")
@@ -330,24 +329,18 @@ def test_deepfakebench_counts_pairs_and_leaks(bench: FaceSet) -> None:
         "outside the data root": 1,
         LEAK: 1,
     }
-
-
-def test_deepfakebench_takes_the_method_from_the_file_never_from_the_label(bench: FaceSet) -> None:
+    # by the name of the file, never by the label
     methods = Counter((face.method, face.dataset) for face in bench if face.category.forged)
     assert methods == {
         ("deepfakes", "faceforensics"): 2,
         ("simswap", "df40"): 1,
         ("celebdf", "celebdf"): 1,
     }
-
-
-def test_deepfakebench_puts_a_fake_listed_everywhere_where_its_people_are(bench: FaceSet) -> None:
+    # a fake that is listed everywhere goes where its people are
     swap = next(face for face in bench if face.method == "simswap")
     assert swap.split is Split.TRAIN and bench[swap.source].frame.endswith("c23/frames/071/000.png")
     assert people(bench, Split.TEST) == {"ff/001", "cdf/id0", "cdf/id1"}
-
-
-def test_compression_levels_are_not_paired_with_each_other(bench: FaceSet) -> None:
+    # compression levels are not paired with each other
     forged = [face for face in bench if face.source]
     assert all("c40" not in bench[face.source].frame for face in forged)
     assert sum("c40" in face.frame for face in bench) == 1
@@ -473,9 +466,9 @@ def test_ddvqa_turns_what_people_wrote_into_annotations(tmp_path: Path) -> None:
     assert swap.findings[2].evidence == "The eyes look unnaturally asymmetric."
     assert notes["bf_0000"].findings == () and "real" in notes["bf_0000"].text
     assert annotate(faces, workers=1) == notes
-    agreed = human_agreement(faces)  # the first person names nothing
+    agreed = inter_annotator_agreement(faces)  # the first person names nothing
     assert (agreed.region_f1, agreed.faces, agreed.people) == (0.0, 2, 4)
-    assert human_agreement(faces.split("val")) is None
+    assert inter_annotator_agreement(faces.split("val")) is None
 
 
 def test_people_are_scored_against_the_others(tmp_path: Path) -> None:
@@ -483,7 +476,7 @@ def test_people_are_scored_against_the_others(tmp_path: Path) -> None:
                 split="train", licence="")  # fmt: skip
     texts = "The nose and the eyes are blurred.", "The nose looks wrong.", "The mouth is blurred."
     write_jsonl(tmp_path / PEOPLE, [Voices(face="a", texts=texts)])
-    agreed = human_agreement(FaceSet(tmp_path, (face,)))
+    agreed = inter_annotator_agreement(FaceSet(tmp_path, (face,)))
     # against the others' union: 1 hit of 2 and 2; 1 of 1 and 3; 0 of 1 and 2
     assert agreed.region_f1 == pytest.approx(2 * 2 / (4 + 4 + 3))
     assert np.isnan(agreed.low) and agreed.people == 3, "one identity allows no interval"

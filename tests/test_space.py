@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from lessons import ROOT
 from PIL import Image
-from served import free_port, wait_for
+from served import wait_for
 from skimage.data import chelsea
 
 from dfa_lib.runtime import RESCUE
+from tools.record_chat import free_port
 
 SPACE = ROOT / "examples" / "space"
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]

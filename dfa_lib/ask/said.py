@@ -20,7 +20,6 @@ COLUMNS = (
     "verdict", "p_forged", "category", "calibrated_on", "question", "answer", "note",
 )  # fmt: skip
 
-
 UNMEASURED = (
     "Nobody has measured how often this model is right: lesson 03 does that for one that lesson 02"
     " has tuned. So there is no verdict and no number, only what it says itself."
@@ -81,16 +80,13 @@ def kept(path: Path, run: str) -> dict[tuple[str, float | None], PictureSaid]:
         return {}
     found = {said.id: said for said in read_jsonl(path, PictureSaid)}
     if any(said.run != run for said in found.values()):
-        raise DataError(
-            f"{path}: of another model, other questions or options; choose another file"
-        )
+        raise DataError(f"{path}: of another model, questions or options; choose another file")
     return found
 
 
 def face_said(number: int, face: Picture, verdict: "Verdict", questions: Sequence[str]) -> FaceSaid:
     """Return what is said of a face: its ``verdict``, with the answers to ``questions``."""
-    edges = face.box if isinstance(face, FaceCrop) else None
-    box = edges and tuple(round(edge, 1) for edge in edges)
+    box = tuple(round(edge, 1) for edge in face.box) if isinstance(face, FaceCrop) else None
     answers = tuple(
         Answer(
             question=question,
@@ -120,14 +116,18 @@ def as_json(said: PictureSaid) -> str:
 
 
 def as_csv(said: PictureSaid | None) -> str:
-    """Return one row for each question on each face; the heading for None."""
+    """Return one row for each question on each face, inert in spreadsheets; for None the head."""
     file = io.StringIO()
     rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     if said is None:
         rows.writeheader()
     else:
-        rows.writerows(_rows(said))
+        rows.writerows({k: _inert(cell) for k, cell in row.items()} for row in _rows(said))
     return file.getvalue().rstrip("\n")
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def as_text(said: PictureSaid) -> str:

@@ -168,10 +168,9 @@ def choose(question: Question, logprobs: Sequence[float]) -> Reply:
     return Reply(options[int(np.argmax(logprobs))], tuple(map(float, logprobs)), 0, 0.0)
 
 
-def batches(features: Features, faces: FaceSet, size: int = 64) -> np.ndarray:
-    """Features (N, D) of all pictures of a set, a few pictures in memory at a time."""
-    starts = range(0, len(faces), size)
-    parts = (faces.faces[start : start + size] for start in starts)
+def batches(features: Features, faces: FaceSet) -> np.ndarray:
+    """Features (N, D) of all pictures of a set, 64 pictures in memory at a time."""
+    parts = (faces.faces[start : start + 64] for start in range(0, len(faces), 64))
     return np.concatenate([features([faces.image(face) for face in part]) for part in parts])
 
 
@@ -186,8 +185,8 @@ def pixel_features(images: Images) -> np.ndarray:
     return np.stack(small).reshape(len(small), -1) / 255
 
 
-def _dct(grey: np.ndarray, rings: int = 32) -> np.ndarray:
-    grey = grey.astype(float)
+def _dct(grey: np.ndarray) -> np.ndarray:
+    grey, rings = grey.astype(float), 32
     height, width = grey.shape
     y, x = np.mgrid[:height, :width]
     ring = np.minimum(np.hypot(y / height, x / width) * rings / np.sqrt(2), rings - 1).astype(int)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from dfa_lib.bench.claims import METRICS, RESULT
 from dfa_lib.figures import INK, SERIES, SOFT, TEXT, canvas, listed, spelled
+from dfa_lib.instruct.card import markdown_table
 
 _ENDS = ("value", "low", "high")
 Found = Mapping[str, Mapping]
@@ -26,16 +27,15 @@ def table(found: Found, begins: str = "") -> str:
 
     A difference smaller than the last column could not be told from none.
     """
-    lines = ["| source | claim | score | difference, 95 % | holds | resolves |", "|" + "---|" * 6]
+    rows = [["source", "claim", "score", "difference, 95 %", "holds", "resolves"]]
     for source, data in found.items():
-        for metric, rows in data["gaps"].items():
-            lines += [
-                f"| {source} | {claim} | {metric} | {one['value']:+.3f} [{one['low']:+.3f}, "
-                f"{one['high']:+.3f}] | {_holds(one)} | {one['high'] - one['value']:.3f} |"
-                for claim, one in rows.items()
-                if claim.startswith(begins)
-            ]
-    return "\n".join(lines)
+        for metric, by_claim in data["gaps"].items():
+            for claim, one in by_claim.items():
+                if claim.startswith(begins):
+                    value, low, high = one["value"], one["low"], one["high"]
+                    gap = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+                    rows.append([source, claim, metric, gap, _holds(one), f"{high - value:.3f}"])
+    return markdown_table(rows)
 
 
 def levels(found: Found) -> Figure:

@@ -14,15 +14,11 @@ from dfa_lib.taxonomy import Split
 
 
 def controls(
-    analyst: LocalAnalyst,
-    faces: FaceSet,
-    records: Iterable[InstructRecord],
-    seed: int = 0,
-    limit: int = 3000,
+    analyst: LocalAnalyst, faces: FaceSet, records: Iterable[InstructRecord], seed: int = 0
 ) -> dict[str, Analyst]:
     """All controls for an analyst, the strongest first.
 
-    The probes are fitted on at most ``limit`` training faces; the encoder is tuned on all, in as
+    The probes are fitted on at most 3,000 training faces; the encoder is tuned on all, in as
     many passes as the analyst. Both start from the untuned base: they owe nothing to the analyst.
     """
     train = faces.split(Split.TRAIN)
@@ -30,7 +26,7 @@ def controls(
     written = [
         record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
     ]
-    part = FaceSet(train.root, some(train.faces, limit, seed))
+    part = FaceSet(train.root, some(train.faces, 3000, seed))
     base, passes = _untuned(analyst), round(analyst.preset.epochs)
     return {
         "fine_tuned": FineTuned(base, train, epochs=passes, seed=seed),

@@ -77,16 +77,14 @@ def abstention(
     return {kind: (float(np.mean([*map(bool, one)])), len(one)) for kind, one in why.items()}
 
 
-def strangers(
-    faces: Sequence[Image], photographs: Sequence[Image], seed: int = 0
-) -> dict[str, list[Image]]:
+def strangers(faces: Sequence[Image], photographs: Sequence[Image]) -> dict[str, list[Image]]:
     """Return pictures that no analyst of ``faces`` should judge, two or three for each face.
 
     "no face": parts of ``photographs`` that show none, scrambled faces and noise. "another
     world": faces as drawings, as negatives, and with red and blue exchanged. All are
     (H, W, 3) uint8 of the size of the faces.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     pairs = list(zip(cycle(photographs), faces, strict=False))
     parts = [_part(photograph, len(face), rng) for photograph, face in pairs]
     noise = [_noise(len(face), rng) for face in faces[:: len(_GRAINS)]]

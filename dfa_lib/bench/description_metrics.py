@@ -75,15 +75,11 @@ class Descriptions:
         """Region F1 of these texts under any weighting of the faces."""
         return self._pooled(F1, claimed_regions(texts))
 
-    def details(self, texts: Sequence[str], prompts: Sequence[str]) -> dict:
-        """Region F1 by category, region and wording, and the best and worst texts."""
-        claimed, asked = claimed_regions(texts), np.array(prompts)
+    def details(self, texts: Sequence[str]) -> dict:
+        """Region F1 by category and by region, and the best and worst texts on forged faces."""
+        claimed = claimed_regions(texts)
         return {
             "per_category": self._by_category(claimed),
-            "per_wording": {
-                text: self.sample.estimate(self._pooled(F1, claimed, asked == text))
-                for text in dict.fromkeys(prompts)
-            },
             "per_region": self._by_region(claimed),
             "heat": self._heat(claimed),
             **self._examples(texts, claimed),
@@ -170,17 +166,14 @@ class Descriptions:
 
     def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict:
         """The descriptions that match best and worst, one of each forgery category."""
-        hits = (claimed & self.altered).sum(axis=1)
-        total = claimed.sum(axis=1) + self.altered.sum(axis=1)
-        f1 = 2 * hits / np.maximum(total, 1)
-        # Of equal scores the description that claims most is most worth reading.
-        asked = sorted(
-            np.flatnonzero(self.sample.forged & self.known), key=lambda at: claimed[at].sum()
-        )
+        hits, claims = (claimed & self.altered).sum(axis=1), claimed.sum(axis=1)
+        f1 = 2 * hits / np.maximum(claims + self.altered.sum(axis=1), 1)
+        asked = np.flatnonzero(self.sample.forged & self.known)
         examples = {}
-        for name, order in (("best", f1), ("worst", -f1)):
-            last = sorted(asked, key=lambda at, order=order: order[at])
-            found = {self.sample.faces[at].category: at for at in last}
+        for name, sign in (("best", 1), ("worst", -1)):
+            # by F1, then by claims: of equal scores the fullest description is worth most
+            order = asked[np.lexsort([claims[asked], sign * f1[asked]])]
+            found = {self.sample.faces[at].category: at for at in order}  # the last one stays
             examples[name] = [
                 self._example(found[one], texts, f1) for one in Category if one in found
             ]

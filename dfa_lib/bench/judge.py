@@ -43,8 +43,8 @@ class Mark(BaseModel):
     score: Literal[1, 2, 3, 4, 5]
 
 
-class Opinion(Record):
-    """A mark on file: what ``by`` gives one description, or None and the reason in ``words``.
+class StoredMark(Record):
+    """A mark as stored: what ``by`` gives a description, or None and the reason in ``words``.
 
     ``text`` is the SHA-256 of the description: an opinion on another text counts for nothing.
     """
@@ -122,9 +122,9 @@ class Judge:
             max_tokens=self.rubric.max_tokens,
         )
 
-    def _opinion(self, one: Prediction, answer: Answer) -> Opinion:
+    def _opinion(self, one: Prediction, answer: Answer) -> StoredMark:
         mark = Mark.model_validate(answer.parsed) if answer.parsed else None
-        return Opinion(
+        return StoredMark(
             by=self.by,
             analyst=one.analyst,
             face=one.face,
@@ -158,8 +158,8 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
     texts = {(one.analyst, one.face): digest(one.text or "") for one in described(out, faces)}
     found = {}
     for path in sorted((out / "opinions").glob("*.jsonl")):
-        listed = [one for one in read_jsonl(path, Opinion) if texts.get(one.id) == one.text]
-        rows: dict[str, list[Opinion]] = {}
+        listed = [one for one in read_jsonl(path, StoredMark) if texts.get(one.id) == one.text]
+        rows: dict[str, list[StoredMark]] = {}
         for one in listed:
             rows.setdefault(one.analyst, []).append(one)
         if listed:
@@ -175,7 +175,7 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
     return found
 
 
-def _mean(opinions: Sequence[Opinion], sample: BootstrapSample) -> Triple:
+def _mean(opinions: Sequence[StoredMark], sample: BootstrapSample) -> Triple:
     low, high = SCALE
     values = {one.face: one.value for one in opinions if one.value is not None}
     given = np.array([values.get(face.id, np.nan) for face in sample.faces])

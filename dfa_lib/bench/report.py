@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from dfa_lib.files import data_uri, write_atomic
+from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
@@ -73,18 +74,17 @@ def scoreboard(data: Mapping, *others: Mapping) -> str:
     """
     second = data.get("opinions", {})
     header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES), *map(_named, second)]
-    lines = [header, ["---"] * len(header)]
+    rows = [header]
     for report in (data, *others):
         if report["exam"] != data["exam"]:
             raise DataError(
                 f"report of exam {report['exam'][:12]}: cannot share a table with one of exam"
                 f" {data['exam'][:12]}; let all analysts sit the same protocol.json"
             )
-        lines += [_row(report, name, second) for name in report["analysts"]]
+        rows += [_row(report, name, second) for name in report["analysts"]]
     constant = [_cell(data["constant"].get(metric)) for _, metric in HEADLINES]
-    lines.append(["best constant answer", *constant, *["-"] * len(second)])
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{table}\n\n{_below(data)}"
+    rows.append(["best constant answer", *constant, *["-"] * len(second)])
+    return f"{markdown_table(rows)}\n\n{_below(data)}"
 
 
 def _row(report: Mapping, name: str, second: Iterable[str]) -> list[str]:

@@ -118,13 +118,13 @@ def _answers(
     if not chunk:
         return
     images = [exam.faces.image(face) for face, _ in chunk]
-    questions = [[q for task in tasks for q in exam.asked(face, task)] for face, tasks in chunk]
+    questions = [[q for task in tasks for q in exam.questions[task]] for _, tasks in chunk]
     replies = analyst.reply(images, questions)
     _refuse_misfits(name, questions, replies)
     for (face, tasks), given in zip(chunk, replies, strict=True):
         rest = iter(given)
         for task in tasks:
-            asked = exam.asked(face, task)
+            asked = exam.questions[task]
             yield _prediction(name, face, task, asked, [next(rest) for _ in asked])
 
 
@@ -156,11 +156,12 @@ def _prediction(
         answer = reading(text)
     elif all(reply.logprobs is not None for reply in replies):
         means = np.mean([reply.logprobs for reply in replies], axis=0)
-        answer, options = _likeliest(means, names_of(asked[0]))
-        text = OPTIONS.get(task, {}).get(answer, answer) or text
+        answer, options = _likeliest(means, labels(task))
+        text = OPTIONS[task].get(answer) or text
     else:
-        votes = [vote(reply.text, q) for reply, q in zip(replies, asked, strict=True)]
-        answer, options = elect(votes, names_of(asked[0]))
+        pairs = zip(replies, asked, strict=True)
+        votes = [verdict(reply.text, task, question.text) for reply, question in pairs]
+        answer, options = elect(votes, labels(task))
     return Prediction(
         analyst=name,
         face=face.id,
@@ -172,18 +173,6 @@ def _prediction(
         seconds=round(sum(reply.seconds for reply in replies), 4),
         tokens=sum(reply.tokens for reply in replies),
     )
-
-
-def vote(text: str, question: Question) -> str | None:
-    """The label that a text gives to a closed question; None if it cannot be read."""
-    if question.task in OPTIONS:
-        return verdict(text, question.task, question.text)
-    return text.strip() if text.strip() in question.options else None
-
-
-def names_of(question: Question) -> Sequence[str]:
-    """The labels of a closed question; the answers themselves where they have no other name."""
-    return labels(question.task) if question.task in OPTIONS else question.options
 
 
 def _likeliest(

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from dfa_lib.analysts import Analyst, Question
 from dfa_lib.bench import metrics
-from dfa_lib.bench.exam import labels
+from dfa_lib.bench.scope import forged_logits
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.intervals import BootstrapSample, Triple
-from dfa_lib.taxonomy import Task
 
 
 def sweep(
@@ -23,16 +21,14 @@ def sweep(
     """DF-D AUC with its 95 % interval of each analyst on each version of the faces.
 
     ``questions`` are the wordings of DF-D. Versions that show the same people in the same order
-    have intervals that rest on the same draws.
+    have intervals that rest on the same draws. Raises DataError for an analyst that gives no
+    probabilities.
     """
     scores: dict[str, dict[str | float, Triple]] = {name: {} for name in analysts}
-    sign = np.array([1 if name == "forged" else -1 for name in labels(Task.DF_D)])
     for level, faces in tqdm(versions.items(), "sweep", unit="version"):
         sample = BootstrapSample.of(faces.faces, resamples)
         images = [faces.image(face) for face in faces]
         for name, analyst in analysts.items():
-            replies = analyst.reply(images, [questions] * len(images))
-            odds = [np.mean([sign @ reply.logprobs for reply in row]) for row in replies]
-            area = partial(metrics.auc, sample.forged, np.array(odds))
+            area = partial(metrics.auc, sample.forged, forged_logits(analyst, images, questions))
             scores[name][level] = sample.estimate(area)
     return scores

@@ -42,7 +42,7 @@ class Agreement:
         )
 
 
-def human_agreement(faces: FaceSet) -> Agreement | None:
+def inter_annotator_agreement(faces: FaceSet) -> Agreement | None:
     """Score the regions in a person's words against those in the words of all others.
 
     Words are read as those of an analyst are (``findings.regions``).

@@ -14,6 +14,7 @@ import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.answers import Unanswered, code_digest, complete
@@ -75,7 +76,7 @@ def annotate(
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:
     """Return, by face id, the digest of the code and the pictures that a description rests on."""
-    rules = (evidence, artifact_rules, wording) if isinstance(writer, Measuring) else ()
+    rules = (evidence, artifact_rules, geometry, wording) if isinstance(writer, Measuring) else ()
     code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
     return {
         face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"

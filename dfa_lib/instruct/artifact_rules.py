@@ -37,15 +37,15 @@ class Normal:
         return change >= LEAST_CHANGE and self.z("pair", region, "change", change) >= LEAST_Z
 
 
-def calibrate(faces: FaceSet, limit: int = 60) -> Normal:
-    """Measure what is normal on up to ``limit`` bona fide training faces.
+def calibrate(faces: FaceSet) -> Normal:
+    """Measure what is normal on up to 60 bona fide training faces.
 
     For pairs, each is photographed twice more by the simulated camera and the two shots are
     compared; for single pictures the faces stand for themselves.
     """
     bona_fide = [face for face in faces if not face.category.forged and face.landmarks]
     training = [face for face in bona_fide if face.split is Split.TRAIN]
-    chosen = (training or bona_fide)[:limit]
+    chosen = (training or bona_fide)[:60]
     if len(chosen) < 2:
         raise DataError(f"{faces.root}: fewer than 2 bona fide faces with landmarks; add some")
     pairs, singles = [], []

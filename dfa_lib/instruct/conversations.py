@@ -44,14 +44,13 @@ def build_conversations(
     notes: Mapping[str, Annotation],
     out: Path,
     seed: int = 0,
-    shard: Shard | None = None,
     talks: Mapping[str, Talk] | None = None,
 ) -> list[InstructRecord]:
     """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
 
     As ``write_conversations``, which holds one record in memory at a time.
     """
-    return load_records(write_conversations(faces, notes, out, seed, shard, talks))
+    return load_records(write_conversations(faces, notes, out, seed, talks=talks))
 
 
 def write_conversations(
@@ -170,20 +169,16 @@ def _about_evidence(face: Face, findings: list[Finding], rng: Random) -> QA:
     "besides" leaves one region aside and asks for more: the strongest one, or any on a clean
     face.
     """
-    kind, fields, shown = (
-        rng.choice(("suspect", "sure", "next", "reason", "besides")),
-        {},
-        findings,
-    )
+    kind = rng.choice(("suspect", "sure", "next", "reason", "besides"))
+    if kind == "besides":
+        region, rest = findings[0].region if findings else rng.choice(_ASKED), findings[1:]
+        said = say(Task.FC, f"besides {'yes' if rest else 'no' if findings else 'none'}", rest[:1])
+        return _qa(Task.FC, kind, face.split, rng, said, region=region.value)
     answer = "yes" if findings else "none"
     if kind == "sure" and findings:
         answer = "strong" if strength(findings[0]) >= STRONG else "weak"
-    if kind == "besides":
-        region = findings[0].region if findings else rng.choice(_ASKED)
-        fields, shown = {"region": region.value}, findings[1:]
-        answer = "yes" if shown else "no" if findings else "none"
-    said = say(Task.FC, f"{kind} {answer}", shown[:1])
-    return _qa(Task.FC, kind, face.split, rng, said, **fields)
+    said = say(Task.FC, f"{kind} {answer}", findings[:1])
+    return _qa(Task.FC, kind, face.split, rng, said)
 
 
 _ASKED = [region for region in Region if region not in (Region.SKIN, Region.BACKGROUND)]

@@ -46,9 +46,8 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
     made = f"{face.category.phrase} by {face.method or 'an unknown method'}"
     alt = f"Face {face.id}, {made}: {beside}and its findings in colour: {found}."
     title = f"{face.category}, {face.method or 'unknown'}: what the annotator found"
-    sheet, axes = look.canvas(
-        title.replace("_", " "), alt, (9, 4.3), 2, 4, height_ratios=[2.4, 1.2]
-    )
+    title = title.replace("_", " ")
+    sheet, axes = look.canvas(title, alt, (9, 4.3), 2, 4, height_ratios=[2.4, 1.2])
     _panels(axes, panels)
     marked = [(look.ARTIFACT_COLOURS[one.artifact], "s", one) for one in note.findings]
     _list(look.last_row(sheet, axes, 4), marked, columns=2)
@@ -77,12 +76,10 @@ def audited(faces: FaceSet, face: Face, notes: Mapping[str, Annotation]) -> Figu
         for name, note in notes.items()
     )
     alt = f"{title} Findings on one face, marked by the audit. {'. '.join(told)}"
-    most = max(max(len(note.findings) for note in notes.values()), 1)
-    size, ratios = (max(4.4 * len(notes), 5), 3.4 + 0.25 * most), [2.7, 0.25 * most]
-    sheet, axes = look.canvas(title, alt, size, 2, len(notes), height_ratios=ratios)
-    for (name, note), above, below in zip(
-        notes.items(), axes[: len(notes)], axes[len(notes) :], strict=True
-    ):
+    most, n = max(1, *(len(note.findings) for note in notes.values())), len(notes)
+    size, ratios = (max(4.4 * n, 5), 3.4 + 0.25 * most), [2.7, 0.25 * most]
+    sheet, axes = look.canvas(title, alt, size, 2, n, height_ratios=ratios)
+    for (name, note), above, below in zip(notes.items(), axes[:n], axes[n:], strict=True):
         colours = {one.region: _HOLDS[one.supported][0] for one in note.findings}
         _panels([above], {name: painted(faces.image(face), face, colours)})
         _list(below, [(*_HOLDS[one.supported][:2], one) for one in note.findings])
@@ -105,11 +102,8 @@ def traced(faces: FaceSet, record: InstructRecord) -> Figure:
         "asked (FC)": f"{asked.question} {asked.answer}",
     }
     before, after = faces.image(faces[face.source]), faces.image(face)
-    pictures = {
-        "bona fide": before,
-        "forged": after,
-        "difference": look.heat(difference(before, after)),
-    }
+    changed = look.heat(difference(before, after))
+    pictures = {"bona fide": before, "forged": after, "difference": changed}
     words = look.listed(f"{name}: {text}" for name, text in steps.items())
     title = f"{face.id}, {finding.region}: from pixels to an answer"
     alt = f"{title}. The {finding.region} in both pictures and their difference, then {words}"
@@ -167,10 +161,10 @@ def _panels(axes: Iterable[Axes], pictures: Mapping[str, Image | None]) -> None:
         axis.set_title(name, fontsize=look.LABEL, color=look.INK)
 
 
-def _around(picture: Image, mask: np.ndarray, least: int = 24) -> Image:
+def _around(picture: Image, mask: np.ndarray) -> Image:
     """Cut out the square about a region, with a margin."""
     rows, columns = np.nonzero(mask)
-    half = max(np.ptp(rows), np.ptp(columns), least) // 2 + 6
+    half = max(np.ptp(rows), np.ptp(columns), 24) // 2 + 6
     y, x = (int(np.clip(at.mean(), half, len(mask) - half)) for at in (rows, columns))
     return picture[max(y - half, 0) : y + half, max(x - half, 0) : x + half]
 

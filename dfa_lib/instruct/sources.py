@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -82,27 +82,26 @@ def load_faces(
     if self_blended and source not in READERS:
         raise DataError(f"self_blended: the forgeries of source={source!r} are ours already; use 0")
     recipe |= {"self_blended": self_blended} if self_blended else {}
-    fresh = _claim(out, recipe)
-    try:
+    with _claimed(out, recipe, shard):
         if shard_path(out / "faces.jsonl", shard).exists():
             pass
         elif source in READERS:
             items = table(place, columns) if source == "table" else READERS[source](place)
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
-            if source == "folder":  # its photographs, large enough to be re-framed
-                place, photos = shard_path(out / "photographs", shard), place
-                if not (place / "faces.jsonl").exists():
-                    import_faces(folder(photos), photos, place, sys.maxsize, 0, 2 * size, workers)
+            if source == "folder":
+                place = _photographs(place, shard_path(out / "photographs", shard), size, workers)
             population = _population(source, place, seed, size)
             studio = generate.Studio(population, out, seed, difficulty)
             generate.generate(studio, planning.plan(population, n, seed), workers, shard)
-    except DataError:
-        if fresh:  # what could not be made does not bind the folder
-            (out / "recipe.json").unlink(missing_ok=True)
-            shutil.rmtree(shard_path(out / "photographs", shard), ignore_errors=True)
-        raise
     return FaceSet.read(out, shard)
+
+
+def _photographs(photos: Path, out: Path, size: int, workers: int) -> Path:
+    """Import the photographs of a folder, large enough to be re-framed; return where they lie."""
+    if not (out / "faces.jsonl").exists():
+        import_faces(folder(photos), photos, out, sys.maxsize, 0, 2 * size, workers)
+    return out
 
 
 def _recipe(
@@ -200,10 +199,11 @@ def _population(source: str, root: Path, seed: int, size: int) -> Population:
     raise DataError(f"source={source}: its forgeries were made elsewhere and cannot be made again")
 
 
-def _claim(out: Path, recipe: dict[str, object]) -> bool:
+@contextmanager
+def _claimed(out: Path, recipe: dict[str, object], shard: Shard | None) -> Iterator[None]:
     """Note in ``out`` what its faces are made with; refuse a folder made otherwise.
 
-    True if there was no note before.
+    What cannot be made in the block does not bind the folder.
     """
     note = out / "recipe.json"
     fresh = not note.exists()
@@ -216,4 +216,10 @@ def _claim(out: Path, recipe: dict[str, object]) -> bool:
             f"{out}: holds faces made with {', '.join(f'{k}={held.get(k)!r}' for k in differ)};"
             " remove it or give another folder"
         )
-    return fresh
+    try:
+        yield
+    except DataError:
+        if fresh:
+            note.unlink(missing_ok=True)
+            shutil.rmtree(shard_path(out / "photographs", shard), ignore_errors=True)
+        raise

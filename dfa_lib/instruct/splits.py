@@ -183,14 +183,11 @@ def _pieces(placed: dict[Row, Split]) -> list[Piece]:
     numbers = {category: count() for category in Category}
     twins: dict[str | None, Piece] = {}
     pieces = []
-    for row in sorted(
-        placed,
-        key=lambda row: (
-            _ORDER.index(placed[row]),
-            first[row.scene or row.frame],
-            row.category.forged,
-        ),
-    ):
+
+    def order(row: Row) -> tuple[int, int, bool]:
+        return _ORDER.index(placed[row]), first[row.scene or row.frame], row.category.forged
+
+    for row in sorted(placed, key=order):
         twin = twins.get(row.scene) if row.category.forged else None
         pieces.append(Piece(face_id(row.category, numbers), placed[row], row, twin))
         if row.scene and not row.category.forged:

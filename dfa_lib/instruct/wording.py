@@ -59,11 +59,16 @@ def meaning(category: Category) -> str:
 
 def about(regions: Sequence[Region]) -> dict[str, str]:
     """The template fields of some regions: "the eyes and nose", and the verbs that agree."""
-    names = [region.value for region in regions]
-    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    many = len(names) > 1 or regions[0] in _PLURAL
+    names = joined([region.value for region in regions])
+    many = len(regions) > 1 or regions[0] in _PLURAL
     verbs = {"show": "show", "look": "look"} if many else {"show": "shows", "look": "looks"}
-    return {"regions": f"the {listed}", "Regions": f"The {listed}"} | verbs
+    return {"regions": f"the {names}", "Regions": f"The {names}"} | verbs
+
+
+def joined(words: Sequence[str]) -> str:
+    """Join words as a list is spoken: "nose, mouth and chin"."""
+    *head, last = words
+    return f"{', '.join(head)} and {last}" if head else last
 
 
 def describe(findings: Sequence[Finding]) -> str:

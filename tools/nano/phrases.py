@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from dfa_lib.instruct.wording import about, joined
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 from tools.nano.views import ARTIFACTS, CONDITIONS, REGIONS, View
 
-PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
 QUESTIONS = {
     "altered": [
         "Which regions look altered?",
@@ -76,7 +76,7 @@ def _ask(kind: str, rng: np.random.Generator) -> str:
 
 
 def _conditions(words: Sequence[str]) -> str:
-    return f"The picture is {join(words)}." if words else "The picture is ordinary."
+    return f"The picture is {joined(words)}." if words else "The picture is ordinary."
 
 
 def _reading_qa(rng: np.random.Generator) -> list[tuple[str, dict, str]]:
@@ -97,33 +97,26 @@ def report(named: dict[Region, Artifact]) -> str:
     for artifact in ARTIFACTS:
         regions = [region for region in REGIONS if named.get(region) is artifact]
         if regions:
-            show = "show" if len(regions) > 1 or regions[0] in PLURAL else "shows"
-            sentences.append(f"The {join(regions)} {show} {artifact}.")
+            words = about(regions)
+            sentences.append(f"{words['Regions']} {words['show']} {artifact}.")
     return " ".join(sentences)
 
 
 def region_answer(region: Region, artifact: Artifact | None) -> str:
     """Whether one region looks natural."""
-    if artifact is None:
-        return f"The {region} {'look' if region in PLURAL else 'looks'} natural."
-    return f"The {region} {'show' if region in PLURAL else 'shows'} {artifact}."
+    said = "{Regions} {look} natural." if artifact is None else "{Regions} {show} {artifact}."
+    return said.format(artifact=artifact, **about([region]))
 
 
 def where_answer(artifact: Artifact, named: dict[Region, Artifact]) -> str:
     """Which regions show one artifact."""
     regions = [region for region, what in named.items() if what is artifact]
-    return f"The {join(regions)}." if regions else "Nowhere."
+    return f"{about(regions)['Regions']}." if regions else "Nowhere."
 
 
 def _many(count: int) -> str:
     words = ("None", "One region", "Two regions", "A few regions", "Most of the face")
     return words[min(count, 3) if count < 6 else 4] + "."
-
-
-def join(words: Sequence[str]) -> str:
-    """Join words as a list is spoken: "nose, mouth and chin"."""
-    *head, last = map(str, words)
-    return f"{', '.join(head)} and {last}" if head else last
 
 
 def corpus() -> list[str]:
@@ -137,15 +130,11 @@ def corpus() -> list[str]:
 
 @cache
 def sentences() -> list[str]:
-    """Every answer of the template library, its slots filled in every way that is not too many.
-
-    But those with a forgery method in them: the base is told the name of none.
-    """
+    """Every answer of the template library, its slots filled in every way that is not too many."""
     filled = [
         _fill(answer, category, region, artifact)
         for library in _libraries()
         for answer in library["answers"].values()
-        if "{method}" not in answer
         for category in CLASSES
         for region, artifact in zip(Region, cycle(Artifact), strict=False)
     ]
@@ -165,10 +154,8 @@ def subjects() -> list[tuple[str, str]]:
 
 
 def _fill(text: str, category: Category, region: Region, artifact: Artifact) -> str:
-    plural = region in PLURAL
-    the, show, look = f"the {region}", "show" if plural else "shows", "look" if plural else "looks"
-    slots = {"category": category.phrase, "region": region, "artifact": artifact, "show": show}
-    return text.format(**slots, regions=the, Regions=f"The {region}", look=look)
+    slots = {"category": category.phrase, "region": region, "artifact": artifact}
+    return text.format(**slots, **about([region]))
 
 
 def _libraries() -> list[dict]:
