@@ -300,9 +300,15 @@ def test_a_key_does_not_cross_the_internet_in_the_clear(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-mine")
-    with pytest.raises(DataError, match="the key would be readable; use https"):
+    with pytest.raises(DataError, match="could read OPENAI_API_KEY; use https, or unset"):
         list(Endpoint("gpt", "http://models.example.org/v1", cache=tmp_path).ask(requests(1)))
-    for near in ("localhost:8000", "http://192.168.0.7", "http://gpu-1:8000", "https://a.org"):
+    for near in (
+        "localhost:8000",
+        "http://192.168.0.7",
+        "http://gpu-1:8000",
+        "https://a.org",
+        "http://a.local",
+    ):
         assert not Address.of(near).exposed
 
 

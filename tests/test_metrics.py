@@ -199,7 +199,7 @@ def test_region_scores_equal_scikit_learn() -> None:
         assert (precision, recall, f1) == pytest.approx(theirs[:3])
 
 
-def testgrounding_by_hand_and_by_the_definition_of_tridf() -> None:
+def test_grounding_by_hand_and_by_the_definition_of_tridf() -> None:
     true = frozenset({("nose", "blur"), ("eyes", "blur"), ("chin", "grid")})
     # one of two claims holds: COVER 1/3, CHAIR 1/2, F0.5 of (1/2, 1/3)
     half = 1.25 * 0.5 * (1 / 3) / (0.25 * 0.5 + 1 / 3)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from dfa_lib.records import DataError
 
-_PRIVATE = r"(10|192\.168|172\.(1[6-9]|2\d|3[01])|169\.254)\."  # networks, RFC 1918 and 3927
+_PRIVATE = r"^(10|192\.168|172\.(1[6-9]|2\d|3[01])|169\.254)\.|\.(local|lan|internal|home\.arpa)$"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Address:
     @property
     def exposed(self) -> bool:
         """True for plain HTTP to a host beyond this machine and its own network."""
-        near = self.loopback or "." not in self._host or re.match(_PRIVATE, self._host)
+        near = self.loopback or "." not in self._host or re.search(_PRIVATE, self._host)
         return (self.url or "").startswith("http:") and not near
 
     def auth(self, key: str) -> Callable[[Any], Any] | None:

@@ -184,7 +184,7 @@ class Endpoint:
 
     @contextmanager
     def _batches(self) -> Iterator[tuple[Store, openai.OpenAI]]:
-        """The cache and a client for batches; its errors come out in one line."""
+        """The cache, to this process alone, and a client for batches; its errors in one line."""
         if self._secret.get_secret_value() == MISSING:
             raise DataError(NO_KEY)
         with (
@@ -217,5 +217,6 @@ class Endpoint:
         """The key, wrapped so that no traceback or repr shows it; none is fine until one asks."""
         found = runtime.api_key(self.key, prompt=self.base_url is None)
         if found and self.address.exposed:
-            raise DataError(f"base_url={self.address.url}: the key would be readable; use https")
+            where = f"base_url={self.address.url}: anybody on the way could read {self.key}"
+            raise DataError(f"{where}; use https, or unset the key")
         return SecretStr(found or ("none needed" if self.base_url else MISSING))

@@ -23,11 +23,13 @@ from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, Annotator, DataError, Face
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Task
+from facesim import camera
 
 if TYPE_CHECKING:  # the client takes a second to import, and measuring needs none
     from dfa_lib.endpoint import Endpoint
 
 _CHUNK = 50
+_RULES = artifact_rules, camera, evidence, geometry, wording  # what "measuring" rests on
 
 
 class Describer(Protocol):
@@ -76,7 +78,7 @@ def annotate(
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:
     """Return, by face id, the digest of the code and the pictures that a description rests on."""
-    rules = (evidence, artifact_rules, geometry, wording) if isinstance(writer, Measuring) else ()
+    rules = _RULES if isinstance(writer, Measuring) else ()
     code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
     return {
         face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"

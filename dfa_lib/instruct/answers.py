@@ -2,8 +2,9 @@
 
 import inspect
 import marshal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Literal, TypeVar
@@ -52,19 +53,25 @@ Written = TypeVar("Written", Annotation, Talk)
 
 def code_digest(*things: type | ModuleType | FunctionType) -> str:
     """Digest the source of modules and functions, and of the methods of classes."""
-    digest = sha256()
-    for thing in things:
-        for part in vars(thing).values() if isinstance(thing, type) else [thing]:
-            if isinstance(part, FunctionType | ModuleType):
-                digest.update(_source(part))
-    return digest.hexdigest()[:12]
+    parts = chain(*(vars(one).values() if isinstance(one, type) else [one] for one in things))
+    coded = (part for part in parts if isinstance(part, FunctionType | ModuleType))
+    text = "".join(source for part in coded for source in _sources(part))
+    return sha256(text.encode()).hexdigest()[:12]
 
 
-def _source(part: FunctionType | ModuleType) -> bytes:
-    try:
-        return inspect.getsource(part).encode()
-    except OSError:  # typed at a prompt
-        return marshal.dumps(part.__code__)
+def _sources(part: FunctionType | ModuleType) -> Iterator[str]:
+    """Yield a source; with a function all that it names: functions beside it, numbers, texts."""
+    named: dict[str, object] = {}
+    if isinstance(part, FunctionType):
+        used = inspect.getclosurevars(part)
+        named = {**used.globals, **used.nonlocals}
+    beside = [one for one in named.values() if isinstance(one, FunctionType)]
+    for one in (part, *(one for one in beside if one.__module__ == part.__module__)):
+        try:
+            yield inspect.getsource(one)
+        except OSError:  # typed at a prompt
+            yield marshal.dumps(one.__code__).hex()
+    yield repr(sorted(one for one in named.items() if isinstance(one[1], int | float | str)))
 
 
 def signature(who: Annotator) -> str:

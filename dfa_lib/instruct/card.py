@@ -111,10 +111,8 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     names = {row.annotator.partition(" · ")[0] for row in tally.audit}
     by_model = sum(n for one, n in tally.templates.items() if one.startswith("FC/endpoint/"))
     text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
-    template = Template(
-        text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
-    )
-    return template.render(
+    card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    return card.render(
         images=tally.images.total(),
         qa=tally.templates.total(),
         tables={title: markdown_table(rows) for title, rows in tables.items()}

@@ -98,10 +98,8 @@ def measure_pair(bona_fide: Image, forged: Image, landmarks: Points) -> dict[Reg
     same, forged = _alike(bona_fide, forged)
     change = _change(bona_fide, same, forged)
     change -= np.median(change)
-    one, two = (
-        cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) for image in (same, forged)
-    )
-    planes = _planes(one, two, change)
+    lab = (cv2.cvtColor(shot, cv2.COLOR_RGB2LAB).astype(np.float32) for shot in (same, forged))
+    planes = _planes(*lab, change)
     return {
         region: {"change": float(change[mask].mean())} | _region(planes, mask)
         for region, mask in _measurable(landmarks, len(forged))

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -66,10 +66,7 @@ def remake(
     mine = [job for job in jobs if job.id in ids]
     models = face_models(studio.population, jobs, pool, mine)
     shutil.rmtree(studio.out, ignore_errors=True)
-    studios = [
-        Studio(studio.population, studio.out / f"{level:g}", studio.seed, level)
-        for level in difficulties
-    ]
+    studios = [replace(studio, out=studio.out / f"{one:g}", difficulty=one) for one in difficulties]
     for folder in (one.out / name for one in studios for name in ("images", "masks")):
         folder.mkdir(parents=True)
     chunks = list(chunked(mine))

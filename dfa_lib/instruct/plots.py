@@ -121,9 +121,8 @@ def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
     order = sorted(regions, key=lambda region: regions[region]["change"])
     change = [max(regions[region]["change"], 0) for region in order]
     bars = [f"{region} {value:.0f}" for region, value in zip(order, change, strict=True)][::-1]
-    alt = (
-        f"Grey levels of change by region: {look.listed(bars, 20)}; named: {look.listed(said, 20)}."
-    )
+    named = look.listed(said, 20)
+    alt = f"Grey levels of change by region: {look.listed(bars, 20)}; named: {named}."
     size = 8.5, 0.32 * len(order) + 1.4
     chart, (axis,) = look.canvas("How much each region changed", alt, size)
     colours = [look.ARTIFACT_COLOURS[said[r]] if r in said else look.GREY for r in order]
