@@ -22,6 +22,8 @@ FINISHED = {
     "03_bench": "report.json",
 }
 """The file that a lesson writes last, by the folder it writes into."""
+DRIVE = "/content/drive"
+"""Where Google Drive appears in Colab."""
 
 
 def prepare() -> None:
@@ -47,8 +49,13 @@ def work_path(name: str = "work", here: Path | None = None) -> Path:
 
     A relative ``name`` counts from the root of the repository around ``here`` (the current
     folder unless given), else from ``here`` itself, as on Colab. So a lesson opened in
-    notebooks/ and a command typed at the root mean the same folder.
+    notebooks/ and a command typed at the root mean the same folder. For one in Google Drive,
+    Colab asks for the Drive once a session.
     """
+    if name.startswith(DRIVE) and in_colab() and not Path(DRIVE, "MyDrive").exists():
+        from google.colab import drive
+
+        drive.mount(DRIVE)
     here = (here or Path()).resolve()
     around = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
     path = next(around, here) / name

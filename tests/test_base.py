@@ -21,6 +21,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from dfa_lib.gpt.adapter import merge
 from dfa_lib.gpt.base import _nf4, add_lora, load_base
+from dfa_lib.gpt.memory import preflight
 from dfa_lib.gpt.presets import NANO, PRESETS, Preset
 from dfa_lib.gpt.train import train
 from dfa_lib.records import DataError
@@ -129,7 +130,10 @@ def test_a_wrong_folder_is_refused_in_one_line(make, tmp_path):
     with pytest.raises(DataError, match="preset nano: ") as refusal:
         load_base(replace(NANO, base=str(tmp_path / "base")), "cpu")
     said = str(refusal.value)
-    assert "\n" not in said and str(tmp_path) in said and "point `base` at" in said
+    assert "\n" not in said and str(tmp_path) in said and "; point `base` at" in said
+    if make is not pickled_weights:  # which only reading the weights would tell
+        with pytest.raises(DataError, match="preset nano: "):
+            preflight(replace(NANO, base=str(tmp_path / "base")))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])

@@ -85,7 +85,7 @@ def test_a_protocol_holds_everything_and_is_read_back(world: tuple, tmp_path: Pa
     exam = set_exam(world[0], seed=3, limit=20)
     path = exam.save(tmp_path)
     content = json.loads(path.read_text())
-    assert content["version"] == "dfa-bench-1" and content["hash"] == exam.hash
+    assert content["version"] == "dfa-bench-2" and content["hash"] == exam.hash
     assert content["test"] == {face.id: face.sha256 for face in exam.test}
     assert content["questions"]["DF-D"][0]["options"] == [
         "This face is bona fide.",
@@ -134,9 +134,8 @@ def _frame(at: int, category: Category, **fields: object) -> Face:
 
 def _details(faces: list[Face], scores: list[float]) -> dict:
     sample = BootstrapSample.of(faces, 50)
-    predicted = TaskPredictions(
-        Task.DF_D, ("forged",) * len(faces), np.array(scores, float), ("",) * len(faces)
-    )
+    same = [(text,) * len(faces) for text in ("forged", "", "")]
+    predicted = TaskPredictions(Task.DF_D, same[0], np.array(scores, float), *same[1:])
     return detection_details(predicted, sample, 1.0)
 
 

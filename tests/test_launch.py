@@ -28,7 +28,7 @@ def arguments(tmp_path_factory) -> list[str]:
     """A run of 18 short steps on the rescue data."""
     base = save_tiny(tmp_path_factory.mktemp("base"))
     changes = [f"base={base}", "epochs=2", "batch=4", "row=600", "rank=4", "save_every=4"]
-    changes += ["everyday=False"]  # each process draws conditions of its own
+    changes += ["side=144", "everyday=False"]  # each process draws conditions of its own
     return ["train", "--data", str(DATA), "--set", *changes]
 
 
@@ -49,7 +49,9 @@ def steps(out: Path) -> list[Step]:
     return list(read_jsonl(log, Step)) if log.exists() else []
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(arguments, reference, tmp_path):
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    arguments, reference, tmp_path, capsys
+):
     command = [sys.executable, "-m", "dfa_lib.gpt", *arguments, "--out", str(tmp_path)]
     with (tmp_path / "output").open("w") as output:
         process = subprocess.Popen(command, env=environment(), stdout=output, stderr=output)
@@ -61,6 +63,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(arguments, refer
     assert not (tmp_path / "adapter").exists()
     (tmp_path / "checkpoint.partial").write_bytes(b"torn in mid-write")
     assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert "the faces are enlarged from 128 to 144 pixels" in capsys.readouterr().out
     ours, theirs = (out / "adapter" / "adapter_model.safetensors" for out in (tmp_path, reference))
     assert ours.read_bytes() == theirs.read_bytes()
     for one, other in zip(steps(tmp_path), steps(reference), strict=True):

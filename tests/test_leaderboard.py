@@ -58,7 +58,9 @@ def test_the_best_is_first_with_the_scores_of_the_report(
 CHANGES = {
     "not in the protocol": lambda rows: [rows[0] | {"face": "stranger"}, *rows[1:]],
     "prompt: not that": lambda rows: [rows[0] | {"prompt": "Forged?"}, *rows[1:]],
-    "not the likeliest": lambda rows: [rows[0] | {"options": {"forged": 0.0}, "answer": "x"}],
+    "task: not asked": lambda rows: [rows[0] | {"task": "FC"}, *rows[1:]],
+    "options: not the labels": lambda rows: [rows[0] | {"options": {"forged": 0.0}}, *rows[1:]],
+    "not the likeliest": lambda rows: [rows[0] | {"answer": "x"}, *rows[1:]],
     "not answered": lambda rows: rows[:7],
     "no prediction in it": lambda rows: [],
     "analyst: Field required": lambda rows: [{"face": "f"}, *rows],

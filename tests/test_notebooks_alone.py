@@ -4,13 +4,16 @@ A file of its own, so that the chain of all lessons runs beside it.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
 from lessons import LESSONS, NAMES, read, solved, unsolved
+from tiny_families import save_family
 
+from dfa_lib.gpt.presets import PRESETS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, read_jsonl
 from dfa_lib.runtime import RESCUE
@@ -57,6 +60,25 @@ def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
         assert set(server.books.charged.values()) == {1}, "nothing is paid twice"
     written = tmp_path / "work" / "06_for_real" / "real" / "faces" / "annotations.jsonl"
     assert {note.annotator.model for note in read_jsonl(written, Annotation)} == {"seer"}
+
+
+@pytest.mark.full
+@pytest.mark.notebook
+@pytest.mark.timeout(600)
+def test_a_free_t4_is_one_profile(tmp_path: Path) -> None:
+    """Lesson 02 alone, on a tiny base that lies where the hub's would be looked for first."""
+    base = PRESETS["smolvlm-500m"].base
+    save_family("idefics3", tmp_path / base, pixels=512)
+    chosen = {"PRESET": "smolvlm-500m", "WORK": "drive", "FACES": 60}
+    executed = read(
+        run_notebook(LESSONS[2], tmp_path, {"FAST": True, "PROFILE": "t4", "T4": chosen})
+    )
+    (said,) = (c.outputs[-1]["text"] for c in executed.cells if c.id == "t4-said")
+    assert re.search(r"predicted, not measured:\n[\d.]+ GB to download, .* of disk\n"
+                     r"\d+ minutes of tuning\n\$\d+\.\d\d at most, if GPT-4o", said)  # fmt: skip
+    assert len(FaceSet.read(tmp_path / "drive" / "01_instruct")) == 60
+    tuned = json.loads((tmp_path / "drive" / "02_gpt" / "adapter" / "preset.json").read_text())
+    assert (tuned["preset"]["base"], tuned["preset"]["save_minutes"]) == (base, 5)
 
 
 @pytest.mark.full

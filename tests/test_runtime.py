@@ -42,6 +42,14 @@ def userdata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     return userdata.GRANTED
 
 
+def test_a_work_folder_in_google_drive_mounts_it(userdata: dict[str, str | None]) -> None:
+    from google.colab import drive
+
+    assert runtime.work_path("/content/drive/MyDrive/dfa") == Path("/content/drive/MyDrive/dfa")
+    assert runtime.work_path("/content/dfa") == Path("/content/dfa")
+    assert drive.MOUNTED == ["/content/drive"]
+
+
 def test_a_key_comes_from_the_environment_first(
     userdata: dict[str, str | None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

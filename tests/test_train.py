@@ -1,6 +1,7 @@
 """Tuning: what is trained, what is refused, and that interruption changes nothing."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from colours import ANSWERS, RECORDS, Colours, preset_on, record, run, trainable
 from tiny_llava import save_tiny
 
+from dfa_lib import runtime
 from dfa_lib.analysts import Question
 from dfa_lib.gpt import checkpoint
 from dfa_lib.gpt import train as training
@@ -54,6 +57,33 @@ def test_tuning_learns_and_changes_nothing_frozen(preset, tmp_path):
     assert [r[0].text for r in replies] == [ANSWERS[r.face.category] for r in RECORDS]
     written = analyst.reply([Colours().image(RECORDS[1].face)], [[Question("Is it forged?")]])
     assert written[0][0].text == "This face is forged."  # and there it stops
+
+
+@pytest.fixture
+def other_precision() -> Iterator[None]:
+    """Lets accelerate choose its precision anew, here and afterwards."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("other_precision")
+def test_a_base_in_half_precision_is_tuned_asked_and_loaded(preset, tmp_path, monkeypatch):
+    """As on a GPU: what is tuned is in float32, beside a frozen base that is not."""
+    monkeypatch.setattr(runtime, "device", lambda: runtime.Device("cpu", torch.bfloat16, "a GPU"))
+    preset = replace(preset, vision="full", epochs=4)
+    model, processor = load_base(preset, "cpu", torch.bfloat16)
+    model = add_lora(model, preset)
+    log = train(model, processor, Colours(), RECORDS, preset, tmp_path, validation=RECORDS[:2])
+    assert log[-1].loss < log[0].loss
+    assert {weight.dtype for weight in trainable(model).values()} == {torch.float32}
+    question = Question("Why?", options=("a", "b"))
+    asked = [Colours().image(r.face) for r in RECORDS], [[question]] * len(RECORDS)
+    here, there = LocalAnalyst((model, processor), preset), LocalAnalyst(tmp_path)
+    assert here.features(asked[0]) == pytest.approx(there.features(asked[0]), abs=0.1)
+    scores = [[one[0].logprobs for one in analyst.reply(*asked)] for analyst in (here, there)]
+    assert np.array(scores[0]) == pytest.approx(np.array(scores[1]), abs=0.5)
+    assert next(here.stream(asked[0][0], [], "Why?"))
 
 
 def test_log_is_written_as_it_goes(tuned):

@@ -23,11 +23,11 @@ from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImag
 VISION = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2}
 
 
-def save_family(name: str, folder: Path) -> Path:
+def save_family(name: str, folder: Path, **options: int) -> Path:
     """Save a random base of a family, with its processor, as the hub's are."""
     if name == "llava":
         return save_tiny(folder)
-    config, processor = FAMILIES[name]()
+    config, processor = FAMILIES[name](**options)
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
@@ -41,14 +41,15 @@ def save_family(name: str, folder: Path) -> Path:
     return folder
 
 
-def idefics3() -> tuple[PreTrainedConfig, ProcessorMixin]:
-    """The family of SmolVLM: 32 x 32 pixels become four tokens between frames of their own."""
-    tokenizer, side = chatml_tokenizer(), {"longest_edge": 32}
+def idefics3(pixels: int = 32) -> tuple[PreTrainedConfig, ProcessorMixin]:
+    """The family of SmolVLM: a picture becomes four tokens between frames of their own."""
+    tokenizer, side = chatml_tokenizer(), {"longest_edge": pixels}
     images = Idefics3ImageProcessorPil(do_image_splitting=False, size=side, max_image_size=side)
     processor = Idefics3Processor(
         images, tokenizer, image_seq_len=4, chat_template=CHATML_TEMPLATE
     )  # which adds tokens
-    vision = {**VISION, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    sides = {"image_size": pixels, "patch_size": pixels // 4}
+    vision = {**VISION, "num_attention_heads": 2, **sides}
     config = Idefics3Config(
         vision_config=vision, text_config={"model_type": "llama", **text(tokenizer)},
         scale_factor=2, image_token_id=processor.image_token_id,

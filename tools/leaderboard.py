@@ -19,7 +19,7 @@ from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.errors import command
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct.conversations import load_records
+from dfa_lib.instruct.conversations import OPTIONS, load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, InstructRecord, Prediction, read_jsonl
 
@@ -41,14 +41,17 @@ def read_submission(path: Path, exam: Exam) -> list[Prediction]:
     a test face that is not answered, or an answer that its own options contradict.
     """
     given = list(read_jsonl(path, Prediction))
-    faces = {face.id for face in (*exam.test, *exam.val)}
-    prompts = {task: "\n".join(q.text for q in asked) for task, asked in exam.questions.items()}
+    faces = {face.id: face for face in (*exam.test, *exam.val)}
     for one in given:
         where = f"{path}: face {one.face}, {one.task}"
         if one.face not in faces:
             raise DataError(f"{where}: not in the protocol; predict its faces only")
-        if one.prompt != prompts[one.task]:
+        if one.task not in exam.questions:
+            raise DataError(f"{where}: task: not asked by the protocol; leave it out")
+        if one.prompt != "\n".join(q.text for q in exam.asked(faces[one.face], one.task)):
             raise DataError(f"{where}: prompt: not that of the protocol; ask its questions")
+        if one.options and set(one.options) != set(OPTIONS.get(one.task, ())):
+            raise DataError(f"{where}: options: not the labels of its task; score each of them")
         if one.options and not _chosen(one):
             raise DataError(f"{where}: answer: not the likeliest of its options; choose that one")
     for task in dict.fromkeys(one.task for one in given):

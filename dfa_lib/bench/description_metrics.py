@@ -75,11 +75,15 @@ class Descriptions:
         """Region F1 of these texts under any weighting of the faces."""
         return self._pooled(F1, claimed_regions(texts))
 
-    def details(self, texts: Sequence[str]) -> dict:
-        """Region F1 by category and by region, and the best and worst texts on forged faces."""
-        claimed = claimed_regions(texts)
+    def details(self, texts: Sequence[str], prompts: Sequence[str]) -> dict:
+        """Region F1 by category, region and wording, and the best and worst texts."""
+        claimed, asked = claimed_regions(texts), np.array(prompts)
         return {
             "per_category": self._by_category(claimed),
+            "per_wording": {
+                text: self.sample.estimate(self._pooled(F1, claimed, asked == text))
+                for text in dict.fromkeys(prompts)
+            },
             "per_region": self._by_region(claimed),
             "heat": self._heat(claimed),
             **self._examples(texts, claimed),

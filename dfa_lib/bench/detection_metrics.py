@@ -30,6 +30,7 @@ class TaskPredictions:
     answers: tuple[str | None, ...]
     scores: np.ndarray
     texts: tuple[str, ...]
+    prompts: tuple[str, ...]
 
     @classmethod
     def of(
@@ -39,7 +40,8 @@ class TaskPredictions:
         mine = [given[face.id] for face in faces]
         scores = [_score(one, face) for one, face in zip(mine, faces, strict=True)]
         texts = tuple(one.text or "" for one in mine)
-        return cls(task, tuple(one.answer for one in mine), np.array(scores), texts)
+        prompts = tuple(one.prompt for one in mine)
+        return cls(task, tuple(one.answer for one in mine), np.array(scores), texts, prompts)
 
     def right(self, sample: BootstrapSample) -> np.ndarray:
         """1.0 where the answer is right, 0.0 where it is wrong or cannot be read, (N,).

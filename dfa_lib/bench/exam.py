@@ -20,7 +20,7 @@ from dfa_lib.instruct.wording import wordings
 from dfa_lib.records import DataError, Face, inside
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
-VERSION = "dfa-bench-1"
+VERSION = "dfa-bench-2"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ class Exam:
         _refuse_other_pictures(faces, [*test, *val])
         return exam
 
+    def asked(self, face: Face, task: Task) -> tuple[Question, ...]:
+        """What is asked about a face: every wording of a closed task, one of AD.
+
+        Probabilities are averaged over wordings; descriptions cannot be, so their wordings are
+        dealt over the faces, by id.
+        """
+        every = self.questions[task]
+        return (every[int(digest(face.id)[:8], 16) % len(every)],) if task is Task.AD else every
+
     def detection_of(self, count: int) -> "Exam":
         """The same exam on ``count`` faces, with its DF-D questions alone."""
         test = some(self.test, count, self.seed)
@@ -139,10 +148,10 @@ def some(faces: Sequence[Face], limit: int | None, seed: int) -> tuple[Face, ...
 
 
 def _questions(task: Task, seed: int, paraphrases: int) -> tuple[Question, ...]:
-    """Wordings never trained on: several for the closed tasks, one for the description."""
+    """Wordings never trained on: some for the closed tasks, all for the description."""
     variants = wordings(task, Split.TEST)
     if task is Task.AD:
-        return (Question(variants[seed % len(variants)], task, None),)
+        return tuple(Question(text, task, None) for text in variants)
     chosen = Random(f"{seed}/{task}").sample(variants, min(paraphrases, len(variants)))
     return tuple(Question(text, task, tuple(OPTIONS[task].values())) for text in chosen)
 

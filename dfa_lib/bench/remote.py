@@ -55,9 +55,8 @@ class EndpointAnalyst:
 
     def estimate(self, exam: Exam) -> Estimate:
         """What the exam would cost at most; nothing is sent."""
-        asked = [question for task in TASKS for question in exam.questions[task]]
-        first = list(exam.questions[TASKS[0]])
-        rows = [*((face, asked) for face in exam.test), *((face, first) for face in exam.val)]
+        rows = [(face, [q for task in TASKS for q in exam.asked(face, task)]) for face in exam.test]
+        rows += [(face, exam.questions[TASKS[0]]) for face in exam.val]
         return self.endpoint.estimate(
             request
             for face, questions in rows

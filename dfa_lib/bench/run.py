@@ -118,13 +118,13 @@ def _answers(
     if not chunk:
         return
     images = [exam.faces.image(face) for face, _ in chunk]
-    questions = [[q for task in tasks for q in exam.questions[task]] for _, tasks in chunk]
+    questions = [[q for task in tasks for q in exam.asked(face, task)] for face, tasks in chunk]
     replies = analyst.reply(images, questions)
     _refuse_misfits(name, questions, replies)
     for (face, tasks), given in zip(chunk, replies, strict=True):
         rest = iter(given)
         for task in tasks:
-            asked = exam.questions[task]
+            asked = exam.asked(face, task)
             yield _prediction(name, face, task, asked, [next(rest) for _ in asked])
 
 

@@ -106,7 +106,7 @@ def _score_one(
         scores["DF-C"], details["DF-C"] = classification(predicted, sample)
     if predicted := collected.get(Task.AD):
         scores["AD"] = described.scores(predicted.texts, predicted.answers)
-        details["AD"] = described.details(predicted.texts)
+        details["AD"] = described.details(predicted.texts, predicted.prompts)
     return scores, details
 
 
@@ -191,8 +191,11 @@ def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
     """
     found = {}
     for name in dict.fromkeys(name for gaps in leads.values() for name in gaps):
-        _, low, high = min((g[name] for g in leads.values() if name in g), key=lambda t: abs(t[0]))
-        found[name] = (high - low) / 2
+        # a rival that answers exactly alike shows nothing of how far answers scatter
+        rivals = [gaps[name] for gaps in leads.values() if name in gaps and any(gaps[name])]
+        if rivals:
+            _, low, high = min(rivals, key=lambda gap: abs(gap[0]))
+            found[name] = (high - low) / 2
     return found
 
 

@@ -83,20 +83,18 @@ def _train(args: argparse.Namespace) -> None:
     for record in load_records(data / "instruct.jsonl"):
         parts.get(record.face.split, []).append(record)
     here = PartialState(cpu=not torch.cuda.is_available())  # each process has its own GPU
+    faces = FaceSet.read(data)
     if here.is_main_process:
         _check(args)
+        if (side := faces.image(faces.faces[0]).shape[0]) < preset.side:
+            print(f"the faces are enlarged from {side} to {preset.side} pixels; those that")
+            print(f"`python -m dfa_lib.instruct faces --size {preset.side}` makes show more")
     own = None if here.device.type == "cpu" else str(here.device)
     model, processor = load_base(preset, own)
     train(
-        add_lora(model, preset, args.seed),
-        processor,
-        FaceSet.read(data),
-        parts[Split.TRAIN],
-        preset,
-        args.out or work_path() / "02_gpt",
-        validation=parts[Split.VAL],
-        seed=args.seed,
-    )
+        add_lora(model, preset, args.seed), processor, faces, parts[Split.TRAIN], preset,
+        args.out or work_path() / "02_gpt", validation=parts[Split.VAL], seed=args.seed,
+    )  # fmt: skip
 
 
 def _merge(args: argparse.Namespace) -> None:

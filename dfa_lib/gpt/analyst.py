@@ -87,11 +87,9 @@ class LocalAnalyst:
 
         (N, 2 C) float32; the same tower the language model looks through.
         """
-        rows = []
-        for start in range(0, len(images), self.batch):
-            pictures = self.prompter.pictures(images[start : start + self.batch])
-            patches = vision_features(self.model, pictures).float()
-            rows.append(pooled(patches).cpu())
+        starts = range(0, len(images), self.batch)
+        batches = (self.prompter.pictures(images[i : i + self.batch]) for i in starts)
+        rows = [pooled(vision_features(self.model, seen).float()).cpu() for seen in batches]
         return torch.cat(rows).numpy()
 
     def _reply(

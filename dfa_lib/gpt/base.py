@@ -44,8 +44,8 @@ def load_base(
     device = device or here.name
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
+    config, processor = read_config(preset), read_processor(preset)
     try:
-        config = _config(preset.source)
         model, info = AutoModelForImageTextToText.from_pretrained(
             preset.source,
             dtype=dtype,
@@ -55,10 +55,7 @@ def load_base(
             quantization_config=_nf4(config, dtype) if preset.four_bit else None,
             output_loading_info=True,
         )
-        processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
-        if not isinstance(processor, ProcessorMixin):
-            raise ValueError("it has no processor for pictures and text")
-    except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise DataError(_why_not(preset, error)) from None
     if info["missing_keys"]:
         raise DataError(
@@ -71,9 +68,23 @@ def load_base(
 def read_config(preset: Preset) -> PreTrainedConfig:
     """Return the base's config alone; refused as ``load_base`` refuses it."""
     try:
-        return _config(preset.source)
+        config = AutoConfig.from_pretrained(preset.source)
+        if not hasattr(config, "vision_config"):
+            raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
     except (OSError, ValueError) as error:
         raise DataError(_why_not(preset, error)) from None
+    return config
+
+
+def read_processor(preset: Preset) -> ProcessorMixin:
+    """Return the base's processor alone; refused as ``load_base`` refuses it."""
+    try:
+        processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
+        if not isinstance(processor, ProcessorMixin):
+            raise ValueError("it has no processor for pictures and text")
+    except (OSError, ValueError, ImportError, AttributeError) as error:
+        raise DataError(_why_not(preset, error)) from None
+    return processor
 
 
 def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel:
@@ -121,13 +132,6 @@ def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
     return "|".join(f".*{name}" for name in sorted(layers)), [w for w in wholes if w not in nested]
 
 
-def _config(source: str) -> PreTrainedConfig:
-    config = AutoConfig.from_pretrained(source)
-    if not hasattr(config, "vision_config"):
-        raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
-    return config
-
-
 def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
     """Return the recipe for four bits in the language model alone."""
     with torch.device("meta"):
@@ -150,7 +154,7 @@ def _why_not(preset: Preset, error: Exception) -> str:
     while cause:
         causes.add(type(cause).__name__)
         cause = cause.__cause__ or cause.__context__
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
     page = f"https://huggingface.co/{preset.base}"
     if "bitsandbytes" in reason:
         reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.trees import Node, Packed, pack
@@ -24,6 +25,13 @@ Pictures = Mapping[str, Tensor]
 def core(model: nn.Module) -> nn.Module:
     """Return the transformers model inside a peft model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def precision(model: nn.Module) -> torch.autocast:
+    """Return a context that computes in the base's precision: tuned parts are in float32."""
+    words = core(model).get_input_embeddings().weight
+    mixed = core(model) is not model and words.dtype != torch.float32
+    return torch.autocast(words.device.type, words.dtype, enabled=mixed)
 
 
 def parts(model: nn.Module) -> dict[str, list[str]]:
@@ -89,7 +97,8 @@ def hidden_states(
             "position_ids": image_positions(model, packed, pictures),
             "segments": packed.segments,
         }
-    return core(model).model(use_cache=False, **inputs).last_hidden_state
+    with precision(model):
+        return core(model).model(use_cache=False, **inputs).last_hidden_state
 
 
 @torch.no_grad()
@@ -182,20 +191,24 @@ def pooled(tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def image_features(model: nn.Module, pictures: Pictures) -> BaseModelOutputWithPooling:
+    """Return the encoder's last hidden state, and beside it what the language model is given."""
+    with precision(model):
+        return core(model).get_image_features(**on_device(model, pictures), return_dict=True)
+
+
 def vision_features(model: nn.Module, pictures: Pictures) -> Tensor:
     """Return what the encoder sees in square pictures of one size: (B, N, C)."""
-    found = core(model).get_image_features(**on_device(model, pictures), return_dict=True)
     count = len(pictures.get("image_grid_thw", pictures["pixel_values"]))
-    states = found.last_hidden_state
+    states = image_features(model, pictures).last_hidden_state
     return states.reshape(count, -1, states.shape[-1])
 
 
-@torch.no_grad()
 def check_image_tokens(model: nn.Module, prompter: Prompter) -> None:
     """Refuse a processor that writes another number of image tokens than the model has features."""
     blank = prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
-    found = core(model).get_image_features(**on_device(model, blank), return_dict=True)
-    features = sum(one.numel() // one.shape[-1] for one in found.pooler_output)
+    seen = image_features(model, blank).pooler_output
+    features = sum(one.numel() // one.shape[-1] for one in seen)
     if features != prompter.image_tokens:
         raise DataError(
             f"processor: writes {prompter.image_tokens} image tokens where the model has "

@@ -13,6 +13,7 @@ from dfa_lib.gpt.forward import (
     answer_logits,
     core,
     on_device,
+    precision,
     prefix_positions,
     token_kinds,
 )
@@ -49,14 +50,15 @@ def encode_prefix(model: nn.Module, prompter: Prompter, pictures: Pictures) -> P
     count = len(pictures["pixel_values"] if grids is None else grids)
     ids = torch.tensor([prompter.prefix] * count, device=core(model).device)
     positions, cache = prefix_positions(model, ids, grids), DynamicCache()
-    core(model).model(
-        input_ids=ids,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        **token_kinds(model, ids),
-        **pictures,
-    )
+    with precision(model):
+        core(model).model(
+            input_ids=ids,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **token_kinds(model, ids),
+            **pictures,
+        )
     return Prefix(_contents(cache), int(positions.max()) + 1)
 
 
@@ -170,17 +172,13 @@ def _read(
     model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
     """Return the hidden states (R, Q, D) of tokens that go on after the cache, and extend it."""
-    return (
-        core(model)
-        .get_decoder()(
-            inputs_embeds=core(model).get_input_embeddings()(ids),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        .last_hidden_state
-    )
+    words = core(model).get_input_embeddings()(ids)
+    with precision(model):
+        read = core(model).get_decoder()(
+            inputs_embeds=words, attention_mask=mask, position_ids=positions,
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+    return read.last_hidden_state
 
 
 def _pad_left(questions: Sequence[Sequence[int]], prefix: Prefix) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,8 +21,9 @@ from transformers import AutoModelForImageTextToText, PreTrainedConfig
 
 from dfa_lib import runtime
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.base import add_lora, read_config
+from dfa_lib.gpt.base import add_lora, read_config, read_processor
 from dfa_lib.gpt.forward import answer_loss
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO, Preset
 from dfa_lib.gpt.trees import Node, Packed, grove, pack
 
@@ -107,6 +108,7 @@ def preflight(preset: Preset) -> str:
         return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
     if (preset.four_bit or preset.paged) and not find_spec("bitsandbytes"):
         return f"{preset.name} needs bitsandbytes: run `pip install bitsandbytes`"
+    Prompter(read_processor(preset))  # which refuses what cannot be trained on
     wanted = need(preset, here.dtype)
     parts = ", ".join(f"{name} {value:.2f}" for name, value in vars(wanted).items())
     line = f"{preset.name} needs {wanted.total:.2f} GiB ({parts}); {free:.2f} GiB are free"

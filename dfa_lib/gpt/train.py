@@ -179,9 +179,8 @@ class Trainer:
 
     def late(self, saved: float) -> bool:
         """Return whether some process has not saved since the preset's minutes."""
-        waited = time.monotonic() - saved > 60 * self.preset.save_minutes
-        device = self.accelerator.device
-        return bool(self._summed([torch.tensor(float(waited), device=device)]))
+        waited = float(time.monotonic() - saved > 60 * self.preset.save_minutes)
+        return bool(self._summed([torch.tensor(waited, device=self.accelerator.device)]))
 
     def _mode(self, training: bool) -> None:
         self.tuner.train(training)
@@ -273,8 +272,8 @@ def train(
             bar.set_postfix(loss=f"{step.loss:.3f}")
     weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
-        facts = {**_facts(samples, log), "seed": seed}
-        facts["processes"] = trainer.accelerator.num_processes
+        facts = _facts(samples, log)
+        facts |= {"seed": seed, "processes": trainer.accelerator.num_processes}
         save_tuned(model, processor, preset, out / "adapter", facts, weights)
     trainer.accelerator.wait_for_everyone()
     model.eval()
