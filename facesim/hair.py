@@ -33,7 +33,8 @@ def haired(
         tone = np.stack([0.5 * one + 0.5 * cv2.GaussianBlur(one, (0, 0), 2.5) for one in tone])
     fine, broad = strands(flow, rng, 0.7), strands(flow, rng, 1.6)
     contrast = np.minimum(1.2 * flow[..., 2] / (mean.mean() + 0.1), 0.3)
-    lit = tone * (1 + contrast * (fine + broad))[..., None]
+    texture = 0.5 * fine + 0.7 * broad if sleek else fine + broad
+    lit = tone * (1 + contrast * texture)[..., None]
     colours = colours + hairy[..., None] * (lit - colours)
     reach = rng.uniform(0, 0.3) if sleek else rng.uniform(0.2, 0.7)  # of single strands, in px
     ragged = reach * hairy * (1.2 * fine + 0.6 * broad)
@@ -91,7 +92,7 @@ def _mean(colours: Floats, share: Floats) -> Floats:
 def _combed_back(flow: Floats, points: Points) -> Floats:
     """Turn the flow (S, S, 3) towards the crown, behind the middle of the hairline."""
     y, x = np.indices(flow.shape[:2], np.float32)
-    crown = points[74] * np.float32([1, 0.3]) - np.float32([0, 12])
+    crown = points[74] - np.float32([0, 70])
     twice = 2 * np.arctan2(y - crown[1], x - crown[0])
     back = flow[..., 2:] * np.dstack([np.cos(twice), np.sin(twice), np.ones_like(x)])
     return 0.3 * flow + 0.7 * back

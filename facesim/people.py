@@ -201,12 +201,12 @@ def _scalp() -> Floats:
 
 @cache
 def _beside() -> Floats:
-    """Where only long hair hangs, (S, S) in 0..1: beside the neck, down to the shoulders."""
+    """Where only long hair hangs, (S, S) in 0..1: beside face and neck, down to the shoulders."""
     points, beside = model().mean_shape, np.zeros((SIDE, SIDE), np.float32)
-    rows = slice(int(points[1, 1]), SIDE)
-    beside[rows, : int(points[3, 0]) - 8] = beside[rows, int(points[13, 0]) + 9 :] = 1
-    rows = slice(int(points[3, 1]), SIDE)
-    beside[rows, : int(points[3, 0])] = beside[rows, int(points[13, 0]) + 1 :] = 1
+    ear, jaw = int(points[1, 1]), int(points[3, 1])
+    beside[ear:jaw] = 1
+    beside[ear:jaw, int(points[3, 0]) - 8 : int(points[13, 0]) + 9] = 0
+    beside[jaw:] = ~hull(points[:68], SIDE, 1.02)[jaw:]
     return cv2.GaussianBlur(beside, (0, 0), 3)
 
 
