@@ -22,8 +22,6 @@ FINISHED = {
     "03_bench": "report.json",
 }
 """The file that a lesson writes last, by the folder it writes into."""
-DRIVE = "/content/drive"
-"""Where Google Drive appears in Colab."""
 
 
 def prepare() -> None:
@@ -52,10 +50,10 @@ def work_path(name: str = "work", here: Path | None = None) -> Path:
     notebooks/ and a command typed at the root mean the same folder. For one in Google Drive,
     Colab asks for the Drive once a session.
     """
-    if name.startswith(DRIVE) and in_colab() and not Path(DRIVE, "MyDrive").exists():
+    if name.startswith("/content/drive/") and in_colab() and not Path("/content/drive").exists():
         from google.colab import drive
 
-        drive.mount(DRIVE)
+        drive.mount("/content/drive")
     here = (here or Path()).resolve()
     around = (p for p in (here, *here.parents) if (p / "dfa_lib" / "taxonomy.py").exists())
     path = next(around, here) / name

@@ -78,7 +78,12 @@ class FineTuned(Classifier):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             encoder = Encoder(self.analyst)
-            _check_room(encoder)
+            wanted = 4 * 4 * sum(weight.numel() for weight in encoder.parameters()) / GIB
+            if wanted > ROOM * (free := free_memory()):  # in 32 bits, with gradients and moments
+                raise DataError(
+                    f"fine_tuned: the encoder takes {wanted:.1f} GiB beside the analyst, {free:.1f}"
+                    " are free; leave fine_tuned out of the analysts, or take a larger GPU"
+                )
             encoder = encoder.to(self.analyst.model.device).train()
             orders = (torch.randperm(len(self.train)) for _ in range(self.epochs))
             batches = [batch.tolist() for order in orders for batch in order.split(self.batch)]
@@ -102,16 +107,6 @@ class FineTuned(Classifier):
     def _seen(self, images: Sequence[np.ndarray]) -> Pictures:
         pictures = self.analyst.prompter.pictures(images)
         return {key: value.to(self.analyst.model.device) for key, value in pictures.items()}
-
-
-def _check_room(encoder: Encoder) -> None:
-    """Refuse an encoder that finds no room beside the analyst: in 32 bits, with AdamW's moments."""
-    wanted = 4 * 4 * sum(weight.numel() for weight in encoder.parameters()) / GIB
-    if wanted > ROOM * (free := free_memory()):
-        raise DataError(
-            f"fine_tuned: the encoder takes {wanted:.1f} GiB beside the analyst, {free:.1f} are "
-            "free; leave fine_tuned out of the analysts, or take a larger GPU"
-        )
 
 
 def _possible(category: Category) -> list[bool]:

@@ -25,16 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("dfa_lib.gpt", description="Check, tune, merge DFA-GPT.")
     commands = parser.add_subparsers(required=True, metavar="check | train | merge")
-    check = commands.add_parser(
-        "check", help="does this preset fit into the memory of this machine?"
-    )
+    check = commands.add_parser("check", help="does this preset fit into the memory here?")
     train = commands.add_parser("train", help="tune a preset on the records of lesson 01")
     for one, run in ((check, _check), (train, _train)):
         one.set_defaults(run=run)
         one.add_argument("--preset", choices=PRESETS, default="nano")
-        one.add_argument(
-            "--set", nargs="*", default=[], metavar="FIELD=VALUE", help="e.g. base=FOLDER rank=64"
-        )
+        one.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as rank=64")
     train.add_argument("--data", type=Path, help="default: work/01_instruct")
     train.add_argument("--out", type=Path, help="default: work/02_gpt")
     train.add_argument("--seed", type=int, default=0)
@@ -89,8 +85,7 @@ def _train(args: argparse.Namespace) -> None:
         if (side := faces.image(faces.faces[0]).shape[0]) < preset.side:
             print(f"the faces are enlarged from {side} to {preset.side} pixels; those that")
             print(f"`python -m dfa_lib.instruct faces --size {preset.side}` makes show more")
-    own = None if here.device.type == "cpu" else str(here.device)
-    model, processor = load_base(preset, own)
+    model, processor = load_base(preset, None if here.device.type == "cpu" else str(here.device))
     train(
         add_lora(model, preset, args.seed), processor, faces, parts[Split.TRAIN], preset,
         args.out or work_path() / "02_gpt", validation=parts[Split.VAL], seed=args.seed,

@@ -1,9 +1,7 @@
 """One packed forward pass for every family of image-text models in transformers.
 
-The image once, every question a branch of its own: a 4-D mask, positions that restart after
-the image, and whatever the processor made of the picture, handed on as it is. Nothing here
-knows a family: parts are found by ``get_encoder`` and ``get_decoder``, and M-RoPE positions
-come from the model's own ``get_rope_index``.
+Nothing here knows a family: what the processor made of the picture is handed on as it is, parts
+are found by ``get_encoder`` and ``get_decoder``, M-RoPE positions by ``get_rope_index``.
 """
 
 from collections.abc import Mapping, Sequence

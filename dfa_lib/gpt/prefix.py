@@ -1,9 +1,8 @@
 """What a model reads: the image once, then every question as a branch of its own.
 
-The image tokens dominate every question (576 of about 640 in LLaVA-1.5). So all QA of an
-image go into one sequence: the image prefix once, then each QA as a branch whose positions
-restart right after the prefix and which sees the prefix and itself only. Tokens and image
-inputs come from the processor and its chat template, whatever the family.
+Image tokens dominate every question (576 of about 640 in LLaVA-1.5). So all QA of an image go
+into one sequence: the prefix once, then each QA as a branch whose positions restart after it and
+which sees the prefix and itself only. All inputs come from the processor, whatever the family.
 """
 
 from collections.abc import Sequence

@@ -131,7 +131,6 @@ LLAVA_7B = Preset(
     paged=True,
     checkpointing=True,
 )
-LLAVA_13B = replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf")
 
 SMOLVLM = replace(
     LLAVA_7B,
@@ -150,7 +149,6 @@ QWEN = replace(
     rank=64,
     processor={"min_pixels": 448**2, "max_pixels": 448**2},
 )
-NON_COMMERCIAL = "qwen-research (non-commercial)"
 
 PRESETS = {
     preset.name: preset
@@ -160,11 +158,11 @@ PRESETS = {
         replace(SMOLVLM, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"),
         replace(QWEN, name="qwen3-vl-2b", base="Qwen/Qwen3-VL-2B-Instruct"),
         replace(QWEN, name="qwen2.5-vl-3b", base="Qwen/Qwen2.5-VL-3B-Instruct",
-                licence=NON_COMMERCIAL),
+                licence="qwen-research (non-commercial)"),
         replace(QWEN, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct"),
         LLAVA_7B,
         replace(QWEN, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct"),
         replace(QWEN, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct"),
-        LLAVA_13B,
+        replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf"),
     )
 }  # fmt: skip

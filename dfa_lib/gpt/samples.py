@@ -73,9 +73,8 @@ def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
         rooms = (row for row in filled if sum(s.tokens for s in row) + sample.tokens <= budget)
         row = next(rooms, None)
         if row is None:
-            filled.append([sample])
-        else:
-            row.append(sample)
+            filled.append(row := [])
+        row.append(sample)
     return filled
 
 

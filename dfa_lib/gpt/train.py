@@ -119,12 +119,8 @@ class Trainer:
         if naming:
             head = {"params": [*tuner.layer.parameters()], "peak": preset.lr_vision}
             optimizer.add_param_group(head)
+        self.plain = tuner  # which accelerate wraps, or changes in place
         self.tuner, self.optimizer = self.accelerator.prepare(tuner, optimizer)
-
-    @property
-    def plain(self) -> PrefixLoss:
-        """The loss module without what accelerate wrapped around it."""
-        return self.accelerator.unwrap_model(self.tuner)
 
     def passes(self, batch: Sequence[Sample]) -> list[tuple[list[Sample], float]]:
         """The rows of this process and what each counts.
