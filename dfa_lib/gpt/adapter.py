@@ -92,8 +92,7 @@ def merge(folder: Path, out: Path, dtype: torch.dtype | None = None) -> Path:
 def check_adapter(folder: Path) -> dict[str, Tensor]:
     """Return the adapter's weights; refuse a folder that is unsafe, incomplete or broken."""
     file = folder / "adapter_model.safetensors"
-    pickled = sorted(p.name for p in folder.glob("**/*") if p.suffix in PICKLES)
-    if pickled:
+    if pickled := sorted(p.name for p in folder.glob("**/*") if p.suffix in PICKLES):
         raise DataError(f"{folder}: holds the pickle {pickled[0]}, which can run code; remove it")
     if not file.is_file():
         raise DataError(f"{file}: no such file; run lesson 02 or name the folder it wrote")
@@ -101,8 +100,7 @@ def check_adapter(folder: Path) -> dict[str, Tensor]:
         weights = load_file(file)
     except SafetensorError:
         raise DataError(f"{file}: incomplete, or not a safetensors file; save it again") from None
-    broken = next((n for n, weight in weights.items() if not weight.isfinite().all()), None)
-    if broken:
+    if broken := next((n for n, weight in weights.items() if not weight.isfinite().all()), None):
         raise DataError(f"{file}: {broken} has NaN or infinite weights; tune again")
     return weights
 
