@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[1]
 CEILINGS = {
     "dfa_lib": (16_200, 8_000),
     "dfa_lib/bench": (3_595, 2_200),
-    "dfa_lib/chat": (1_045, 900),
-    "dfa_lib/ask": (565, 500),
+    "dfa_lib/chat": (1_031, 900),
+    "dfa_lib/ask": (560, 500),
     "dfa_lib/endpoint": (1_535, 1_000),
     "dfa_lib/gpt": (2_300, 1_500),
     "dfa_lib/instruct": (4_595, 3_000),

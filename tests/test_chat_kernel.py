@@ -40,7 +40,7 @@ for face in gallery.faces[:2]:
 view.on_evidence()
 session.upload(me, "me.png", aligned=True)
 view.form.person.value = "Ada"
-view.on_confirm()
+view.on_review(agrees=True)
 view.on_export()
 view
 """

@@ -8,7 +8,17 @@ import pytest
 from skimage import data
 
 from benchmarks.detectors import changes, turned
-from dfa_lib.face.detect import FaceCrop, covered, find_face, find_faces, landmarks_of
+from dfa_lib.bench.coverage import strangers
+from dfa_lib.face.detect import (
+    MOST_TILT,
+    FaceCrop,
+    covered,
+    find_face,
+    find_faces,
+    landmarks_of,
+    pictures,
+    tilt,
+)
 from dfa_lib.face.geometry import (
     EYE_LEFT,
     EYE_RIGHT,
@@ -21,7 +31,9 @@ from dfa_lib.face.geometry import (
     move,
 )
 from dfa_lib.instruct.people import london_split
+from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
+from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Split
 from facesim.people import portrait
 
@@ -104,9 +116,21 @@ def test_landmarks_follow_the_mesh_wherever_it_goes() -> None:
     assert np.allclose(landmarks_of(move(mesh, turn)), move(landmarks_of(mesh), turn), atol=0.01)
 
 
-def test_an_aligned_crop_is_found_again() -> None:
-    aligned = align(*vars(generated(3)).values(), size=128)
-    assert find_face(aligned.image).image.shape == (128, 128, 3)
+def test_a_frame_is_judged_as_it_is_and_a_photograph_is_framed() -> None:
+    aligned = align(*vars(generated(3)).values(), size=128).image
+    assert find_face(aligned).image.shape == (128, 128, 3)
+    assert [one is aligned for one in pictures(aligned)] == [True]
+    assert [type(one) for one in pictures(two_people())] == [FaceCrop] * 2
+
+
+def test_what_is_called_tilted_is_seen_by_the_detectors() -> None:
+    """The mesh network alone takes some scrambled faces for tilted ones."""
+    faces = [
+        open_photo(path) for path in sorted((RESCUE / "01_instruct" / "images").glob("bf_*"))[:6]
+    ]
+    parts = strangers(faces * 8, [np.zeros((9, 9, 3), np.uint8)])["no face"]
+    assert all(find_faces(one) for one in parts if abs(tilt(one) or 0) > MOST_TILT)
+    assert abs(tilt(tilted(generated(1), 20).image)) == pytest.approx(20, abs=4)
 
 
 def test_a_small_face_in_a_large_picture() -> None:

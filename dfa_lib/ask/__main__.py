@@ -16,7 +16,7 @@ from time import perf_counter
 from tqdm import tqdm
 
 from dfa_lib.ask.judging import Session
-from dfa_lib.ask.said import PictureSaid, as_csv, as_json, as_text
+from dfa_lib.ask.said import COLUMNS, PictureSaid, as_csv, as_json, as_text
 from dfa_lib.ask.shots import listed
 from dfa_lib.errors import DataError, command
 from dfa_lib.runtime import prepare
@@ -72,9 +72,7 @@ def _ask(args: argparse.Namespace) -> int:
     # a bar for whoever watches a terminal; tqdm writes around it
     with tqdm(total=len(sources), unit="picture", delay=1, leave=False, disable=None) as bar:
         for said in session.answers(sources, args.every, args.resume):
-            if args.csv and not counts:
-                tqdm.write(as_csv(None))
-            _tell(said, form)
+            _tell(said, form, first=not counts)
             numbers |= any(face.verdict for face in said.faces)
             counts[said.status] += 1
             bar.update()
@@ -89,8 +87,10 @@ def _ask(args: argparse.Namespace) -> int:
     return 2 if counts["unreadable"] else 1 if counts["not judged"] else 0
 
 
-def _tell(said: PictureSaid, form: Callable[[PictureSaid], str]) -> None:
+def _tell(said: PictureSaid, form: Callable[[PictureSaid], str], first: bool) -> None:
     """Write what was said; why a picture cannot be read goes to stderr in any case."""
+    if first and form is as_csv:
+        tqdm.write(",".join(COLUMNS))
     if said.status == "unreadable":
         tqdm.write(f"dfa_lib.ask: {said.reason}", sys.stderr)
     if said.status != "unreadable" or form is not as_text:

@@ -61,7 +61,19 @@ class Session:
         """The model; nothing is fetched and no progress bar or warning is shown."""
         gc.disable()  # nothing is garbage while importing: a seventh of the time to an answer
         try:
-            return _load(self._source, self._base)
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+            warnings.simplefilter("ignore")  # of libraries about their own future
+            from transformers.utils import logging
+
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+            from dfa_lib.gpt.analyst import LocalAnalyst
+            from dfa_lib.gpt.base import load_base
+
+            if self._source:
+                return LocalAnalyst(self._source)
+            preset = PRESETS[self._base]
+            return LocalAnalyst(load_base(preset), preset, name=f"{self._base}, untuned")
         finally:
             gc.freeze()
             gc.enable()
@@ -123,22 +135,8 @@ class Session:
 
     def _run(self) -> str:
         """Return what tells this run from one with another model, other questions or options."""
-        return digest(json.dumps([self.analyst.fingerprint, self._questions, self._aligned]))[:16]
-
-
-def _load(source: Path | None, base: str | None) -> "LocalAnalyst":
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.simplefilter("ignore")  # of libraries about their own future
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    from dfa_lib.gpt.analyst import LocalAnalyst
-    from dfa_lib.gpt.base import load_base
-
-    if source:
-        return LocalAnalyst(source)
-    return LocalAnalyst(load_base(PRESETS[base]), PRESETS[base], name=f"{base}, untuned")
+        model = self.analyst.fingerprint, self._calibration  # lesson 03 may have run since
+        return digest(repr((model, self._questions, self._aligned)))[:16]
 
 
 def _looked(shots: Iterable[Shot], aligned: bool, side: int) -> Iterator[Shot]:

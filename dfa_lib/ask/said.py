@@ -115,14 +115,11 @@ def as_json(said: PictureSaid) -> str:
     return json.dumps(said.model_dump(mode="json", exclude={"run"}))
 
 
-def as_csv(said: PictureSaid | None) -> str:
-    """Return one row for each question on each face, inert in spreadsheets; for None the head."""
+def as_csv(said: PictureSaid) -> str:
+    """Return one row of ``COLUMNS``, inert in spreadsheets, for each question on each face."""
     file = io.StringIO()
-    rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    if said is None:
-        rows.writeheader()
-    else:
-        rows.writerows({k: _inert(cell) for k, cell in row.items()} for row in _rows(said))
+    rows = ({name: _inert(cell) for name, cell in row.items()} for row in _rows(said))
+    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerows(rows)
     return file.getvalue().rstrip("\n")
 
 

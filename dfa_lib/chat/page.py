@@ -23,6 +23,11 @@ LIMITS = (
     " What it says is an exercise, and no evidence about a real person."
 )
 
+FORM = (
+    '<h3>Your own verdict</h3><p class="dfa-small">Add a finding for each thing you see;'
+    " a region you do not name counts as untouched.</p>"
+)
+
 Role = Literal["picture", "person", "analyst", "note", "error"]
 WHO: dict[Role, str] = {
     "person": "You",
@@ -102,12 +107,6 @@ def verdict_html(
     bars += [f'<p class="dfa-small">{escape(verdict.origin)}</p>']
     rest = [_bar(f"{n}: P(forged)", one.forged) for n, one in others.items() if not one.abstained]
     return f'<div class="dfa-verdict">{title}{"".join(bars)}{"".join(rest)}</div>'
-
-
-def form_title() -> str:
-    """Return the heading of the form, and what leaving a region out means."""
-    small = "Add a finding for each thing you see; a region you do not name counts as untouched."
-    return f'<h3>Your own verdict</h3><p class="dfa-small">{small}</p>'
 
 
 def found(findings: Sequence[Finding]) -> str:

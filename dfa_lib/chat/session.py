@@ -133,7 +133,11 @@ class ChatSession:
         scope nothing is asked, and an answer that contradicts the verdict is told.
         """
         text = text.strip()
-        if not self._askable(text):
+        if not self._has_picture():
+            return
+        if not text or len(text) > LONGEST_QUESTION:
+            mend = f"Please ask in at most {LONGEST_QUESTION} characters."
+            self._say("error", mend if text else "The question is empty; type one.")
             return
         self._say("person", text)
         answer = ""
@@ -176,9 +180,7 @@ class ChatSession:
             else:
                 self.opinion.evidence = occlusion_map(self.analyst, self.image)
 
-        if self.image is None:
-            self._say("error", "Pick or upload a picture first.")
-        elif self.opinion.evidence is None:
+        if self._has_picture() and self.opinion.evidence is None:
             self._try(occlude)
         return self.opinion.evidence
 
@@ -209,8 +211,7 @@ class ChatSession:
 
         The same region and artifact again is the same finding in other words.
         """
-        if self.image is None:
-            self._say("error", "Pick or upload a picture first.")
+        if not self._has_picture():
             return False
         others = (f for f in self.findings if (f.region, f.artifact) != (region, artifact))
         new = Finding(region=region, artifact=artifact, evidence=words.strip())
@@ -240,7 +241,12 @@ class ChatSession:
             category=category, findings=self.findings, words=words.strip(), person=person,
             when=datetime.now(UTC),
         )  # fmt: skip
-        if not self._try(lambda: self._keep(record)):
+
+        def keep() -> None:
+            with JsonlLog(self.reviews) as log:
+                log.append(record)
+
+        if not self._try(keep):
             return None
         self._say("note", _told(record))
         self.findings = ()
@@ -291,25 +297,15 @@ class ChatSession:
         place = self.analyst.place
         return f" Pictures and questions are sent to {place}." if place else ""
 
-    def _keep(self, record: Review) -> None:
-        with JsonlLog(self.reviews) as log:
-            log.append(record)
-
     def _show(self, picture: Picture, text: str, face: Face | None = None) -> None:
         self.picture, self.face = picture, face
         self.opinions, self.findings = {}, ()
         self._say("picture", text, self.image)
 
-    def _askable(self, text: str) -> bool:
+    def _has_picture(self) -> bool:
         if self.image is None:
             self._say("error", "Pick or upload a picture first.")
-        elif not text:
-            self._say("error", "The question is empty; type one or press a quick question.")
-        elif len(text) > LONGEST_QUESTION:
-            self._say("error", f"Please ask in at most {LONGEST_QUESTION} characters.")
-        else:
-            return True
-        return False
+        return self.image is not None
 
     def _say(self, role: Role, text: str, image: np.ndarray | None = None) -> None:
         self.turns.append(Turn(role, text, image, self.who * (role == "analyst")))

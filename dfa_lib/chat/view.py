@@ -19,7 +19,7 @@ from dfa_lib.chat.occlusion import LEGEND, paint
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
 from dfa_lib.runtime import work_path
-from dfa_lib.taxonomy import Artifact, Category, Region, Task
+from dfa_lib.taxonomy import Artifact, Region, Task
 
 _QUICK = {Task.DF_D: "Forged?", Task.DF_C: "Which kind?", Task.AD: "Which artifacts?"}
 
@@ -64,7 +64,7 @@ class ChatView:
             # emptied, so that the same file can come again
             self.file.set_trait("value", type(self.file.value)())
 
-    def on_path(self, _: object = None) -> None:
+    def on_path(self) -> None:
         """Put the photograph at a path on the table."""
         if typed := self.path.value.strip().strip("\"'"):  # as a file manager copies it
             self._look_at(Path(typed).expanduser(), typed)
@@ -77,7 +77,7 @@ class ChatView:
             if not self.session.analyst.place:
                 self.session.verdict()
 
-    def on_send(self, _: object = None) -> None:
+    def on_send(self) -> None:
         """Ask what is in the text box."""
         text, self.text.value = self.text.value, ""
         self.ask(text)
@@ -92,17 +92,17 @@ class ChatView:
                 answer += piece
                 self.live.value = page.live(answer)
 
-    def on_evidence(self, _: object = None) -> None:
+    def on_evidence(self) -> None:
         """Show which patches move the verdict."""
         with self._busy("Hiding one patch after another …"):
             self.session.evidence_map()
 
-    def on_reveal(self, _: object = None) -> None:
+    def on_reveal(self) -> None:
         """Tell the known truth, with the bona fide counterpart where there is one."""
         self.session.reveal()
         self.refresh()
 
-    def on_finding(self, _: object = None) -> None:
+    def on_finding(self) -> None:
         """Note what the person sees, for the review."""
         form = self.form
         region, artifact = Region(form.region.value), Artifact(form.artifact.value)
@@ -110,20 +110,19 @@ class ChatView:
             form.evidence.value = ""
         self.refresh()
 
-    def on_clear(self, _: object = None) -> None:
+    def on_clear(self) -> None:
         """Drop the findings that were noted and not kept."""
         self.session.findings = ()
         self.refresh()
 
-    def on_review(self, _: object = None) -> None:
-        """Keep the verdict of the person at the keyboard."""
-        self._review(self.form.category.value)
+    def on_review(self, agrees: bool = False) -> None:
+        """Keep the verdict of the person at the keyboard, or that they agree with the analyst."""
+        category = None if agrees else self.form.category.value
+        if self.session.review(category, self.form.person.value, self.form.words.value):
+            self.form.words.value = ""
+        self.refresh()
 
-    def on_confirm(self, _: object = None) -> None:
-        """Keep that the person agrees with the analyst."""
-        self._review(None)
-
-    def on_export(self, _: object = None) -> None:
+    def on_export(self) -> None:
         """Write the conversation as one HTML file."""
         self.session.export_html(self.report)
         self.refresh()
@@ -156,11 +155,6 @@ class ChatView:
             if self.session.upload(content, name):
                 self.session.verdict()
 
-    def _review(self, category: Category | None) -> None:
-        if self.session.review(category, self.form.person.value, self.form.words.value):
-            self.form.words.value = ""
-        self.refresh()
-
     @contextmanager
     def _busy(self, remark: str) -> Iterator[None]:
         """Bar the controls meanwhile: a click would only queue up behind the answer."""
@@ -178,7 +172,7 @@ class ChatView:
 
     def _button(self, label: str, handler: Callable[..., None], primary: bool = False) -> Any:
         button = controls.button(label, primary)
-        button.on_click(handler)
+        button.on_click(lambda _: handler())
         self.active.append(button)
         return button
 
@@ -193,7 +187,7 @@ class ChatView:
 
     def _talk(self) -> list[widgets.Widget]:
         """Transcript, questions and tools."""
-        quick = [self._button(_QUICK[task], partial(self._quick, task)) for task in QUICK]
+        quick = [self._button(_QUICK[one], partial(self.ask, QUICK[one])) for one in QUICK]
         line = [self.text, self._button("Send", self.on_send, primary=True)]
         tools = [
             self._button("Show evidence", self.on_evidence),
@@ -205,11 +199,11 @@ class ChatView:
     def _form(self) -> widgets.Widget:
         """Where a person confirms, corrects, or adds a finding."""
         form = self.form
-        title = widgets.HTML(page.form_title())
+        title = widgets.HTML(page.FORM)
         add = self._button("Add finding", self.on_finding)
         clear = self._button("Clear findings", self.on_clear)
         keep = self._button("Keep my verdict", self.on_review, primary=True)
-        agree = self._button("I agree with the analyst", self.on_confirm)
+        agree = self._button("I agree with the analyst", partial(self.on_review, agrees=True))
         rows = [
             [form.region, form.artifact, form.evidence, add, clear],
             [form.found],
@@ -220,9 +214,6 @@ class ChatView:
         box.add_class("dfa-form")
         return box
 
-    def _quick(self, task: Task, _: object = None) -> None:
-        self.ask(QUICK[task])
-
     def _gallery(self, samples: list[Face]) -> widgets.Widget:
         """Thumbnails that do not say what the faces are, and the upload."""
         cards = [self._card(face, number) for number, face in enumerate(samples, start=1)]
@@ -232,7 +223,7 @@ class ChatView:
 
     def _card(self, face: Face, number: int) -> widgets.Widget:
         content = page.picture(self.session.gallery.image(face), f"Face {number}", 84)
-        button = self._button(f"Face {number}", lambda _: self.on_pick(face.id))
+        button = self._button(f"Face {number}", partial(self.on_pick, face.id))
         return controls.column([widgets.HTML(content), button], "0 0 auto")
 
     def _connect(self) -> None:
@@ -241,8 +232,8 @@ class ChatView:
         self.who.observe(self.on_switch, "value")
         with warnings.catch_warnings():  # 8 prefers a way that 7 does not have
             warnings.simplefilter("ignore", DeprecationWarning)
-            self.text.on_submit(self.on_send)
-            self.path.on_submit(self.on_path)
+            self.text.on_submit(lambda _: self.on_send())
+            self.path.on_submit(lambda _: self.on_path())
 
     def _ipython_display_(self) -> None:
         display(self.root)
