@@ -6,10 +6,15 @@ import os
 # each other. Before torch is imported, and for every kernel and server that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from served import served  # noqa: F401  a fixture of several files
+from warm import warm_kernels
 
-LATE = ("slow", "browser", "notebook", "colab")
+LATE = ("slow", "browser", "colab", "notebook")
 
 
 def _lateness(item: pytest.Item) -> int:
@@ -18,5 +23,21 @@ def _lateness(item: pytest.Item) -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_lateness)
-    if hasattr(config, "workerinput"):  # one of several: the longest file starts at once
-        items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+    if hasattr(config, "workerinput"):  # one of several: the file with most lessons starts at once
+        lessons = Counter(item.path for item in items if _lateness(item) == len(LATE))
+        longest = max(lessons, key=lessons.get, default=None)
+        items.sort(key=lambda item: item.path != longest)
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm_kernels(tmp_path_factory.mktemp("forked")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def warm(forked: Path) -> Iterator[None]:
+    """Lessons of this module run in kernels that start at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(forked))
+        yield

@@ -30,7 +30,7 @@ FRONTS = [
     pytest.param(("voila", 8), id="voila-8"),
     *(
         pytest.param((front, widgets), id=f"{front}-{widgets}", marks=pytest.mark.full)
-        for front, widgets in (("lab", 8), ("voila", 7), ("lab", 7))
+        for front, widgets in (("lab", 8), ("lab", 7))
     ),
 ]
 

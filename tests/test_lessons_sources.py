@@ -13,7 +13,7 @@ import pytest
 from lessons import COURSE, ROOT
 from trees import frames, picture, split_lists, video, write_json
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("warm")]
 DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40"
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 needs_ddvqa = pytest.mark.skipif(not DDVQA.is_dir(), reason=f"no DD-VQA in {DDVQA}")
@@ -23,15 +23,12 @@ PAIRS = ("071_054", "054_071", "001_002", "002_001", "003_004", "004_003")
 
 
 def run(source: str, root: Path, work: Path) -> None:
-    """Run lessons 01 to 04 strictly; one that has no ROOT reads what 01 wrote."""
-    for lesson in COURSE[1:]:
-        given = {"SOURCE": source, "FAST": "True", "WORK": str(work)}
-        if lesson.stem[:2] in ("01", "03"):
-            given["ROOT"] = str(root)
-        pairs = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
-        command = [sys.executable, "-m", "tools.run_notebooks", *pairs, str(lesson)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, f"{lesson.name} on {source}: {done.stderr[-1500:]}"
+    """Run lessons 01 to 04 strictly, as one command."""
+    given = {"SOURCE": source, "ROOT": root, "FAST": True, "WORK": work}
+    pairs = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    command = [sys.executable, "-m", "tools.run_notebooks", *pairs, *map(str, COURSE[1:])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{source}: {done.stderr[-1500:]}"
 
 
 def some_of_ddvqa(folder: Path, count: int = 24) -> list[tuple[Path, bool]]:

@@ -19,24 +19,22 @@ CONTRACT = (
     "03_bench/report.html",
 )
 
+pytestmark = [pytest.mark.notebook, pytest.mark.timeout(900)]
+
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def chain(warm: None, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The course in order in one folder, with the exercises solved."""
     folder = tmp_path_factory.mktemp("chain")
     copies = tmp_path_factory.mktemp("solved")
     return [run_notebook(solved(lesson, copies), folder, {"FAST": True}) for lesson in COURSE]
 
 
-@pytest.mark.notebook
-@pytest.mark.timeout(900)
 def test_each_lesson_hands_its_files_to_the_next(chain: list[Path]) -> None:
     work = chain[0].parent
     assert [name for name in CONTRACT if not (work / name).exists()] == []
 
 
-@pytest.mark.notebook
-@pytest.mark.timeout(900)
 def test_the_chain_ends_with_a_scoreboard(chain: list[Path]) -> None:
     report = json.loads((chain[0].parent / "03_bench" / "report.json").read_text())
     assert report.keys() >= {"analysts", "n", "preset", "source"}
@@ -46,7 +44,5 @@ def test_the_chain_ends_with_a_scoreboard(chain: list[Path]) -> None:
     assert 0 <= low <= auc <= high <= 1
 
 
-@pytest.mark.notebook
-@pytest.mark.timeout(900)
 def test_the_solutions_solve_the_exercises(chain: list[Path]) -> None:
     assert [name for lesson in chain for name in unsolved(read(lesson))] == []

@@ -1,7 +1,4 @@
-"""Each lesson runs alone in an empty folder, with other parameters too.
-
-A file of its own, so that the chain of all lessons runs beside it.
-"""
+"""Lessons run alone in an empty folder with other parameters than their own."""
 
 import json
 import re
@@ -10,41 +7,21 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, content_key, fill
-from lessons import LESSONS, NAMES, read, solved, unsolved
+from lessons import LESSONS, read
 from tiny_families import save_family
 
 from dfa_lib.gpt.presets import PRESETS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, read_jsonl
 from dfa_lib.runtime import RESCUE
-from tools.run_notebooks import Refused, run_notebook
+from tools.run_notebooks import run_notebook
+
+pytestmark = [
+    pytest.mark.full, pytest.mark.notebook, pytest.mark.timeout(900),
+    pytest.mark.usefixtures("warm"),
+]  # fmt: skip
 
 
-@pytest.mark.notebook
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "lesson",
-    [pytest.param(LESSONS[2], marks=pytest.mark.full), LESSONS[4]],
-    ids=[NAMES[2], NAMES[4]],
-)
-def test_alone_from_rescue_files(lesson: Path, tmp_path: Path) -> None:
-    run_notebook(lesson, tmp_path / "empty", {"FAST": True})
-
-
-@pytest.mark.notebook
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "lesson", [pytest.param(LESSONS[5], marks=pytest.mark.full), LESSONS[6]], ids=NAMES[5:]
-)
-def test_the_optional_lessons_alone_and_solved(lesson: Path, tmp_path: Path) -> None:
-    """Lesson 06 with its stand-ins, a server of the package among them."""
-    executed = run_notebook(solved(lesson, tmp_path), tmp_path / "empty", {"FAST": True})
-    assert unsolved(read(executed)) == []
-
-
-@pytest.mark.full
-@pytest.mark.notebook
-@pytest.mark.timeout(600)
 def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
     """Lesson 06 on a folder of somebody's pictures, with somebody's server."""
     shipped = FaceSet.read(RESCUE / "01_instruct")
@@ -62,9 +39,6 @@ def test_the_real_thing_is_one_profile(tmp_path: Path) -> None:
     assert {note.annotator.model for note in read_jsonl(written, Annotation)} == {"seer"}
 
 
-@pytest.mark.full
-@pytest.mark.notebook
-@pytest.mark.timeout(600)
 def test_a_free_t4_is_one_profile(tmp_path: Path) -> None:
     """Lesson 02 alone, on a tiny base that lies where the hub's would be looked for first."""
     base = PRESETS["smolvlm-500m"].base
@@ -81,9 +55,6 @@ def test_a_free_t4_is_one_profile(tmp_path: Path) -> None:
     assert (tuned["preset"]["base"], tuned["preset"]["save_minutes"]) == (base, 5)
 
 
-@pytest.mark.full
-@pytest.mark.notebook
-@pytest.mark.timeout(900)
 def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
     """Lesson 01, alone in an empty folder as well."""
     with ChatServer() as server:
@@ -103,9 +74,6 @@ def _guess(body: dict) -> str:
     return offered[int(content_key(body), 16) % len(offered)] if offered else "The nose shows blur."
 
 
-@pytest.mark.full
-@pytest.mark.notebook
-@pytest.mark.timeout(900)
 def test_a_guest_and_a_judge_are_one_parameter_each(tmp_path: Path) -> None:
     """Lesson 03, alone from rescue files as well."""
     with ChatServer(reply=_guess) as server:
@@ -119,9 +87,3 @@ def test_a_guest_and_a_judge_are_one_parameter_each(tmp_path: Path) -> None:
     (told,) = report["opinions"].values()
     assert list(report["opinions"]) == ["endpoint at 127.0.0.1 · judge · grounded@1"]
     assert set(told["scores"]) == {"dfa-gpt", "blind", "majority", "chance", "guest"}
-
-
-@pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
-def test_unknown_parameters_are_refused(lesson: Path, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="FSAT"):
-        run_notebook(lesson, tmp_path, {"FSAT": True})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from lessons import LESSONS, NAMES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from papermill.exceptions import PapermillExecutionError
 
@@ -45,6 +46,12 @@ def test_refuses(tmp_path: Path, sources: list[str], tag: int | None, message: s
     with pytest.raises(Refused, match=message):
         run_notebook(source, tmp_path, {"STPES": 3})
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
+def test_unknown_parameters_are_refused(lesson: Path, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="FSAT"):
+        run_notebook(lesson, tmp_path, {"FSAT": True})
 
 
 def test_two_parameter_cells_are_refused(tmp_path: Path) -> None:

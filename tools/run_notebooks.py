@@ -76,8 +76,8 @@ def share_out(notebooks: Sequence[Path], parameters: Parameters) -> list[Paramet
 def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: bool = False) -> Path:
     """Execute ``notebook`` with ``folder`` as working directory and return the executed copy.
 
-    The copy lies beside what the notebook writes, in the work folder. ``live`` shows
-    progress bars. Raises PapermillExecutionError when a cell fails.
+    The copy lies beside what the notebook writes, in the work folder, once all cells have run or
+    one has failed. ``live`` shows progress bars. Raises PapermillExecutionError for a failed cell.
     """
     (given,) = share_out([notebook], parameters)
     work = work_path(str(given.get("WORK") or declared(notebook).get("WORK", "work")), folder)
@@ -89,6 +89,7 @@ def run_notebook(notebook: Path, folder: Path, parameters: Parameters, live: boo
         cwd=folder,
         kernel_name="python3",
         language="python",
+        request_save_on_cell_execute=False,  # twice for each cell: two seconds a lesson
         progress_bar=live,
         stderr_file=sys.stderr if live else None,
         execution_timeout=4 * 3600,  # of one cell: lesson 05 tunes many models in one

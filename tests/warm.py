@@ -1,0 +1,107 @@
+"""Kernels forked from a process that has imported the large libraries; none of this package.
+
+    python -P warm.py SOCKET                    the process that forks, until its stdin ends
+    python -P warm.py SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
+
+Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. What
+a lesson imports of this package it imports itself, in a process of its own.
+"""
+
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LARGE = ("torch", "peft", "transformers", "openai", "ipykernel.kernelapp", "matplotlib.pyplot",
+         "sklearn.linear_model", "sklearn.metrics")  # fmt: skip
+
+
+@contextmanager
+def warm_kernels(folder: Path) -> Iterator[Path]:
+    """Serve kernels and yield what to name in JUPYTER_PATH; where one cannot, an empty folder."""
+    if not hasattr(os, "pidfd_open"):  # no Linux
+        yield folder
+        return
+    address = str(folder / "socket")
+    command = [sys.executable, "-P", __file__, address]
+    spec = {"argv": [*command, "{connection_file}"], "display_name": "warm", "language": "python"}
+    place = folder / "kernels" / "python3"
+    place.mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(spec))
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as server:
+        while not Path(address).exists():
+            assert server.poll() is None, "the process that forks kernels has ended"
+            time.sleep(0.1)
+        yield folder
+        server.stdin.close()
+
+
+def serve(address: str) -> None:
+    """Fork for each request, until stdin ends; return in a kernel alone."""
+    for name in LARGE:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what watches a kernel
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        asking = listener.accept()[0]
+        if not os.fork():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return watch(asking)
+        asking.close()
+    os._exit(0)
+
+
+def watch(asking: socket.socket) -> None:
+    """Fork a kernel, return in it; tell when it ends, and end it with who asked or serves."""
+    message, files, *_ = socket.recv_fds(asking, 1 << 20, 3)
+    kernel = os.fork()
+    if not kernel:
+        return become(json.loads(message), files)
+    asking.send(b"%d\n" % kernel)
+    ended = os.pidfd_open(kernel)
+    if ended in select.select([asking, ended, sys.stdin], [], [])[0]:
+        asking.send(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(kernel, 0)[1]))
+    else:
+        os.kill(kernel, signal.SIGKILL)
+    os._exit(0)
+
+
+def become(asked: dict, files: list[int]) -> None:
+    """Be the kernel that was asked for."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.setsid()
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"], JPY_PARENT_PID=str(os.getppid()))
+    sys.path[:], sys.argv[1:] = asked["path"], ["-f", *asked["arguments"]]
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance()
+
+
+def ask(address: str, arguments: list[str]) -> int:
+    """Have a kernel forked, hand interruptions on to it and return how it ended."""
+    with socket.socket(socket.AF_UNIX) as asking, asking.makefile() as told:
+        asking.connect(address)
+        asked = {"folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path}
+        message = json.dumps(asked | {"arguments": arguments}).encode()
+        socket.send_fds(asking, [message], [0, 1, 2])
+        kernel = int(told.readline())
+        signal.signal(signal.SIGINT, lambda *_: os.kill(kernel, signal.SIGINT))
+        return int(told.readline() or 1)
+
+
+if __name__ == "__main__":
+    address, *arguments = sys.argv[1:]
+    sys.exit(ask(address, arguments) if arguments else serve(address))
