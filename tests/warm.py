@@ -4,7 +4,8 @@
     python -P warm.py SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
 
 Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. What
-a lesson imports of this package it imports itself, in a process of its own.
+a lesson imports of this package it imports itself, in a process of its own. These kernels start
+no workers; those of ``test_colab_session.py`` are whole.
 """
 
 import importlib
@@ -36,7 +37,9 @@ def warm_kernels(folder: Path) -> Iterator[Path]:
     place = folder / "kernels" / "python3"
     place.mkdir(parents=True)
     (place / "kernel.json").write_text(json.dumps(spec))
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as server:
+    # workers for joblib would import for two seconds each, to make a hundred faces
+    environment = os.environ | {"JOBLIB_MULTIPROCESSING": "0"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as server:
         while not Path(address).exists():
             assert server.poll() is None, "the process that forks kernels has ended"
             time.sleep(0.1)
