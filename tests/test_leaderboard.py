@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 from lessons import ROOT
-from toy_bench import told_by_two, toy_world
+from toy_bench import Teller, always_forged, oracle, told_by_two, toy_world
 
+from dfa_lib.bench.exam import Exam
+from dfa_lib.bench.run import ask_all
+from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, write_jsonl
+from dfa_lib.taxonomy import Category
 from tools.leaderboard import make
+from tools.seal import seal
 
 Change = Callable[[list[dict]], list[dict]]
 
@@ -95,3 +100,24 @@ def test_scores_that_a_file_claims_are_not_believed(
 def test_nothing_to_score_is_an_error(work: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file"):
         make(work, tmp_path, tmp_path / "page.html")
+
+
+def test_sealed_faces_are_scored_by_a_key_that_teams_never_see(work: Path, tmp_path: Path) -> None:
+    """Prevents the team that copies the labels and ranks first."""
+    out = tmp_path / "sealed"
+    count = seal(work, out)
+    told = "".join(p.read_text("utf-8") for p in (out / "hand_out").glob("*.json*"))
+    secret = FaceSet.read(out / "key" / "01_instruct")
+    original = FaceSet.read(work / "01_instruct")
+    assert not any(face.id in told for face in original)
+    handed_out = FaceSet.read(out / "hand_out")
+    assert {face.category for face in handed_out} == {Category.FORGED} and count == len(handed_out)
+    exam = Exam.read(out / "hand_out" / "protocol.json", handed_out)
+    ask_all({"seeing": Teller(oracle), "guessing": Teller(always_forged)}, exam, tmp_path / "team")
+    submissions, page = tmp_path / "team" / "predictions", tmp_path / "page.html"
+    assert make(out / "key", submissions, page, resamples=20) == []
+    rows = [row.split("</td><td>") for row in page.read_text("utf-8").split("<tr>")[2:]]
+    assert [(row[1], row[2][:5]) for row in rows] == [("seeing", "1.000"), ("guessing", "0.500")]
+    assert [face.sha256 for face in secret] == [face.sha256 for face in handed_out]
+    with pytest.raises(DataError, match="name a new folder"):
+        seal(work, out)

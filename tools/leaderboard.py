@@ -6,6 +6,9 @@ A submission is what DFA-Bench saves, ``work/03_bench/predictions/NAME.jsonl``, 
 and the protocol of ``work``. Every score is computed anew from the predictions; nothing that a
 file says of its own scores is read. A file that cannot be scored gets one line that says why,
 and the others are scored all the same; the exit status is then 1.
+
+Whoever has the labels of the faces can write a perfect file. Those of the lessons' faces lie in
+every ``work``; ``python -m tools.seal`` makes faces whose labels only the teacher has.
 """
 
 import argparse
