@@ -96,7 +96,7 @@ class Study:
 
     @cached_property
     def recipe(self) -> Preset:
-        """The preset without what the paper does not do: answers count alike, no auxiliary loss."""
+        """The preset with tasks that count alike and no auxiliary loss, as in the paper."""
         return replace(self.preset, weights={}, talk=0, naming=0.0, everyday=False)
 
     @cached_property
