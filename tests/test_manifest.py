@@ -128,7 +128,7 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
     [
         ("t.csv", "path,label\nZoë.png,real\n".encode("cp1252"), "codec"),
         ("t.csv", "path,label\nZoë.png,real\n".encode("utf-16"), "codec"),
-        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n[1, 2]\n', r"no JSON object: \[1, 2\]"),
+        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n[1, 2]\n', r"'list' object is not a mapping"),
         ("t.jsonl", b"[" * 99_999, "recursion"),
     ],
 )
@@ -180,8 +180,8 @@ def test_of_several_people_the_mask_tells_who_was_forged(tmp_path: Path) -> None
     mask[100:150, 60:140] = 255
     for name, image in {"real": pair, "fake": forged, "mask": mask}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
-    rows = [{"image": "real.png", "label": "real", "mask": "", "source": ""}]
-    rows += [{"image": "fake.png", "label": "FS", "mask": "", "source": "real.png"}]
+    rows = [{"image": "real.png", "label": "real", "mask": "", "counterpart": ""}]
+    rows += [{"image": "fake.png", "label": "FS", "mask": "", "counterpart": "real.png"}]
     _, other = load("table", write(tmp_path / "t.csv", rows), tmp_path / "a")
     rows[1]["mask"] = "mask.png"
     faces = load("table", write(tmp_path / "t.csv", rows), tmp_path / "b")
@@ -261,8 +261,12 @@ def test_the_plan_is_told_before_any_work(
         picture(root / f"{number}.png", number)
     rows = [{"path": f"{n}.png", "label": n % 2} for n in range(4)] + [{"path": "", "label": 1}]
     load("table", write(root / "t.csv", rows), tmp_path / "out")
-    first, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("table: to be read: ") and "left out: 1 no path (row 5)" in first
+    told, plan, *_ = capsys.readouterr().out.splitlines()
+    assert told == (
+        "columns: path=path, label=label; not read: none; labels: 0 = bona fide: 2, 1 = forged: 2"
+    )
+    assert plan.startswith("table: to be read: ") and "; people: 4; pairs: 0; left out: " in plan
+    assert plan.endswith("1 no path (row 5)")
 
 
 def test_kept_faces_know_the_code_and_the_table(tmp_path: Path) -> None:
@@ -319,7 +323,7 @@ def test_what_lessons_write_below_the_root_is_no_change(tmp_path: Path) -> None:
 def test_columns_go_by_a_mapping(tmp_path: Path) -> None:
     rows = [{"bild": "a.jpg", "urteil": "fake", "label": "x", "subgroup.age": "20"}]
     path = write(tmp_path / "t.csv", rows)
-    (found,) = table(path, {"path": "bild", "label": "urteil"})
+    found, _ = table(path, {"path": "bild", "label": "urteil"})
     assert (found.path, found.category) == ("a.jpg", Category.FORGED)
     assert found.subgroup == (("age", "20"),)
     with pytest.raises(DataError, match=r"t\.csv: no column gone among bild, urteil"):

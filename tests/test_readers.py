@@ -21,18 +21,19 @@ from trees import (
     write_json,
 )  # fmt: skip
 
-from dfa_lib.face.geometry import region_masks
+from dfa_lib.face.geometry import from_dlib, region_masks
 from dfa_lib.instruct.agreement import PEOPLE, Voices, inter_annotator_agreement
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.importer import from_dlib
 from dfa_lib.instruct.making import Outcome
-from dfa_lib.instruct.readers.methods import is_bona_fide, method
+from dfa_lib.instruct.readers.deepfakebench import _known
+from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.rows import Row, Skip, cast, clips
 from dfa_lib.instruct.sources import READERS, load_faces
 from dfa_lib.records import Annotation, DataError, Face, read_jsonl, write_jsonl
 from dfa_lib.shards import join
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split
+from facesim.people import model
 
 LEAK = "leak: a person is held out"
 
@@ -82,8 +83,9 @@ def test_methods_under_all_their_names() -> None:
     }  # fmt: skip
     assert {name: " ".join(method(name) or ()) for name in known} == known
     assert method("landmarks") is None
+    bona_fide = Category.BONA_FIDE, None
     labels = ["FF-real", "roop_Real", "UADFV_Real", "roop_Fake", "FF-F2F", "whichisreal"]
-    assert [is_bona_fide(label) for label in labels] == [True] * 3 + [False] * 3
+    assert [_known("", label, None) == bona_fide for label in labels] == [True] * 3 + [False] * 3
 
 
 # --- FaceForensics++ ----------------------------------------------------------------------
@@ -529,12 +531,13 @@ def test_a_folder_of_too_few_people_is_refused(tmp_path: Path) -> None:
 
 def test_dlib_hairline_is_put_in_order() -> None:
     points = marks(96)
-    assert np.allclose(from_dlib(in_dlib_order(points)), points)
-    assert np.allclose(from_dlib(points), points)
+    mean = model().mean_shape
+    assert np.allclose(from_dlib(in_dlib_order(points), mean), points)
+    assert np.allclose(from_dlib(points, mean), points)
 
 
 def test_a_hairline_is_fitted_to_68_points() -> None:
-    guessed = from_dlib(marks(128)[:68])
+    guessed = from_dlib(marks(128)[:68], model().mean_shape)
     assert guessed.shape == (81, 2) and np.abs(guessed - marks(128))[68:].mean() < 8
 
 

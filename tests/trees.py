@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -26,10 +27,14 @@ def in_dlib_order(points: np.ndarray) -> np.ndarray:
 
 
 def picture(path: Path, seed: int = 0, landmarks: bool = True) -> None:
-    """Write one cropped frame, and its landmarks where DeepfakeBench has them."""
+    """Write one cropped frame, no copy of another, and landmarks as DeepfakeBench has them."""
     portrait = _toy(seed % 4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), portrait.image[..., ::-1])
+    image = portrait.image[..., ::-1].copy()
+    image[:4, :4] = np.frombuffer(
+        sha256(str(path.parts[-5:]).encode()).digest()[:16], np.uint8
+    ).reshape(4, 4, 1)
+    assert cv2.imwrite(str(path), image)
     if landmarks:
         points = Path(str(path).replace("/frames/", "/landmarks/")).with_suffix(".npy")
         points.parent.mkdir(parents=True, exist_ok=True)

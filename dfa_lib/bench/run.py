@@ -131,7 +131,7 @@ def _answers(
 def _refuse_misfits(
     name: str, questions: Sequence[Sequence[Question]], replies: Sequence[Sequence[Reply]]
 ) -> None:
-    """Raise DataError unless every question has a Reply that fits its options."""
+    """Raise DataError unless every question has a Reply that fits."""
     try:
         pairs = [*zip(chain(*questions), chain(*replies), strict=True)]
     except (TypeError, ValueError):

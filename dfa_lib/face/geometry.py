@@ -67,6 +67,26 @@ def from_frl189(points: NDArray) -> Points:
     return np.concatenate([np.asarray(part) for part in parts]).astype(np.float32)
 
 
+def from_dlib(points: NDArray, mean: Points) -> Points:
+    """Turn the 68 or 81 points (n, 2) of a dlib predictor into the 81 landmarks.
+
+    dlib's 81 have the hairline in an order of their own; to 68 that of the ``mean`` is fitted.
+    Raises ValueError for anything else.
+    """
+    points = np.asarray(points, np.float32)
+    if points.shape not in ((68, 2), (81, 2)) or not np.isfinite(points).all():
+        raise ValueError("not 68 or 81 points")
+    if len(points) == 68:
+        base = np.column_stack([mean, np.ones(len(mean))])
+        fit = np.linalg.lstsq(base[:68], points, rcond=None)[0]
+        return np.concatenate([points, (base[68:] @ fit).astype(np.float32)])
+    across = points[45] - points[36]
+    up = np.float32([across[1], -across[0]])
+    off = points[68:] - points[NOSE_BASE].mean(axis=0)
+    order = np.argsort(-np.arctan2(off @ up, off @ across))
+    return np.concatenate([points[:68], points[68:][order]])
+
+
 _FRL_LINES: tuple[tuple[Sequence[int], int], ...] = (
     ((109, 185, 110, 186, 111, 125, 126, 127, 128, 129), 9),
     ((129, 130, 131, 132, 133, 114, 188, 113, 187, 112), 9),

@@ -18,13 +18,13 @@ from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import Population
-from dfa_lib.instruct.plan import Job, Take
 from dfa_lib.records import Face, write_jsonl
 from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
 from facesim.forge import METHODS, FaceModel, Forgery, Method, NoTrace, forge
 from facesim.people import generator
+from facesim.plan import Job, Take
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import covered, find_face, same_face
-from dfa_lib.face.geometry import NOSE_BASE, Image, Points, Portrait, align, crop_box, region_masks
+from dfa_lib.face.geometry import Image, Points, Portrait, align, crop_box, from_dlib, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
@@ -25,7 +25,7 @@ from dfa_lib.instruct.splits import Piece, Tally, assign_splits, note_skip, with
 from dfa_lib.photo import open_photo
 from dfa_lib.records import Annotation, Annotator, DataError, inside, write_jsonl
 from dfa_lib.shards import Shard, shard_path
-from dfa_lib.taxonomy import Category, Region
+from dfa_lib.taxonomy import Category, Region, Split
 from facesim.forge import LEAST_PIXELS
 from facesim.people import generator, model
 from facesim.selfblend import self_blend
@@ -60,7 +60,11 @@ def import_faces(
     pieces, tally = assign_splits(tqdm(items, f"{source}: rows", unit="row", delay=3), n, seed)
     pieces = list(with_self_blends(pieces, self_blended))
     rows = Counter(f"{piece.split} {piece.row.category}" for piece in pieces)
-    print(f"{source}: to be read: {_listed(rows)}; left out: {_reasons(tally)}")
+    people = len({person for piece in pieces for person in piece.row.people})
+    told = f"people: {people:,}; pairs: {sum(piece.twin is not None for piece in pieces):,}"
+    print(f"{source}: to be read: {_listed(rows)}; {told}; left out: {_reasons(tally)}")
+    if bare := [split for split in Split if split not in {piece.split for piece in pieces}]:
+        print(f"{source}: no picture for {' and '.join(bare)}: too few people who are not linked")
 
     def tasks(todo: Sequence[Piece], pool: Parallel) -> Iterable[tuple]:
         for at in range(0, len(todo), CHUNK):
@@ -251,7 +255,8 @@ def _points(root: Path, row: Row) -> Points | None:
     for name in (row.landmarks, beside(path, "landmarks", ".npy"), f"{stem}.npy", f"{stem}.tem"):
         if name and (file := inside(root, name)).is_file():
             try:
-                return read_tem(file) if name.endswith(".tem") else from_dlib(_array(file))
+                tem = name.endswith(".tem")
+                return read_tem(file) if tem else from_dlib(_array(file), model().mean_shape)
             except (OSError, ValueError, EOFError):
                 raise DataError(f"{path}: its landmarks are unreadable; mark it again") from None
     return None
@@ -262,24 +267,3 @@ def _array(path: Path) -> np.ndarray:
         raise ValueError("not landmarks")
     with path.open("rb") as file:  # np.load would also open archives
         return npy.read_array(file, allow_pickle=False)
-
-
-def from_dlib(points: np.ndarray) -> Points:
-    """Turn the 68 or 81 points (n, 2) of a dlib predictor into the 81 landmarks.
-
-    dlib's 81 have the hairline in an order of their own; 68 have none, so a mean one is fitted.
-    Raises ValueError for anything else.
-    """
-    points = np.asarray(points, np.float32)
-    if points.shape not in ((68, 2), (81, 2)) or not np.isfinite(points).all():
-        raise ValueError("not 68 or 81 points")
-    if len(points) == 68:
-        mean = model().mean_shape
-        base = np.column_stack([mean, np.ones(len(mean))])
-        fit = np.linalg.lstsq(base[:68], points, rcond=None)[0]
-        return np.concatenate([points, (base[68:] @ fit).astype(np.float32)])
-    across = points[45] - points[36]
-    up = np.float32([across[1], -across[0]])
-    off = points[68:] - points[NOSE_BASE].mean(axis=0)
-    order = np.argsort(-np.arctan2(off @ up, off @ across))
-    return np.concatenate([points[:68], points[68:][order]])

@@ -31,7 +31,8 @@ class Row:
     ``path`` is a picture, or a video with the frame number ``at``, below the data root.
     ``people`` are those seen; where nobody is known the picture is a person of its own.
     ``scene`` names the bona fide picture that is seen: a forgery shares it with its
-    counterpart. ``listed`` are the splits in which the set itself lists the picture.
+    counterpart. ``listed`` are the splits in which the set itself lists the picture. ``links``
+    name what else must be in the same split.
     ``findings`` and ``text`` are what people said about it, ``voices`` the words of each of
     several people.
     """
@@ -45,12 +46,18 @@ class Row:
     scene: str | None = None
     at: int | None = None
     listed: tuple[Split, ...] = ()
+    links: tuple[str, ...] = ()
     mask: str | None = None
     landmarks: str | None = None
     subgroup: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = field(default=(), compare=False)  # cannot be hashed
     text: str | None = None
     voices: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """People and links: whoever shares one of them is in the same split."""
+        return self.people + self.links
 
     @property
     def frame(self) -> str:
@@ -74,7 +81,8 @@ class Skip:
     path: str
 
 
-Item = Row | Home | Skip
+Item = Row | Home | Skip | str
+"""A string is what a source says of itself: it is printed before any picture is opened."""
 
 
 @dataclass(frozen=True, slots=True)

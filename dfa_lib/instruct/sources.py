@@ -22,7 +22,6 @@ from dfa_lib import __version__
 from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct import generate, people
-from dfa_lib.instruct import plan as planning
 from dfa_lib.instruct.answers import code_digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
@@ -33,15 +32,16 @@ from dfa_lib.instruct.readers.deepfakebench import deepfakebench
 from dfa_lib.instruct.readers.df40 import df40
 from dfa_lib.instruct.readers.faceforensics import faceforensics
 from dfa_lib.instruct.readers.folders import folder, imagefolder
-from dfa_lib.instruct.readers.table import table
+from dfa_lib.instruct.readers.table import read, table
 from dfa_lib.instruct.rows import Item, Row
 from dfa_lib.records import DataError
 from dfa_lib.shards import Shard, shard_path
 from facesim.forge import METHODS, Method
+from facesim.plan import plan
 
 __all__ = ["FaceSet", "load_faces", "london_split", "remake"]
 
-READERS: dict[str, Callable[[Path], Iterable[Item]]] = {
+READERS: dict[str, Callable[..., Iterable[Item]]] = {
     read.__name__: read
     for read in (table, imagefolder, df40, deepfakebench, faceforensics, celebdf, ddvqa)
 }
@@ -86,14 +86,14 @@ def load_faces(
         if shard_path(out / "faces.jsonl", shard).exists():
             pass
         elif source in READERS:
-            items = table(place, columns) if source == "table" else READERS[source](place)
+            items = READERS[source](place, *((columns,) if columns else ()))
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
             if source == "folder":
                 place = _photographs(place, shard_path(out / "photographs", shard), size, workers)
             population = _population(source, place, seed, size)
             studio = generate.Studio(population, out, seed, difficulty)
-            generate.generate(studio, planning.plan(population, n, seed), workers, shard)
+            generate.generate(studio, plan(population, n, seed), workers, shard)
     return FaceSet.read(out, shard)
 
 
@@ -110,7 +110,7 @@ def _recipe(
     """Return what faces are made from: the source, and the code or the files behind it."""
     if source not in SOURCES:
         raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
-    if columns and source != "table":
+    if columns and source not in ("table", "imagefolder"):
         raise DataError(f"columns: only a table has them, not source={source!r}; leave them out")
     recipe = {"source": source, "version": __version__}
     if columns:
@@ -146,7 +146,7 @@ def remake(
     source, seed = recipe["source"], recipe["seed"]
     place = made / "photographs" if source == "folder" else Path(root or source)
     population = _population(source, place, seed, recipe["size"])
-    jobs = planning.plan(population, recipe["n"], seed)
+    jobs = plan(population, recipe["n"], seed)
     if method:
         by = {"method": method, "category": method.category}
         jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
@@ -156,7 +156,7 @@ def remake(
 
 def _methods() -> str:
     """Digest all code that makes our faces, and every registered method."""
-    made_by = code_digest(geometry, generate, people, planning)
+    made_by = code_digest(geometry, generate, people)
     made_by += code_digest(*(method.operate for method in METHODS.values()))
     digest = sha256(" ".join((*METHODS, made_by)).encode())
     world = Path(facesim.__file__).parent
@@ -169,7 +169,7 @@ def _state(place: Path, out: Path, columns: Mapping[str, str] | None) -> str:
     """Digest name, size and time of the files a table names, or of all below a folder."""
     digest = sha256(place.read_bytes() if place.is_file() else b"")
     if place.is_file():
-        rows = (item for item in table(place, columns) if isinstance(item, Row))
+        rows = (item for item in read(place, columns or {}) if isinstance(item, Row))
         paths = (os.path.join(place.parent, row.path) for row in rows)
     else:
         paths = _files(place, out.resolve())

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
-from dfa_lib.instruct.plan import face_id
 from dfa_lib.instruct.rows import Home, Item, Row, Skip
 from dfa_lib.taxonomy import Category, Split
+from facesim.plan import face_id
 
 SHARES = {Split.TRAIN: 0.7, Split.VAL: 0.1, Split.TEST: 0.2}
 _ORDER = list(Split)
@@ -44,6 +44,8 @@ def assign_splits(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece]
     for item in items:
         if isinstance(item, Skip):
             note_skip(tally, item.reason, item.path)
+        elif isinstance(item, str):
+            print(item)
         elif isinstance(item, Home):
             known = official.get(item.person, item.split), item.split
             official[item.person] = max(known, key=_ORDER.index)
@@ -55,10 +57,10 @@ def assign_splits(items: Iterable[Item], n: int, seed: int) -> tuple[list[Piece]
         else:
             rows[item.frame] = item
     homes = _homes(rows.values()) | official
-    homes |= deal([row for row in rows.values() if not homes.keys() & {*row.people}], seed)
+    homes |= deal([row for row in rows.values() if not homes.keys() & {*row.bound}], seed)
     placed = {}
     for row in rows.values():
-        splits = {homes[person] for person in row.people if person in homes}
+        splits = {homes[one] for one in row.bound if one in homes}
         if len(splits) > 1 or (row.listed and not splits <= {*row.listed}):
             note_skip(tally, "leak: a person is held out", row.frame)
         else:
@@ -92,7 +94,7 @@ def _homes(rows: Iterable[Row]) -> dict[str, Split]:
     forged: dict[str, Split] = {}
     for row in rows:
         table = forged if row.category.forged else own
-        for person in row.people if row.listed else ():
+        for person in row.bound if row.listed else ():
             known = [*row.listed, table.get(person, row.listed[0])]
             table[person] = max(known, key=_ORDER.index)
     return forged | own
@@ -122,12 +124,12 @@ def deal(
 
         split = max(shares, key=missed)
         have[split] += mine
-        homes |= {person: split for row in groups[name] for person in row.people}
+        homes |= {person: split for row in groups[name] for person in row.bound}
     return homes
 
 
 def _leaders(rows: Iterable[Row]) -> dict[str, str]:
-    """Return one name for all people who are linked by pictures that show two of them."""
+    """Return one name for all who are linked by pictures of two of them, by pairs or copies."""
     leader: dict[str, str] = {}
 
     def first(person: str) -> str:
@@ -138,7 +140,7 @@ def _leaders(rows: Iterable[Row]) -> dict[str, str]:
         return person
 
     for row in rows:
-        for other in row.people:
+        for other in row.bound:
             leader[first(other)] = first(row.people[0])
     return {person: first(person) for person in leader}
 

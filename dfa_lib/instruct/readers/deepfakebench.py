@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE as FF_LICENCE
 from dfa_lib.instruct.readers.faceforensics import mask_of
-from dfa_lib.instruct.readers.methods import is_bona_fide, method
+from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.rows import Item, Row, Skip, cast, frame_name
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
@@ -99,7 +99,7 @@ def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | N
 
     DF40 labels simswap and uniface as roop: the label is asked last, and never within DF40.
     """
-    if is_bona_fide(label):
+    if label.lower().endswith(("_real", "-real")):
         return Category.BONA_FIDE, None
     if folder is not None:
         return method(folder)

@@ -1,37 +1,42 @@
 """Folders of pictures: sorted into real/ and fake/, or one's own photographs to be forged."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from dfa_lib.instruct.readers.links import linked
 from dfa_lib.instruct.readers.methods import method
-from dfa_lib.instruct.readers.table import SPLITS, category_of, row_of
+from dfa_lib.instruct.readers.table import SPLITS, category_of, label_words, row_of
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip, clips
 from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category
 
 
-def imagefolder(root: Path) -> Iterator[Item]:
-    """Read every picture below ``root`` by the folders it lies in.
+def imagefolder(root: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
+    """Read every picture below ``root`` by the folders it lies in, and link its copies.
 
     real/ or bona_fide/, fake/ or forged/, FS/ FR/ FE/ EFS/ and the names of methods are
-    understood, in any order and below train/, val/ and test/; another folder below fake/ is a
-    method we do not know. Raises DataError where no folder tells bona fide from forged.
+    understood, in any order and below train/, val/ and test/, and words by ``columns``
+    ({"label.echt": "real"}). Raises DataError where no folder tells bona fide from forged.
     """
     if not root.is_dir():
         raise DataError(f"root={root}: no such folder; give one that holds real/ and fake/")
+    return linked(_sorted(root, label_words(columns or {})), root)
+
+
+def _sorted(root: Path, words: Mapping[str, str]) -> Iterator[Item]:
     labelled = False
     for here, folders, files in os.walk(root):
         folders.sort()
         parts = Path(here).relative_to(root).parts
-        known = _known(parts)
+        known = _known([words.get(part.lower(), part) for part in parts])
         for name in sorted(files):
             path = "/".join((*parts, name))
             if Path(name).suffix.lower() not in SUFFIXES:
                 yield Skip("not a picture by its name", path)
             elif "label" not in known:
-                yield Skip("in no folder that tells bona fide from forged", path)
+                yield Skip("in no folder that tells real from fake: say label.FOLDER=real", path)
             else:
                 labelled = True
                 yield row_of({"path": path, "dataset": "imagefolder", **known}, path)
@@ -39,7 +44,7 @@ def imagefolder(root: Path) -> Iterator[Item]:
         raise DataError(f"root={root}: no picture in real/, fake/ or a folder named after a kind")
 
 
-def _known(parts: tuple[str, ...]) -> dict[str, str]:
+def _known(parts: Sequence[str]) -> dict[str, str]:
     """Return the fields of a row that the folders above a picture tell."""
     known: dict[str, str] = {}
     for part in parts:

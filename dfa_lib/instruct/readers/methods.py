@@ -28,8 +28,3 @@ def method(name: str) -> tuple[Category, str] | None:
     """Category and method of a folder, a label or a file name; None if it is none we know."""
     plain = re.sub(r"[^a-z0-9]", "", re.sub(r"_fake[ab]?$|_real$", "", name.lower()))
     return _BY_NAME.get(plain)
-
-
-def is_bona_fide(label: str) -> bool:
-    """True if a label of DeepfakeBench ends in real: the only part of it one can trust."""
-    return re.search(r"[_-]real$", label, re.IGNORECASE) is not None

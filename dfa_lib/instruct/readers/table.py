@@ -3,33 +3,41 @@
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.findings import findings
+from dfa_lib.instruct.readers.links import linked
 from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip
 from dfa_lib.records import DataError, Finding
 from dfa_lib.taxonomy import CLASSES, Category, Split
 
 COLUMNS = {
-    "path": "image picture file filename file_name filepath image_path video",
+    "path": "image picture file filename file_name filepath image_path",
     "label": "class target is_fake fake",
-    "category": "kind type",
-    "method": "generator manipulation model",
+    "category": "kind",
+    "method": "generator manipulation",
     "person": "persons people identity identities subject",
-    "counterpart": "source original pair",
-    "split": "subset partition set",
+    "counterpart": "counterpart_path",
+    "split": "subset partition",
     "mask": "mask_path",
     "landmarks": "landmarks_path",
-    "text": "description caption comment",
-    "frame": "time at frame_number",
+    "text": "description",
+    "frame": "frame_number",
     "dataset": "data_set",
     "licence": "license",
 }
-"""What a column means, and the other names it goes by."""
-_BONA_FIDE = "real 0 0.0 false original genuine pristine bona_fide bonafide bona-fide authentic"
-_FORGED = "fake 1 1.0 true forged forgery deepfake manipulated synthetic spoof generated altered"
+"""What a column means, and the other names it goes by: only those that mean nothing else."""
+_NO, _YES = ("0", "0.0", "false", "no"), ("1", "1.0", "true", "yes")
+_BONA_FIDE = (*_NO, *(
+    "real original genuine pristine bona_fide bonafide bona-fide authentic live"
+).split())  # fmt: skip
+_FORGED = (*_YES, *(
+    "fake forged forgery deepfake manipulated synthetic spoof generated altered"
+).split())  # fmt: skip
+_UNKNOWN = {"", "nan", "na", "n/a", "<na>", "none", "null", "unknown"}
 SPLITS = dict(train=Split.TRAIN, training=Split.TRAIN, val=Split.VAL, valid=Split.VAL,
               validation=Split.VAL, dev=Split.VAL, test=Split.TEST, testing=Split.TEST)  # fmt: skip
 
@@ -38,43 +46,84 @@ def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item
     """Read the rows of a table; paths in it are relative to its folder.
 
     ``path`` and ``label`` must be there; a column may go by another name of ``COLUMNS``, or by
-    any name that ``columns`` gives (meaning -> column), and one called subgroup.age tells what
-    a person consented to have told. Raises DataError where the file cannot be read or lacks
-    one of the two.
+    any that ``columns`` gives (meaning -> column), which also tells what labels of one's own mean
+    ({"label.echt": "real"}); subgroup.age tells what a person consented to have told. Raises
+    DataError where the file cannot be read, lacks one of the two, or has other numbers as labels.
     """
+    return linked(read(path, columns or {}), path.parent)
+
+
+def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
+    """Yield the rows of a table as they stand there, and last how it was understood."""
+    named: dict[str, str] = {}
     there: dict[str, None] = {}
+    found: Counter[tuple[str, ...]] = Counter()
+    root, words = f"{path.parent.resolve()}/", dict[str, str]()
     for number, raw in enumerate(_lines(path), start=1):
         if not raw.keys() <= there.keys():
             there |= dict.fromkeys(raw)
-            named = _named(path, list(there), columns or {})
-        row = {name: _text(raw.get(column)) for name, column in named.items()}
-        row["path"] = row["path"].removeprefix(f"{path.parent.resolve()}/")
-        yield row_of({key: value for key, value in row.items() if value}, f"row {number}")
+            named = _named(path, list(there), columns)
+            words = label_words(columns, named["label"])
+        cells = {name: _text(raw.get(column)) for name, column in named.items()}
+        row = {name: cell.removeprefix(root) for name, cell in cells.items() if cell}
+        row["label"] = said = words.get(cells["label"].lower(), cells["label"])
+        item = row_of(row, f"row {number}")
+        if isinstance(item, Row):
+            found[cells["label"], cells.get("category", ""), item.category] += 1
+        elif re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?", said) and not category_of(said)[0]:
+            raise DataError(
+                f"{path}: row {number}: label: {said}; a label is 0 (bona fide) or 1 (forged): name"
+                " another column as label=NAME, or what a number means, as label.2=FS"
+            )
+        yield item
+    used = ", ".join(f"{name}={named[name]}" for name in COLUMNS if name in named)
+    spare = ", ".join(str(name) for name in there if name not in named.values())
+    labels = (f"{f'{label} {kind}'.strip()} = {category}: {n:,}"
+              for (label, kind, category), n in found.most_common(9))  # fmt: skip
+    yield f"columns: {used}; not read: {spare or 'none'}; labels: {', '.join(labels)}"
+
+
+def label_words(columns: Mapping[str, str], column: str = "") -> dict[str, str]:
+    """Return what labels mean by ``columns``, and 1 and 0 in a ``column`` such as is_real.
+
+    Raises DataError for a meaning that is unknown itself.
+    """
+    words = {key[6:].lower(): word for key, word in columns.items() if key.startswith("label.")}
+    if odd := [word for word in words.values() if category_of(word)[0] is None]:
+        raise DataError(f"columns: {odd[0]!r} is no label; choose real, fake, {', '.join(CLASSES)}")
+    if _plain(column).removeprefix("is_") not in _BONA_FIDE:
+        return words
+    return dict.fromkeys(_YES, "real") | dict.fromkeys(_NO, "fake") | words
 
 
 def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     """Return one row of a manifest from words, or why it is none."""
     if not row.get("path"):
         return Skip("no path", where)
-    category, name = category_of(row.get("label", ""), row.get("category", ""), row.get("method"))
+    label, kind, text = row.get("label", ""), row.get("category", ""), row.get("text")
+    category, name = category_of(label, kind, row.get("method"))
     if category is None:
-        return Skip("a label that is neither bona fide nor forged", f"{where}: {row.get('label')}")
-    path, frame, text = _posix(row["path"]), row.get("frame", ""), row.get("text")
-    number = re.fullmatch(r"(\d{1,9})(\.\d*)?", frame)
-    scene = _posix(row.get("counterpart", "")) or path
-    people = tuple(filter(None, (one.strip() for one in row.get("person", "").split(";"))))
+        known = "neither bona fide nor forged: say label.WORD=real or label.WORD=fake"
+        return Skip(f"a label that is {known}", f"{where}: {label}")
+    kinds = {category_of(word)[0] for word in (label, kind)} - {None}
+    if len(kinds - {Category.FORGED}) > 1 or kinds == {Category.FORGED, Category.BONA_FIDE}:
+        return Skip("label and category disagree", f"{where}: {label}, {kind}")
+    number = re.fullmatch(r"(\d{1,9})(\.\d*)?", row.get("frame", ""))
+    # 7, 7.0 and 007 are one person: programs write the same number so
+    people = (re.sub(r"^0*(\d+)(\.0+)?$", r"\1", _text(one))
+              for one in row.get("person", "").split(";"))  # fmt: skip
     split = SPLITS.get(row.get("split", "").lower())
     subgroup = ((key.removeprefix("subgroup."), value) for key, value in row.items()
                 if key.startswith("subgroup."))  # fmt: skip
     return Row(
-        path=path,
+        path=_posix(row["path"]),
         at=int(number[1]) if number else None,
         dataset=row.get("dataset", "table"),
         category=category,
         method=name,
-        people=people or (scene,),
+        people=tuple(dict.fromkeys(filter(None, people))),
         licence=row.get("licence", OWN_USE),
-        scene=scene,
+        scene=_posix(row.get("counterpart", "")) or None,
         listed=(split,) if split else (),
         mask=_posix(row.get("mask", "")) or None,
         landmarks=_posix(row.get("landmarks", "")) or None,
@@ -95,8 +144,8 @@ def category_of(
     plain = words[1].replace(" ", "_")
     named = next((c for c in CLASSES for word in words if word in (c.lower(), c.phrase)), None)
     known = method(name) if name else None
-    forged = plain in _FORGED.split()
-    if plain in _BONA_FIDE.split() or (not forged and named is Category.BONA_FIDE):
+    forged = plain in _FORGED
+    if plain in _BONA_FIDE or (not forged and named is Category.BONA_FIDE):
         return Category.BONA_FIDE, None
     if named and named.forged:
         return named, known[1] if known else name
@@ -116,48 +165,47 @@ def _lines(path: Path) -> Iterator[Mapping[str, object]]:
             return
         with path.open(encoding="utf-8-sig", newline="") as file:
             if kind in (".jsonl", ".ndjson"):
-                yield from (_object(line) for line in file if line.strip())
+                yield from ({**json.loads(line)} for line in file if line.strip())
                 return
             head = file.readline()
             file.seek(0)
             yield from csv.DictReader(file, delimiter=max(",;\t", key=head.count))
     except FileNotFoundError:
         raise DataError(f"root={path}: no such file; give a CSV, JSONL or Parquet file") from None
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, TypeError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
-
-
-def _object(line: str) -> Mapping[str, object]:
-    if not isinstance(row := json.loads(line), dict):
-        raise ValueError(f"a line is no JSON object: {line.strip():.40}")
-    return row
 
 
 def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
     """Return meaning -> column; of two columns that mean the same the exact name counts."""
-    meanings = {alias: name for name, more in COLUMNS.items() for alias in more.split()}
-    plain = {column: str(column).strip().lower().replace(" ", "_") for column in there}
-    aliased = {meanings[word]: column for column, word in reversed(plain.items())
-               if word in meanings}  # fmt: skip
-    exact = {word: column for column, word in plain.items()
-             if word in COLUMNS or word.startswith("subgroup.")}  # fmt: skip
-    named = aliased | exact | mapping
-    odd = [name for name in mapping if name not in COLUMNS and not name.startswith("subgroup.")]
-    if odd:
+    free = ("subgroup.", "label.")
+    if odd := [name for name in mapping if name not in COLUMNS and not name.startswith(free)]:
         raise DataError(f"columns: {odd[0]!r} is unknown; choose from {', '.join(COLUMNS)}")
+    mapping = {name: column for name, column in mapping.items() if not name.startswith("label.")}
+    plain = {_plain(column): column for column in reversed(there)}
+    known = {name: plain[word] for name, more in COLUMNS.items()
+             for word in (*reversed(more.split()), name) if word in plain}  # fmt: skip
+    named = known | {word: plain[word] for word in plain if word.startswith("subgroup.")} | mapping
     missing = [name for name in ("path", "label") if name not in named]
-    if missing := missing + [column for column in mapping.values() if column not in plain]:
+    if missing := missing + [column for column in mapping.values() if column not in there]:
         raise DataError(
             f"{path}: no column {' and no column '.join(missing)} among"
-            f" {', '.join(map(str, there))[:200]}; name the columns path and label"
+            f" {', '.join(map(str, there))[:200]}; name it in COLUMNS of lesson 01, or by --column"
+            f" in the shell: {'path' if 'path' in missing else 'label'}=NAME"
         )
     return named
 
 
+def _plain(column: object) -> str:
+    return str(column).strip().lower().replace(" ", "_")
+
+
 def _text(value: object) -> str:
+    """Return a cell as text; what stands for a missing value is empty."""
     if isinstance(value, list | tuple):
-        return ";".join(map(str, value))
-    return "" if value is None else str(value).strip()
+        return ";".join(map(_text, value))
+    text = str(value).strip()
+    return "" if text.lower() in _UNKNOWN else text
 
 
 def _posix(path: str) -> str:
