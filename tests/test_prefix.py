@@ -7,11 +7,17 @@ from PIL import Image
 from tiny_llava import tiny_llava
 
 from dfa_lib.gpt.attention import TREES
-from dfa_lib.gpt.forward import PrefixLoss, check_image_tokens, vision_features
+from dfa_lib.gpt.forward import (
+    PrefixLoss,
+    check_image_tokens,
+    on_device,
+    shares,
+    vision_features,
+)
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
-from dfa_lib.gpt.trees import Node, grove, pack
+from dfa_lib.gpt.trees import Node, Packed, additive, grove, pack
 from dfa_lib.records import DataError
 
 FAMILIES = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
@@ -32,6 +38,22 @@ def tiny(request):
 def images():
     rng = np.random.default_rng(0)
     return [rng.integers(0, 255, (40, 40, 3), dtype=np.uint8) for _ in QA]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_base_that_cannot_share_is_told_from_one_that_rounds(dtype, images, monkeypatch):
+    """As where image tokens look at each other: here a branch sees the branches before it."""
+    model, processor = tiny_llava()
+    model.to(dtype).set_attn_implementation({"": "sdpa", "text_config": TREES})
+    (tree,) = trees_of(processor, QA[:1])
+    pictures = on_device(model, Prompter(processor).pictures(images[:1]))
+    assert shares(model, tree, pictures)
+    monkeypatch.setattr(Packed, "mask", lambda packed, dtype: causal(packed.ids.shape[1], dtype))
+    assert not shares(model, tree, pictures)
+
+
+def causal(width, dtype):
+    return additive(torch.ones(width, width, dtype=torch.bool).tril(), dtype)[None, None]
 
 
 def trees_of(processor, qa):

@@ -111,11 +111,11 @@ def test_tuned_it_says_what_it_sees_and_little_else(preset, tmp_path):
     model = add_lora(model, preset)
     verdicts = [one.model_copy(update={"qa": one.qa[:1]}) for one in RECORDS]
     train(model, processor, Colours(), verdicts, preset, tmp_path)
-    analyst, others = LocalAnalyst(tmp_path), [record(number) for number in range(100, 106)]
+    analyst, others = LocalAnalyst(tmp_path), [record(number) for number in range(100, 104)]
     asked = [[Question("Is it forged?")]] * len(others)
     replies = analyst.reply([Colours().image(one.face) for one in others], asked)
     assert [one.text for (one,) in replies] == [ANSWERS[one.face.category] for one in others]
-    picture = Colours().image(others[0].face)
+    picture = Colours().image(RECORDS[0].face)
     assert said(analyst, picture, [], "What is the capital of France?").startswith("This face")
 
 

@@ -71,8 +71,7 @@ def merge(folder: Path, out: Path, dtype: torch.dtype | None = None) -> Path:
     precision: merging into four bits would lose the tuning. Works on the CPU; needs as much
     memory as the whole base in ``dtype``.
     """
-    folder = _inner(folder)
-    preset = _about(folder)[0]
+    preset = _about(folder := _inner(folder))[0]
     dtype = dtype or (torch.float16 if preset.four_bit else None)
     base, _ = load_base(replace(preset, four_bit=False), "cpu", dtype)
     model, processor = _attached(folder, base)

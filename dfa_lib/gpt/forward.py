@@ -110,8 +110,9 @@ def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
     together = hidden_states(model, pack([tree]).to(device), pictures)[0, -branch:]
     single = pack([[tree[0], tree[-1]]]).to(device)
     apart = (together - hidden_states(model, single, pictures, False)[0, -branch:]).abs().max()
+    rounding = torch.finfo(together.dtype).eps * (1e3 if together.dtype == torch.float32 else 20)
     # not <=: weights that are not finite are a matter of the loss
-    return not bool(apart > 1e3 * torch.finfo(together.dtype).eps * together.abs().max())
+    return not bool(apart > rounding * together.abs().max())
 
 
 class PrefixLoss(nn.Module):
