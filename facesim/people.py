@@ -29,6 +29,8 @@ _APART = 0.42  # of the way between the sexes, which mixing brings together
 _CRISP = 1.15  # mixing people averages their detail out; this gives back its contrast
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
+Part = tuple[float, float]
+WHOLE: Part = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,19 @@ def generator(name: str, number: int = 0) -> Rng:
 
 
 @lru_cache(maxsize=64)
-def person(name: str, *, years: float = 0, fairness: float = 0) -> Person:
+def person(name: str, *, years: float = 0, fairness: float = 0, part: Part = WHOLE) -> Person:
     """Draw the person of a name; the same name always gives the same person.
+
+    ``part`` is the share of the anchors, from 0 to 1, between which the person is mixed: people
+    of parts that do not meet have no anchor in common.
 
     ``years`` makes the person look older or younger by about as much, ``fairness`` the skin
     lighter or darker by that share of white, each as in the photographs of the London Set:
     what goes along with them there, such as hair, changes as well.
     """
     rng, known = generator(name), model()
-    female, woman = _female(known, known.anchors), rng.random() < 0.48
+    anchors = known.anchors[slice(*(round(end * len(known.anchors)) for end in part))]
+    female, woman = _female(known, anchors), rng.random() < 0.48
     order = np.argsort(female)
     first = rng.choice(order[-len(order) // 3 :] if woman else order[: -len(order) // 3])
     like = np.argsort(np.abs(female - female[first]))[1 : len(female) // 3]
@@ -116,7 +122,7 @@ def person(name: str, *, years: float = 0, fairness: float = 0) -> Person:
     )
     usual = known.anchors.mean(axis=0)  # of each expression: neutral people are not stern
     skin, features = (
-        _sexed(known, usual + _BOLD * (known.anchors[at] - usual) + _OWN * noise, woman) + push
+        _sexed(known, usual + _BOLD * (anchors[at] - usual) + _OWN * noise, woman) + push
         for at in (first, rng.choice(like))
     )
     k = len(known.luma) - 1
@@ -241,15 +247,16 @@ def portrait(
     years: float = 0,
     fairness: float = 0,
     lamp: float | None = None,
+    part: Part = WHOLE,
 ) -> Portrait:
     """Photograph a person: picture (size, size, 3) uint8 RGB with exact landmarks (81, 2).
 
     Takes of a person differ in expression, turn of the head, light and background. For
-    ``years`` and ``fairness`` see ``person``; ``lamp`` is the angle in degrees from which a
-    strong light falls, -90 to 90 from the left to the right of the picture.
+    ``years``, ``fairness`` and ``part`` see ``person``; ``lamp`` is the angle in degrees from
+    which a strong light falls, -90 to 90 from the left to the right of the picture.
     """
     rng, known = generator(name, take + 1), model()
-    who = person(name, years=years, fairness=fairness)
+    who = person(name, years=years, fairness=fairness, part=part)
     smile = float(rng.uniform(0.35, 0.8) if rng.random() < 0.33 else rng.uniform(-0.1, 0.15))
     colours, opacity, points = (
         one[0] + np.float32(smile) * (one[1] - one[0])

@@ -20,7 +20,7 @@ from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, Face
 from dfa_lib.taxonomy import Split
-from facesim.people import generator, portrait
+from facesim.people import Part, generator, portrait
 
 _FEWEST = 6  # two in every split, to swap between
 
@@ -60,6 +60,8 @@ class Procedural(Population):
     dataset: ClassVar[str] = "procedural"
     licence: ClassVar[str] = "CC BY 4.0 (model of the Face Research Lab London Set)"
     takes: ClassVar[int] = 6
+    parts: ClassVar[dict[str, Part]] = {"train": (0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1)}
+    """Which anchors of the face model people of a split are mixed of: no two splits share one."""
 
     def people(self, split: Split, wanted: int) -> Sequence[str]:
         """Return as many as are ``wanted``: the split is part of the person's number."""
@@ -67,7 +69,8 @@ class Procedural(Population):
 
     def portrait(self, person: str, take: int) -> Portrait:
         """Photograph a person; the take decides on expression, light and background."""
-        return portrait(person, take, self.size)
+        split = person.split("-")[1]
+        return portrait(person, take, self.size, part=self.parts[split])
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.people import London, Procedural
 from dfa_lib.taxonomy import Split
+from facesim.people import portrait
 from tools.nano.views import ARTIFACTS, GRID, View, make_view
 
 SIZE = 128
@@ -43,7 +44,7 @@ class Recipe:
 
     def _portrait(self, name: str, rng: np.random.Generator) -> Portrait:
         if self.london is None or rng.random() >= LONDON_SHARE:
-            return Procedural(self.seed, SIZE).portrait(name, int(rng.integers(6)))
+            return portrait(name, int(rng.integers(6)), SIZE, part=Procedural.parts["train"])
         album = London(self.london, SIZE)
         people = album.people(Split.TRAIN, 102)
         return album.portrait(people[rng.integers(len(people))], int(rng.integers(200)))

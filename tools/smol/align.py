@@ -92,5 +92,5 @@ def _captions(views: list[View], side: int) -> np.ndarray:
 def _views(portraits: int, rng: np.random.Generator) -> list[View]:
     cv2.setNumThreads(1)
     people = Procedural(SEED, SIZE)
-    taken = (people.portrait(f"smol-{n}", n % people.takes) for n in range(portraits))
+    taken = (people.portrait(f"smol-train-{n}", n % people.takes) for n in range(portraits))
     return [make_view(portrait, rng) for portrait in taken for _ in range(VIEWS_EACH)]
