@@ -183,13 +183,13 @@ def _portable(preset: Preset) -> str:
 
 
 def _card(model: PeftModel, preset: Preset, facts: Mapping) -> str:
-    trainable, total = model.get_nb_trainable_parameters()
+    trainable, total = model.get_nb_trainable_parameters()  # with peft's copies of the modules
+    total -= sum(w.numel() for name, w in model.named_parameters() if "original_module" in name)
     rows = {
         "base": preset.base,
         "licence of the base": preset.licence,
         "trained": f"{trainable:,} of {total:,} parameters (LoRA rank {preset.rank})",
-        "tuned": f"language {preset.language}, projector {preset.projector}, "
-        f"vision encoder {preset.vision}",
+        "tuned": f"LLM {preset.language}, projector {preset.projector}, encoder {preset.vision}",
         **facts,
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
