@@ -145,6 +145,8 @@ def test_a_verdict_outside_has_no_number(scope: Scope) -> None:
     assert refusals(Eye(), [red_patch()], None) == [""]
     (verdict,) = judge(Eye(), [red_patch()], calibration=calibrated)
     assert verdict.forged is None and "unlike those" in verdict.sentence
+    (found,) = judge(Eye(), [find_face(portrait())], calibration=calibrated)
+    assert "let the face be found" in verdict.sentence and "camera" in found.sentence
     calibrated = Calibration(1.0, (FORGED,), 60, replace(scope, limit=1e9))
     verdict, none = judge(Eye(), [red_patch(), wall()], calibration=calibrated)
     assert verdict.scoped and "60 validation faces" in verdict.origin and none.abstained

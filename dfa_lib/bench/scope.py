@@ -123,8 +123,7 @@ class Scope:
     ) -> NDArray[np.float32]:
         """Return the margin that leaves ``ALARMS`` of the false alarms under all conditions."""
         alarms = np.mean(forged_logits(analyst, bona_fide, questions) >= 0)
-        ways = {**CONDITIONS, **POOR}.values()
-        taken = [way(image, rng) for way in ways for image in bona_fide]
+        taken = [way(one, rng) for way in (CONDITIONS | POOR).values() for one in bona_fide]
         refused = refusals(analyst, taken, self)
         taken = [image for image, why in zip(taken, refused, strict=True) if not why]
         if not taken:
@@ -174,9 +173,7 @@ class Scope:
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
                 scope = cls(**arrays, **json.loads(file.metadata()["scope"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); run lesson 03 again to write it anew"
-            ) from None
+            raise DataError(f"{path}: {error}; run lesson 03 again to write it") from None
         return scope if scope.fingerprint == fingerprint else None
 
 
@@ -199,7 +196,7 @@ def refusals(
     if scope and len(rest):
         images = [framed(pictures[at]) for at in rest]
         for at in rest[scope.distances(analyst, images) > scope.limit]:
-            reasons[at] = _UNLIKE
+            reasons[at] = _UNLIKE if isinstance(pictures[at], FaceCrop) else _UNFRAMED
         for at in rest[scope.close(images, logits[rest])] if logits is not None else ():
             reasons[at] = reasons[at] or CLOSE
     return reasons
@@ -245,6 +242,10 @@ _UNLIKE = (
     "The face looks unlike those this analyst was tuned and calibrated on;"
     " tune it on faces from the same kind of camera."
 )
+_UNFRAMED = (
+    "The picture looks unlike those this analyst was tuned and calibrated on; if it is a whole"
+    " photograph, let the face be found on it instead of taking it as framed."
+)
 CLOSE = (
     "Too close to call: on pictures as soft, noisy, compressed or coloured as this one, faces that"
     " nobody changed often score as high; use a better one."
@@ -256,9 +257,8 @@ def traits(image: Image) -> NDArray[np.float64]:
 
     ``detail``, the share of equal neighbours, mean red over green and mean blue over green.
     """
-    grey, colours = _grey(image), image.reshape(-1, 3).mean(axis=0) + 1
+    grey, (red, green, blue) = _grey(image), np.log(image.reshape(-1, 3).mean(axis=0) + 1)
     flat = np.mean(grey[:, 1:] == grey[:, :-1])
-    red, green, blue = np.log(colours)
     return np.array([np.log(detail(grey) + 1e-3), np.log(flat + 0.01), red - green, blue - green])
 
 

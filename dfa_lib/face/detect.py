@@ -62,12 +62,9 @@ def pictures(image: Image, size: int = 128) -> list[Picture]:
     more would only blur it.
     """
     faces = find_faces(image, size)
-    if len(faces) == 1:
-        height, width = image.shape[:2]
-        off = np.subtract(faces[0].box, (0, 0, width, height))
-        if np.abs(off).max() < _SLACK * width:
-            return [image]
-    return [*faces]
+    off = [np.subtract(face.box, (0, 0, *image.shape[1::-1])) for face in faces]
+    framed = len(off) == 1 and np.abs(off).max() < _SLACK * image.shape[1]
+    return [image] if framed else [*faces]
 
 
 def find_face(
