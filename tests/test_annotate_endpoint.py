@@ -33,7 +33,6 @@ from dfa_lib.records import (
     write_jsonl,
 )
 from dfa_lib.runtime import RESCUE
-from dfa_lib.shards import join
 from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region
 
 FACES = FaceSet.read(RESCUE / "01_instruct")
@@ -271,24 +270,22 @@ def test_what_a_batch_has_answered_is_not_asked_again(tmp_path: Path) -> None:
         assert server.books.charged.total() == len(some())
 
 
-# --- interrupted, and spread --------------------------------------------------------------
+# --- interrupted --------------------------------------------------------------------------
 
 RUN = """
 import sys
 from pathlib import Path
 from dfa_lib.endpoint import Endpoint
 from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet
-root, url, out, shard = sys.argv[1:]
+root, url, out = sys.argv[1:]
 ask = Endpoint("stand-in", url, cache=Path(out) / "cache", concurrency=6)
-shard = tuple(map(int, shard.split("/"))) if shard else None
-annotate(FaceSet.read(Path(root)), "endpoint", Path(out), endpoint=ask, shard=shard)
+annotate(FaceSet.read(Path(root)), "endpoint", Path(out), endpoint=ask)
 """
 
 
-def start(server: ChatServer, out: Path, shard: str = "") -> subprocess.Popen:
-    command = [sys.executable, "-c", RUN, FACES.root, server.url, out, shard]
+def start(server: ChatServer, out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", RUN, FACES.root, server.url, out]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
@@ -316,15 +313,3 @@ def test_killed_and_resumed_the_files_are_the_same_to_the_byte(tmp_path: Path) -
 def _lines(out: Path) -> int:
     file = out / "annotations.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-def test_shards_joined_equal_the_whole(tmp_path: Path) -> None:
-    with ChatServer() as server:
-        runs = [start(server, tmp_path / "parts", f"{i}/2") for i in range(2)]
-        whole = annotate(
-            FACES, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "parts" / "cache")
-        )
-        assert [run.wait() for run in runs] == [0, 0]
-    join(tmp_path / "parts" / "annotations.jsonl")
-    joined = (tmp_path / "parts" / "annotations.jsonl").read_bytes()
-    assert joined == (tmp_path / "annotations.jsonl").read_bytes() and len(whole) == len(FACES)

@@ -1,11 +1,11 @@
-"""Kernels forked from a process that has imported the large libraries; none of this package.
+"""Kernels forked from a process that has imported the libraries and this package.
 
     python -P warm.py SOCKET                    the process that forks, until its stdin ends
     python -P warm.py SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
 
-Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. What
-a lesson imports of this package it imports itself, in a process of its own. These kernels start
-no workers; those of ``test_colab_session.py`` are whole.
+Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. Each
+is still a process of its own, but starts no workers; in ``test_colab_session.py`` kernels start
+from nothing.
 """
 
 import importlib
@@ -21,8 +21,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LARGE = ("torch", "peft", "transformers", "openai", "ipykernel.kernelapp", "matplotlib.pyplot",
-         "sklearn.linear_model", "sklearn.metrics")  # fmt: skip
+LARGE = (
+    "ipykernel.kernelapp", "openai", "sklearn.metrics",
+    "dfa_lib.bench.controls", "dfa_lib.bench.report", "dfa_lib.chat.view", "dfa_lib.plots",
+)  # fmt: skip
+"""These import all that is slow; torch, transformers and peft among it."""
 
 
 @contextmanager
