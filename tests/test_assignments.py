@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from lessons import LESSONS, ROOT, exercises, read
+from nbgrader.api import Gradebook
 
 from tools.assignments import hand_in, make_course, with_parameters
 from tools.run_notebooks import Refused
@@ -108,10 +109,12 @@ def test_a_lesson_that_fails_is_named_and_never_graded(tmp_path: Path) -> None:
 )
 def test_solved_gets_all_points_and_unsolved_none(lesson: Path, course: Path) -> None:
     """Alone as well: each copy in an empty work folder, and no cell of the lesson may fail."""
-    released = read(course / "release" / lesson.stem / lesson.name)
-    hand_in(released, course, "nobody", lesson.stem)
-    graded = nbgrader(course, "autograde", lesson.stem)
+    name = lesson.stem
+    released = read(course / "release" / name / lesson.name)
+    hand_in(released, course, "nobody", name)
+    graded = nbgrader(course, "autograde", name)
     assert graded.returncode == 0, graded.stderr[-2000:]
-    given = scores(course)
-    assert given[lesson.stem, "solutions"] == len(exercises(released)) > 0
-    assert given[lesson.stem, "nobody"] == 0
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        solved, untouched = (book.find_submission(name, who) for who in ("solutions", "nobody"))
+        assert solved.score == solved.max_score == len(exercises(released)) > 0
+        assert untouched.score == 0
