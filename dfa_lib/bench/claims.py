@@ -151,14 +151,10 @@ class Outcome:
     def save(self) -> dict:
         """Write ``out``/claims.json and return what stands in it: plain numbers."""
         study = self.study
-        levels = {
-            metric: {name: asdict(self.level(name, metric)) for name in ANALYSTS}
-            for metric in METRICS
-        }
-        gaps = {
-            metric: {claim: asdict(self.gap(*pair, metric)) for claim, pair in CLAIMS.items()}
-            for metric in METRICS
-        }
+        levels, gaps = {}, {}
+        for one in METRICS:
+            levels[one] = {name: asdict(self.level(name, one)) for name in ANALYSTS}
+            gaps[one] = {claim: asdict(self.gap(*pair, one)) for claim, pair in CLAIMS.items()}
         about = {"preset": study.preset.name, "faces": study.count, "exam": study.exam.hash}
         size = {"n": len(self.sample.faces), "identities": self.sample.identities}
         data = {**about, **size, "levels": levels, "gaps": gaps}

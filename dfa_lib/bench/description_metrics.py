@@ -152,21 +152,17 @@ class Descriptions:
                 )
         return triples
 
-    def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, tuple[float, float]]]:
+    def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, list[float]]]:
         """By category and region: the share of faces where it is claimed, and where it is so."""
         members = {c.value: [face.category is c for face in self.sample.faces] for c in Category}
         kept = {name: self.known & np.array(member) for name, member in members.items()}
-        return {
-            name: {
-                region.value: (
-                    float(claimed[at, number].mean()),
-                    float(self.altered[at, number].mean()),
-                )
-                for number, region in enumerate(Region)
-            }
+        shares = {
+            name: np.stack([claimed[at].mean(axis=0), self.altered[at].mean(axis=0)], axis=1)
             for name, at in kept.items()
             if at.any()
         }
+        names = [region.value for region in Region]
+        return {name: dict(zip(names, row.tolist(), strict=True)) for name, row in shares.items()}
 
     def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict:
         """The descriptions that match best and worst, one of each forgery category."""
@@ -226,13 +222,8 @@ def _altered(face: Face, record: InstructRecord | None) -> Collection[Region] | 
     """What the mask tells, else what people named, who follow no prompt; None if neither."""
     if not face.category.forged:
         return ()
-    told = record.annotation if record else None
-    if (
-        face.altered_regions is None
-        and told
-        and told.findings
-        and not told.annotator.prompt_version
-    ):
+    told = record.annotation if record and not record.annotation.annotator.prompt_version else None
+    if face.altered_regions is None and told and told.findings:
         return {finding.region for finding in told.findings}
     return face.altered_regions
 

@@ -96,14 +96,11 @@ def detection_details(
 ) -> dict:
     """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
     fitted = metrics.probability(predicted.scores, temperature)
+    kinds, methods = zip(*((f.category.value, _method(f)) for f in sample.faces), strict=True)
     return {
         "temperature": temperature,
-        "per_category": _against_bona_fide(
-            predicted, sample, [f.category.value for f in sample.faces]
-        ),
-        "per_method": _against_bona_fide(
-            predicted, sample, [_method(face) for face in sample.faces]
-        ),
+        "per_category": _against_bona_fide(predicted, sample, kinds),
+        "per_method": _against_bona_fide(predicted, sample, methods),
         "per_dataset": _within(predicted, sample, [face.dataset for face in sample.faces]),
         "subgroups": _subgroups(predicted, sample),
         "video": _videos(fitted, sample),

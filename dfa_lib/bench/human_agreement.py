@@ -42,9 +42,8 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
     used = _usable(reviews, exam)
     if not used:
         return {}
-    sample = BootstrapSample.of(
-        [faces[one.face] for one in used], report.data["resamples"], exam.seed
-    )
+    shown = [faces[one.face] for one in used]
+    sample = BootstrapSample.of(shown, report.data["resamples"], exam.seed)
     made = {(face.id, task): truth(face, task) for face in sample.faces for task in _CLOSED}
     found = {MADE: _verdicts(made, used, sample)}
     for name in report.data["analysts"]:

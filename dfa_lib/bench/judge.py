@@ -82,7 +82,8 @@ class Judge:
 
     def estimate(self, out: Path) -> Estimate:
         """Return what marking the report in ``out`` would cost at most; nothing is sent."""
-        return self.endpoint.estimate(self._requests(described(out, self.faces, self.limit)), Mark)
+        given = described(out, self.faces, self.limit)
+        return self.endpoint.estimate(Requests(self._request, given), Mark)
 
     def mark(self, out: Path) -> Report:
         """Mark the descriptions on file in ``out`` and write them into its report.
@@ -93,16 +94,13 @@ class Judge:
         given = described(out, self.faces, self.limit)
         if not given:
             raise DataError(f"{out}: no analyst described a face, so there is nothing to rate")
-        answers = self.endpoint.ask_all(self._requests(given), Mark, self.by)
+        answers = self.endpoint.ask_all(Requests(self._request, given), Mark, self.by)
         name = re.sub(r"[^\w.@-]+", "-", self.by).strip("-")
         opinions = [self._opinion(one, answers[_name(one)]) for one in given]
         write_jsonl(out / "opinions" / f"{name}.jsonl", opinions)
         report = Report.read(out, self.faces)
         report.data["opinions"] = scored(out, self.faces, report.data["resamples"])
         return report.save()
-
-    def _requests(self, given: list[Prediction]) -> Requests[Prediction]:
-        return Requests(self._request, given)
 
     def _request(self, one: Prediction) -> Request:
         face = self.faces[one.face]

@@ -63,11 +63,8 @@ def hit_rate_at(limit: float, forged: Array, score: Array, weights: Array) -> Ar
 
 def balanced_accuracy(truth: Array, right: Array, weights: Array) -> Array:
     """Mean over the classes of the share of ``right`` (N,) answers in each."""
-    shares = [
-        mean(right[truth == label].astype(float), weights[:, truth == label])
-        for label in np.unique(truth)
-    ]
-    return np.mean(shares, axis=0)
+    classes = [truth == label for label in np.unique(truth)]
+    return np.mean([mean(right[one].astype(float), weights[:, one]) for one in classes], axis=0)
 
 
 def calibration_error(forged: Array, probability: Array, weights: Array) -> Array:

@@ -171,10 +171,7 @@ def level_scores(
     ``scores`` as ``sweep`` gives them; ``pictures`` (H, W, 3) uint8 by level.
     """
     rows = {level: [levels[level] for levels in scores.values()] for level in pictures}
-    said = (
-        f"{level}: {look.listed(map(look.spelled, scores, triples))}"
-        for level, triples in rows.items()
-    )
+    said = (f"{at}: {look.listed(map(look.spelled, scores, row))}" for at, row in rows.items())
     title = "From faces like those of training to another world"
     alt = f"{title}: DF-D AUC with 95 % intervals. {'; '.join(said)}."
     size = (9, 0.95 * len(rows) + 1.6)

@@ -51,9 +51,8 @@ def score_all(
         temperature = fitted_temperature(given, exam)
         analysts[name], details[name] = _score_one(collected[name], sample, described, temperature)
     for name, versions in (robust or {}).items():
-        details[name]["DF-D"]["robustness"] = _robustness(
-            collected[name][Task.DF_D], versions, sample
-        )
+        clean = collected[name][Task.DF_D]
+        details[name]["DF-D"]["robustness"] = _robustness(clean, versions, sample)
     leads = _leads(collected, sample, described)
     return {
         "version": VERSION,
