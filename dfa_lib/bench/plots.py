@@ -33,8 +33,8 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
 
 def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -> Figure:
     """One score of every analyst with its 95 % interval; ``data`` is report.json."""
-    rows = {name: scores[task][metric] for name, scores in data["analysts"].items()
-            if metric in scores[task]}  # fmt: skip
+    found = {name: scores[task] for name, scores in data["analysts"].items()}
+    rows = {name: one[metric] for name, one in found.items() if metric in one}
     title = f"{task} {metric}, 95 % intervals over identities"
     alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}."
     figure, (ax,) = look.canvas(title, alt, (9, 0.5 * len(rows) + 1.5))
