@@ -61,10 +61,8 @@ def code_digest(*things: type | ModuleType | FunctionType) -> str:
 
 def _sources(part: FunctionType | ModuleType) -> Iterator[str]:
     """Yield a source; with a function all that it names: functions beside it, numbers, texts."""
-    named: dict[str, object] = {}
-    if isinstance(part, FunctionType):
-        used = inspect.getclosurevars(part)
-        named = {**used.globals, **used.nonlocals}
+    used = inspect.getclosurevars(part) if isinstance(part, FunctionType) else None
+    named = {**used.globals, **used.nonlocals} if used else {}
     beside = [one for one in named.values() if isinstance(one, FunctionType)]
     for one in (part, *(one for one in beside if one.__module__ == part.__module__)):
         try:

@@ -156,9 +156,8 @@ def remake(
 
 def _methods() -> str:
     """Digest all code that makes our faces, and every registered method."""
-    made_by = code_digest(geometry, generate, people)
-    made_by += code_digest(*(method.operate for method in METHODS.values()))
-    digest = sha256(" ".join((*METHODS, made_by)).encode())
+    operators = (method.operate for method in METHODS.values())
+    digest = sha256(code_digest(geometry, generate, people, *operators).encode())
     world = Path(facesim.__file__).parent
     for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
         digest.update(path.read_bytes())
