@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from chat_server import ChatServer
 from PIL import Image
 
 from dfa_lib.endpoint import Ceiling, Endpoint
+from dfa_lib.instruct.__main__ import main
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.audit import audit, audit_table
@@ -217,8 +219,26 @@ def test_what_has_no_answer_is_recorded_and_the_rest_goes_on(
     assert f"{len(aside)} faces have no answer" in capsys.readouterr().out
 
 
+def test_a_model_that_never_answers_as_asked_is_left_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten in a row are enough; and with fewer faces, none described is no success either."""
+    monkeypatch.setenv("OPENAI_API_KEY", "-")
+    faces = FaceSet(FACES.root, tuple(one for one in FACES if not one.source)[:40])
+    with ChatServer(reply=saying({"finding": []})) as server:
+        with pytest.raises(DataError, match=r"model: 10 answers in a row .*; try"):
+            ask = endpoint(server, tmp_path / "c", concurrency=1)
+            annotate(faces, "endpoint", tmp_path, endpoint=ask)
+        assert server.books.charged.total() < 40
+        shutil.copytree(FACES.root / "images", tmp_path / "images")
+        write_jsonl(tmp_path / "faces.jsonl", faces.faces[:3])
+        given = ["annotate", "--model", "stand-in", "--base-url", server.url]
+        assert main([*given, "--out", str(tmp_path)]) == 2
+    assert "no face got a description" in capsys.readouterr().err
+
+
 def test_once_all_are_answered_the_list_of_the_unanswered_goes(tmp_path: Path) -> None:
-    faces = some()
+    faces = FaceSet(FACES.root, tuple(one for one in some() if not one.source)[:5])
     with ChatServer(reply=saying("no JSON")) as server:
         assert not annotate(faces, "endpoint", tmp_path, endpoint=endpoint(server, tmp_path / "1"))
         assert (tmp_path / "annotations.unanswered.jsonl").exists()
@@ -276,6 +296,7 @@ RUN = """
 import sys
 from pathlib import Path
 from dfa_lib.endpoint import Endpoint
+from dfa_lib.instruct.__main__ import main
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 root, url, out = sys.argv[1:]

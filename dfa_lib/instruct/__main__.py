@@ -94,9 +94,10 @@ def _faces(args: Namespace) -> None:
 
 def _annotate(args: Namespace) -> None:
     endpoint = _endpoint(args)
-    annotator = "endpoint" if endpoint else "measuring"
-    faces = FaceSet.read(args.out)
-    annotate(faces, annotator, workers=args.workers, endpoint=endpoint, shard=args.shard)
+    more = {"workers": args.workers, "endpoint": endpoint, "shard": args.shard}
+    notes = annotate(FaceSet.read(args.out), "endpoint" if endpoint else "measuring", **more)
+    if not notes and not args.shard:
+        raise DataError(f"{args.out}: no face got a description; see annotations.unanswered.jsonl")
 
 
 def _conversations(args: Namespace) -> None:

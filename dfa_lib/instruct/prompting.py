@@ -82,19 +82,25 @@ class Writer:
         """Yield what ``read`` makes of each answer, or what is wrong with it.
 
         The ids of ``requests`` are those of faces; ``read`` raises ValueError for what is no
-        answer to what was asked.
+        answer to what was asked. Raises DataError where ten in a row are none.
         """
+        row = 0
         for answer in self._endpoint.ask(requests, self.schema) if len(requests) else ():
             try:
                 if not (answer.refusal or answer.error):
                     yield read(answer)
+                    row = 0
                     continue
                 kind = "refusal" if answer.refusal else "error" if answer.failed else "invalid"
                 reason = answer.refusal or answer.error.removeprefix("invalid: ")
             except ValueError as error:
                 kind, reason = "invalid", str(error)
-            who = self.annotator
-            yield Unanswered(face=answer.id, annotator=who, kind=kind, reason=reason)
+            row = row + 1 if kind == "invalid" else 0
+            if row == 10:
+                raise DataError(
+                    f"model: 10 answers in a row are not as asked ({reason}); try another"
+                )
+            yield Unanswered(face=answer.id, annotator=self.annotator, kind=kind, reason=reason)
 
 
 def plain(text: str) -> str:

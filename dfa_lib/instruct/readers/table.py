@@ -30,13 +30,9 @@ COLUMNS = {
     "licence": "license",
 }
 """What a column means, and the other names it goes by: only those that mean nothing else."""
-_NO, _YES = ("0", "0.0", "false", "no"), ("1", "1.0", "true", "yes")
-_BONA_FIDE = (*_NO, *(
-    "real original genuine pristine bona_fide bonafide bona-fide authentic live"
-).split())  # fmt: skip
-_FORGED = (*_YES, *(
-    "fake forged forgery deepfake manipulated synthetic spoof generated altered"
-).split())  # fmt: skip
+_NO, _YES = "0 0.0 false no".split(), "1 1.0 true yes".split()
+_BONA_FIDE = _NO + "real original genuine pristine bona_fide bonafide authentic live".split()
+_FAKE = _YES + "fake forged forgery deepfake manipulated synthetic spoof generated altered".split()
 _UNKNOWN = {"", "nan", "na", "n/a", "<na>", "none", "null", "unknown"}
 SPLITS = dict(train=Split.TRAIN, training=Split.TRAIN, val=Split.VAL, valid=Split.VAL,
               validation=Split.VAL, dev=Split.VAL, test=Split.TEST, testing=Split.TEST)  # fmt: skip
@@ -77,17 +73,14 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
             )
         yield item
     used = ", ".join(f"{name}={named[name]}" for name in COLUMNS if name in named)
-    spare = ", ".join(str(name) for name in there if name not in named.values())
+    spare = ", ".join(str(name) for name in there if name not in named.values()) or "none"
     labels = (f"{f'{label} {kind}'.strip()} = {category}: {n:,}"
               for (label, kind, category), n in found.most_common(9))  # fmt: skip
-    yield f"columns: {used}; not read: {spare or 'none'}; labels: {', '.join(labels)}"
+    yield f"columns: {used}; not read: {spare}; labels: {', '.join(labels)}"
 
 
 def label_words(columns: Mapping[str, str], column: str = "") -> dict[str, str]:
-    """Return what labels mean by ``columns``, and 1 and 0 in a ``column`` such as is_real.
-
-    Raises DataError for a meaning that is unknown itself.
-    """
+    """Return what labels mean by ``columns``, and 1 and 0 in a ``column`` such as is_real."""
     words = {key[6:].lower(): word for key, word in columns.items() if key.startswith("label.")}
     if odd := [word for word in words.values() if category_of(word)[0] is None]:
         raise DataError(f"columns: {odd[0]!r} is no label; choose real, fake, {', '.join(CLASSES)}")
@@ -141,10 +134,10 @@ def category_of(
 ) -> tuple[Category | None, str | None]:
     """Return category and method by what is known; FORGED where only that much is said."""
     words = (kind.strip().lower(), label.strip().lower())
-    plain = words[1].replace(" ", "_")
+    plain = _plain(label).replace("-", "_")
     named = next((c for c in CLASSES for word in words if word in (c.lower(), c.phrase)), None)
     known = method(name) if name else None
-    forged = plain in _FORGED
+    forged = plain in _FAKE
     if plain in _BONA_FIDE or (not forged and named is Category.BONA_FIDE):
         return Category.BONA_FIDE, None
     if named and named.forged:
