@@ -226,7 +226,7 @@ def test_a_model_that_never_answers_as_asked_is_left_early(
     monkeypatch.setenv("OPENAI_API_KEY", "-")
     faces = FaceSet(FACES.root, tuple(one for one in FACES if not one.source)[:40])
     with ChatServer(reply=saying({"finding": []})) as server:
-        with pytest.raises(DataError, match=r"model: 10 answers in a row .*; try"):
+        with pytest.raises(DataError, match=r"model: ten answers in a row .*; try"):
             ask = endpoint(server, tmp_path / "c", concurrency=1)
             annotate(faces, "endpoint", tmp_path, endpoint=ask)
         assert server.books.charged.total() < 40
@@ -267,7 +267,7 @@ def test_two_annotators_do_not_share_a_file_but_people_may(tmp_path: Path) -> No
         write_jsonl(tmp_path / "annotations.jsonl", [human])
         notes = annotate(some(), "endpoint", tmp_path, endpoint=ask)
         assert notes[ONE_EACH[0].id] == human and len(notes) == len(some())
-    said = r"written by endpoint at 127\.0\.0\.1 · stand-in · describe@1, not by measuring · 1"
+    said = r"written by endpoint at 127\.0\.0\.1 · stand-in · describe@1, not by measuring · 2"
     with pytest.raises(DataError, match=said) as caught:
         annotate(some(), "measuring", tmp_path)
     assert "\n" not in str(caught.value)

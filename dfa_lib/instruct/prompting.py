@@ -98,7 +98,7 @@ class Writer:
             row = row + 1 if kind == "invalid" else 0
             if row == 10:
                 raise DataError(
-                    f"model: 10 answers in a row are not as asked ({reason}); try another"
+                    f"model: ten answers in a row are not as asked ({reason}); try another"
                 )
             yield Unanswered(face=answer.id, annotator=self.annotator, kind=kind, reason=reason)
 
