@@ -21,7 +21,7 @@ import facesim
 from dfa_lib import __version__
 from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct import generate, people
+from dfa_lib.instruct import generate, importer, people, rows, splits
 from dfa_lib.instruct.answers import code_digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
@@ -120,7 +120,8 @@ def _recipe(
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
     if source in READERS:
-        return recipe | {"pictures": _state(Path(root), out, columns)}
+        reading = code_digest(sys.modules[READERS[source].__module__], rows, splits, importer)
+        return recipe | {"pictures": _state(Path(root), out, columns), "reader": reading}
     return recipe | {"methods": _methods()}
 
 
