@@ -97,7 +97,7 @@ class Study:
     @cached_property
     def recipe(self) -> Preset:
         """The preset with tasks that count alike and no auxiliary loss, as in the paper."""
-        return replace(self.preset, weights={}, talk=0, naming=0.0, everyday=False)
+        return replace(self.preset, weights={}, bona_fide=1.0, talk=0, naming=0.0, everyday=False)
 
     @cached_property
     def untuned(self) -> LocalAnalyst:
