@@ -36,7 +36,7 @@ def encoder(study: Study, seed: int) -> Analyst:
 
 
 def language(study: Study, seed: int) -> Analyst:
-    """The language model on the frozen encoder."""
+    """The language model, its encoder tuned as the preset says."""
     return study.tune("verdicts", seed)
 
 

@@ -50,7 +50,8 @@ def work_path(name: str = "work", here: Path | None = None) -> Path:
     notebooks/ and a command typed at the root mean the same folder. For one in Google Drive,
     Colab asks for the Drive once a session.
     """
-    if name.startswith("/content/drive/") and in_colab() and not Path("/content/drive").exists():
+    home = Path("/content/drive/MyDrive")  # the mount point itself stays when a mount has ended
+    if name.startswith("/content/drive/") and in_colab() and not home.exists():
         from google.colab import drive
 
         drive.mount("/content/drive")

@@ -330,7 +330,7 @@ def test_columns_go_by_a_mapping(tmp_path: Path) -> None:
         list(table(path, {"path": "gone", "label": "urteil"}))
     with pytest.raises(DataError, match="'colour' is unknown; choose from path, label"):
         list(table(path, {"path": "bild", "colour": "urteil"}))
-    with pytest.raises(DataError, match="columns: only a table has them"):
+    with pytest.raises(DataError, match="columns: only table and imagefolder take them"):
         load_faces("df40", tmp_path / "out", root=tmp_path, columns={"path": "bild"})
 
 

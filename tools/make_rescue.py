@@ -121,9 +121,13 @@ def make(work: Path) -> None:
     """Make ``RESCUE`` anew of ``work``, whole or not at all."""
     fresh = RESCUE.with_name("rescue.partial")
     shutil.rmtree(fresh, ignore_errors=True)
-    count = keep_faces(work / "01_instruct", fresh / "01_instruct")
-    keep_adapter(work / "02_gpt", fresh / "02_gpt")
-    keep_calibration(work, fresh)
+    try:
+        count = keep_faces(work / "01_instruct", fresh / "01_instruct")
+        keep_adapter(work / "02_gpt", fresh / "02_gpt")
+        keep_calibration(work, fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     shutil.rmtree(RESCUE, ignore_errors=True)
     fresh.rename(RESCUE)
     size = sum(file.stat().st_size for file in RESCUE.rglob("*") if file.is_file())

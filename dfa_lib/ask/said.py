@@ -21,8 +21,8 @@ COLUMNS = (
 )  # fmt: skip
 
 UNMEASURED = (
-    "Nobody has measured how often this model is right: lesson 03 does that for one that lesson 02"
-    " has tuned. So there is no verdict and no number, only what it says itself."
+    "Nobody has measured how often this model is right: lesson 03 does that for a model of lesson"
+    " 02, on validation people. So there is no verdict and no number, only what it says itself."
 )
 
 

@@ -27,16 +27,16 @@ def core(model: nn.Module) -> nn.Module:
 
 def precision(model: nn.Module) -> torch.autocast:
     """Return a context that computes in the base's precision: tuned parts are in float32."""
-    words = core(model).get_input_embeddings().weight
+    words, kind = core(model).get_input_embeddings().weight, core(model).device.type
     mixed = core(model) is not model and words.dtype != torch.float32
-    return torch.autocast(words.device.type, words.dtype, enabled=mixed)
+    enabled = mixed or torch.is_autocast_enabled(kind)  # what is set around stays
+    return torch.autocast(kind, words.dtype if mixed else None, enabled=enabled)
 
 
 def parts(model: nn.Module) -> dict[str, list[str]]:
     """Return the names of the modules that make up "language", "vision" and "projector".
 
-    The projector stands beside the other two, except where the encoder ends in a merger of its
-    own.
+    The projector stands beside these two, except where the encoder ends in a merger of its own.
     """
     inner, names = core(model).model, {m: n for n, m in core(model).named_modules()}
     halves = {"language": inner.get_decoder(), "vision": inner.get_encoder("image")}

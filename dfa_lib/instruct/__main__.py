@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
     faces.add_argument("--root", type=Path, help="where the data set, or the table, lies")
     faces.add_argument("--column", action="append", default=[], metavar="MEANING=NAME",
-                       help="a column of a table whose name does not tell")  # fmt: skip
+                       help="a column whose name does not tell, or label.WORD=real")  # fmt: skip
     faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
     faces.add_argument("--self-blended", type=int, default=0, metavar="K",

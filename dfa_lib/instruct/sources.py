@@ -68,11 +68,10 @@ def load_faces(
     Writes images/, masks/ and faces.jsonl; an interrupted call goes on where it stopped.
     The files do not depend on ``workers``. ``difficulty`` in [0, 1] hides the traces of our
     forgeries; another source, whose data lie under ``root``, gives up to ``n`` faces and
-    skipped.json says what it left out and why. ``columns`` names the columns of a table whose
-    names do not tell (meaning -> column). ``self_blended``: beside the ``n``, so many forgeries
-    are made of each bona fide training face of another source, by blending it with itself.
-    With ``shard`` (i, k), part i of k alone is made and returned; ``shards.join`` makes
-    faces.jsonl of the parts.
+    skipped.json says what it left out and why. ``columns`` names columns (meaning -> column) and
+    label words ({"label.echt": "real"}) that do not tell themselves. ``self_blended``: beside the
+    ``n``, so many forgeries are made of each bona fide training face of another source, by blending
+    it with itself. With ``shard`` (i, k), part i of k alone is made; ``shards.join`` joins them.
     Raises DataError for an unknown source, a missing ``root``, or a folder that holds faces made
     with other arguments, other code or other pictures.
     """
@@ -111,7 +110,7 @@ def _recipe(
     if source not in SOURCES:
         raise DataError(f"source={source!r}: unknown; choose one of {', '.join(SOURCES)}")
     if columns and source not in ("table", "imagefolder"):
-        raise DataError(f"columns: only a table has them, not source={source!r}; leave them out")
+        raise DataError(f"columns: only table and imagefolder take them, not source={source!r}")
     recipe = {"source": source, "version": __version__}
     if columns:
         recipe["columns"] = dict(columns)
@@ -120,7 +119,8 @@ def _recipe(
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
     if source in READERS:
-        reading = code_digest(sys.modules[READERS[source].__module__], rows, splits, importer)
+        readers = (sys.modules[one] for one in sorted(sys.modules) if ".instruct.readers." in one)
+        reading = code_digest(*readers, geometry, rows, splits, importer)
         return recipe | {"pictures": _state(Path(root), out, columns), "reader": reading}
     return recipe | {"methods": _methods()}
 
