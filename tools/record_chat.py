@@ -94,7 +94,7 @@ class Film:
 
 
 def visit(film: Film, stranger: Path) -> Image.Image:
-    """Ask about a swapped face, then one the analyst misses, then a cat; return a still."""
+    """Ask about a reenacted face, an edited one that the analyst misses, a cat; return a still."""
     film.take(1.5)
     film.press("Face 5", 2.0)
     film.press("Forged?", 1.6)
@@ -103,7 +103,7 @@ def visit(film: Film, stranger: Path) -> Image.Image:
     film.ask("Is anything wrong with the eyes?", 2.0)
     film.press("Reveal the truth", 3.0)
     still = film.frames[-1]
-    film.press("Face 8", 2.0)
+    film.press("Face 1", 2.0)
     film.press("Forged?", 1.8)
     film.press("Reveal the truth", 3.0)
     with film.page.expect_file_chooser() as chooser:
