@@ -202,7 +202,7 @@ def test_no_path_of_this_machine_stands_in_a_record(model: str, said: str, tmp_p
 def test_what_has_no_answer_is_recorded_and_the_rest_goes_on(
     tmp_path: Path, fault: str, kind: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ChatServer(fault=fault, share=0.4, stubborn=True) as server:
+    with ChatServer(fault=fault, share=0.6, stubborn=True) as server:
         ask = endpoint(server, tmp_path / "c")
         notes = annotate(some(), "endpoint", tmp_path, endpoint=ask)
         charged, file = server.books.charged.total(), tmp_path / "annotations.jsonl"

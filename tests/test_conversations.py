@@ -62,7 +62,7 @@ def test_the_card_names_who_wrote_what() -> None:
         return record.model_copy(update={"annotation": note, "qa": turns})
 
     plain, mixed = data_card(RECORDS), data_card([*map(by_model, RECORDS[:20]), *RECORDS[20:]])
-    assert re.search(r"\| measuring · 1 \| FS \| \d+ \| .*%", plain)
+    assert re.search(r"\| measuring · 2 \| FS \| \d+ \| .*%", plain)
     assert '"endpoint" was written' not in plain and "0 by a language model" in _flat(plain)
     assert re.search(r"\| endpoint · m-1 · describe@1 \| [\w ]+ \| \d+ \| \d+ \| 0 \| - \|", mixed)
     assert "80 by a language model" in _flat(mixed)
