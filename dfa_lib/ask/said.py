@@ -95,7 +95,7 @@ def face_said(number: int, face: Picture, verdict: "Verdict", questions: Sequenc
         )
         for question, answer in zip(questions, verdict.answers, strict=not verdict.abstained)
     )
-    if reason := verdict.abstained or UNMEASURED * (not verdict.scoped):
+    if reason := verdict.abstained or ("" if verdict.scoped else UNMEASURED):
         return FaceSaid(number=number, box=box, reason=reason, answers=answers)
     return FaceSaid(
         number=number,
