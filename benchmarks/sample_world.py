@@ -136,7 +136,7 @@ def nearest(root: Path, tower: Tower) -> dict[str, dict[str, list[float]]]:
     london, mean = London(root, SIDE), model().mean_shape
     train, others = (london.people(s, 102) for s in (Split.TRAIN, Split.TEST))
     real = [in_shape(who, *cut_out(london, who, 0), mean) for who in [*train, *others]]
-    seen = [look(one.colours, one.points, tower) for one in real]
+    seen = [look(one.layers[..., :3], one.points, tower) for one in real]
     drawn = [person(f"near-{number}") for number in range(MODELLED)]
     made = [look(one.colours[0], one.points[0], tower) for one in drawn]
     apart = {name: distances([one[name] for one in [*seen, *made]], len(train)) for name in seen[0]}

@@ -1,4 +1,4 @@
-"""Light on a face, clothes, and what is behind the person."""
+"""Light on a face, the dye of clothes, and what is behind the person."""
 
 import cv2
 import numpy as np
@@ -36,24 +36,13 @@ def shading(points: Points, size: int, rng: Rng, side: float | None = None) -> F
     return (np.clip(light, 0.2, 1.4)[..., None] ** 0.6 * tint).astype(np.float32)
 
 
-def clothed(colours: Floats, points: Points, rng: Rng) -> Floats:
-    """Put a plain garment with a round neck on a person of landmarks ``points``: (S, S, 3)."""
-    size, chin, jaw = len(colours), points[8], np.ptp(points[[4, 12], 0]) / 2
-    top = int(0.8 * size)
-    y, x = np.mgrid[top:size, :size].astype(np.float32)
-    wide, deep = jaw * rng.uniform(1.0, 1.4), size * rng.uniform(1.02, 1.3) - chin[1]
-    edge = (np.hypot((x - chin[0]) / wide, (y - chin[1]) / deep) - 1) * wide
-    sloping = 0.1 * np.clip(np.abs(x - chin[0]) / jaw - 0.5, 0, 1)
-    edge = np.minimum(edge, y - (0.98 - sloping) * size)  # the distance inside the garment in px
-    hue, saturation, value = rng.uniform(0, 360), 0.6 * rng.beta(1, 3), rng.uniform(0.12, 0.7)
-    if rng.random() < 0.5:  # white and grey
-        saturation, value = rng.uniform(0, 0.05), rng.uniform(0.7, 0.95)
-    dye = cv2.cvtColor(np.float32([[[hue, saturation, value]]]), cv2.COLOR_HSV2RGB)[0, 0]
-    folds = cv2.GaussianBlur(rng.standard_normal(edge.shape, np.float32), (0, 0), 7)
-    cloth = dye * (1 + 0.06 * folds / folds.std() - 0.15 * np.exp(-((edge / 3) ** 2)))[..., None]
-    skin = colours[top:] * (1 - 0.2 * np.exp(-np.abs(edge) / 4))[..., None]
-    worn = np.clip(edge / 1.8 + 0.5, 0, 1)[..., None]
-    return np.concatenate([colours[:top], skin + worn * (cloth - skin)]).astype(np.float32)
+def dyed(colours: Floats, worn: Floats, rng: Rng) -> Floats:
+    """Dye the white shirt at ``worn`` (S, S); half of them stay white: (S, S, 3)."""
+    if rng.random() < 0.5:
+        return colours
+    hsv = np.float32([[[rng.uniform(0, 360), 0.6 * rng.beta(1, 3), rng.uniform(0.1, 0.75)]]])
+    dye = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    return colours * (1 + worn[..., None] * (dye - 1))
 
 
 def background(size: int, rng: Rng) -> Floats:
@@ -78,8 +67,12 @@ def _colour(rng: Rng, saturation: float, value: tuple[float, float]) -> Floats:
 
 
 def _wall(size: int, rng: Rng) -> Floats:
+    """A plain wall; the light falls off to one side and to the corners."""
     value = (0.7, 0.95) if rng.random() < 0.85 else (0.35, 0.7)
-    return _colour(rng, 0.1, value) * (1 + rng.uniform(0, 0.12) * _ramp(size, rng))
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    light = 1 + rng.uniform(0, 0.12) * _ramp(size, rng)
+    light -= rng.uniform(0, 0.1) * (x**2 + (y - 0.3) ** 2)[..., None]
+    return _colour(rng, 0.1, value) * light
 
 
 def _room(size: int, rng: Rng) -> Floats:

@@ -13,7 +13,7 @@ CEILINGS = {
     "dfa_lib/endpoint": (1_535, 1_000),
     "dfa_lib/gpt": (2_300, 1_500),
     "dfa_lib/instruct": (4_595, 3_000),
-    "facesim": (1_795, 2_400),
+    "facesim": (1_510, 2_400),
 }
 """Lines of Python reached and lines aimed at. Lower the first when code goes; never raise it."""
 

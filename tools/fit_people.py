@@ -1,13 +1,16 @@
 """Fit the model of people: ``python -m tools.fit_people LONDON_FOLDER`` writes facesim/people.npz.
 
 Two photographs (neutral, smiling) of each training person of the Face Research Lab London Set
-are cut from their plain background, brought to one shape and described by principal components.
-No photograph and no single person's scores are kept: every anchor is a mix of five people that
-resembles none of them.
+are cut from their plain background and brought to one shape. Three people who look alike are then
+registered densely and blended to one head, an anchor: its coarse tones are a mean of the three,
+and its detail comes from one here and from another there, so that it is as sharp as a photograph.
+No photograph and no single person's layer is kept.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -15,44 +18,60 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfa_lib.face.geometry import Image, Mask, Points, Portrait, align, hull, warp
+from dfa_lib.face.geometry import Image, Mask, Points, Portrait, align, hull, mirrored, warp
 from dfa_lib.instruct.people import London, photo_and_points
 from dfa_lib.taxonomy import Split
-from facesim.people import MODEL, SIDE, model
+from facesim.people import MODEL, SIDE, drawn, model
 
 Floats = NDArray[np.float32]
-TEXTURE, SHAPE, ANCHORS = 44, 24, 400
-LIKENESS = 0.5  # greatest correlation of an anchor with a person, in standardised scores
-REACH = 24  # pixels either side of the silhouette in which the distance to it is modelled
-WEIGHTS = {"luma": 1.0, "chroma": 2.0, "outline": 0.5 / REACH, "flow": 0.5}
+Rng = np.random.Generator
+ANCHORS, ALIKE, SHAPE = 160, 6, 24
+SHARES = np.float32([0.34, 0.33, 0.33])
+"""How much each of the people gives to the coarse tones, the outline and the shape of an anchor."""
+REACH = 24  # pixels either side of the silhouette in which the distance to it is blended
+BANDS = 5  # of detail, each twice as coarse as the one before
+FARTHEST = 14  # pixels that registration moves anything
 
 
 @dataclass(frozen=True)
 class Example:
-    """A training photograph in the mean shape: colours (S, S, 3) in 0..1, outline (S, S) in px."""
+    """A photograph in the mean shape: RGB and opacity, (S, S, 4), and where the shirt is (S, S).
+
+    All are in 0..1; ``points`` (81, 2) are the landmarks before.
+    """
 
     person: str
     points: Points
-    colours: Floats
-    outline: Floats
+    layers: Floats
+    worn: Floats
 
 
-def matte(photo: Image) -> Floats:
-    """Return the opacity (H, W) in 0..1 of the person before the plain studio background."""
+def matte(photo: Image, points: Points) -> Floats:
+    """Return the opacity (H, W) in 0..1 of the person before the plain studio background.
+
+    Gaps in the person of landmarks ``points`` (81, 2) are filled, as skin, teeth and hair may have
+    the background's colour, but not those between hair and neck.
+    """
     height, width = photo.shape[:2]
     lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)
     y, x = np.mgrid[: 1 : height * 1j, : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, y**3], axis=-1)
     plain = ((y < 0.45) & ((x < 0.08) | (x > 0.92))) | (y < 0.02)
+    face = cv2.fillConvexPoly(np.zeros((height, width)), cv2.convexHull(np.int32(points)), 1) > 0
+    eyes, chin = points[[28, 8], 1] / height
+    beside = (y > eyes) & (y < chin + 0.15 * (chin - eyes)) & ~face
     for _ in range(3):  # the background is a smooth surface; refit to all that lies near it
         surface = terms @ np.linalg.lstsq(terms[plain], lab[plain], rcond=None)[0]
-        away = np.sqrt((((lab - surface) * np.float32([1, 1.6, 1.6])) ** 2).sum(axis=-1))
+        unlike = (lab - surface) * np.float32([1, 1.6, 1.6])
+        unlike[beside & (unlike[..., 0] < 0), 0] *= 0.4  # in the shadow of hair and neck
+        away = np.sqrt((unlike**2).sum(axis=-1))
         plain = (away < 9) & (y < 0.6)
     alpha = np.clip((cv2.GaussianBlur(away, (0, 0), 0.6) - 8) / 10, 0, 1)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.5).astype(np.uint8))
     solid = labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])
     closed = np.vstack([solid, np.ones((1, width), bool)])  # the shoulders leave at the bottom
     filled = ndimage.binary_fill_holes(closed)[:-1]
+    filled &= solid | face | (y < eyes)
     near = cv2.dilate(filled.astype(np.uint8), np.ones((5, 5))) > 0
     return np.where(filled & ~solid, 1, alpha * near).astype(np.float32)
 
@@ -85,27 +104,110 @@ def shirt(portrait: Portrait, alpha: Floats) -> Mask:
     return np.maximum.accumulate(closed, axis=0) > 0
 
 
-def fringe(portrait: Portrait) -> Mask:
-    """Return where hair hangs over the forehead (S, S), which mixing would make a dark patch."""
-    points, size = portrait.landmarks, len(portrait.image)
-    light = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2LAB)[..., 0].astype(int)
-    skin = np.median(light[hull(points[[31, 35, 3, 13, 40, 47]], size, 0.7)])
-    forehead = hull(np.concatenate([points[69:80], points[[17, 26]]]), size, 0.9)
-    forehead[int(points[[19, 24], 1].min()) - 3 :] = False
-    return forehead & (light < skin - 45)
+def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
+    """Return an aligned photograph and the opacity (S, S) of the person in it."""
+    photo, points = photo_and_points(london.root / london.frame(person, take))
+    grey = np.repeat(np.uint8(255 * matte(photo, points))[..., None], 3, axis=2)
+    alpha = align(grey, points, SIDE).image[..., 0] / np.float32(255)
+    return align(photo, points, SIDE), alpha
 
 
-def flow(luma: Floats) -> Floats:
-    """Return how hair lies (S / 4, S / 4, 3): twice its angle as a vector, and its contrast.
+def in_shape(person: str, portrait: Portrait, alpha: Floats, mean: Points) -> Example:
+    """Bring a cut-out portrait into the shape ``mean`` (81, 2)."""
+    layers = np.dstack([extended(portrait.image, alpha) / 255, alpha]).astype(np.float32)
+    worn = shirt(portrait, alpha).astype(np.float32)
+    moved, covered = (warp(one, portrait.landmarks, mean) for one in (layers, worn))
+    return Example(person, portrait.landmarks, np.clip(moved, 0, 1), np.clip(covered, 0, 1))
 
-    The structure tensor of detail of 1 to 4 pixels; the vector is as long as the contrast where
-    all strands are parallel and zero where they lie anyhow.
+
+def examples(root: Path) -> tuple[list[list[Example]], Floats]:
+    """Return neutral and smiling training people, each mirrored as well, and the mean shapes.
+
+    The lists are in the same order; the shapes are (2, 81, 2).
     """
-    detail = luma - cv2.GaussianBlur(luma, (0, 0), 4)
-    right, down = (cv2.Sobel(detail, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
-    tensor = np.dstack([down**2 - right**2, -2 * right * down, right**2 + down**2])
-    coarse = cv2.resize(cv2.GaussianBlur(tensor, (0, 0), 3), (SIDE // 4, SIDE // 4))
-    return coarse / np.sqrt(coarse[..., 2:] + 1e-6)
+    london, shown, means = London(root, SIDE), [], []
+    for take in (0, 1):
+        people = london.people(Split.TRAIN, 102)
+        cut = [(who, *cut_out(london, who, take)) for who in people]
+        cut += [(who, mirrored(face), alpha[:, ::-1].copy()) for who, face, alpha in cut]
+        means.append(np.mean([face.landmarks for _, face, _ in cut], axis=0))
+        shown.append([in_shape(*one, means[-1]) for one in cut])
+    return shown, np.stack(means)
+
+
+def left_over(root: Path, people: Sequence[str]) -> Floats:
+    """Return how far mixes of the anchors can come to photographs (n,): RMS of luma in the face."""
+    london, mean = London(root, SIDE), model().mean_shape
+    inside = hull(mean, SIDE)
+    shown = [in_shape(who, *cut_out(london, who, 0), mean).layers for who in people]
+    wanted = np.stack([luma(one)[inside] for one in shown], axis=1)
+    known = [luma(drawn(at)[0])[inside] for at in range(len(model().women))]
+    axes = np.stack([*known, np.ones_like(known[0])], axis=1)
+    left = wanted - axes @ np.linalg.lstsq(axes, wanted)[0]
+    return np.sqrt(np.mean(left**2, axis=0))
+
+
+def luma(layers: Floats) -> Floats:
+    """Return the luma (S, S) in 0..1 of layers (S, S, 4)."""
+    return cv2.cvtColor(layers[..., :3].copy(), cv2.COLOR_RGB2GRAY)
+
+
+def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Floats:
+    """Describe people (n, d): how hair falls, how light it and skin are, sex, how they smile.
+
+    ``shown`` are their neutral and their smiling photographs.
+    """
+    rows = []
+    for neutral, smiling, woman in zip(*shown, women, strict=True):
+        head = cv2.resize(neutral.layers, (14, 14), interpolation=cv2.INTER_AREA)
+        tone = luma(head) * head[..., 3]
+        tone[3:, 4:10] = 0  # the face itself
+        known = [6 * skin(neutral), 100 * woman, 0.15 * opened(smiling)]
+        rows.append(np.concatenate([3 * tone.ravel(), 2 * head[..., 3].ravel(), known]))
+    return np.stack(rows)
+
+
+def skin(example: Example) -> float:
+    """Return the median luma of a cheek."""
+    return float(np.median(luma(example.layers)[130:150, 70:85]))
+
+
+def opened(example: Example) -> float:
+    """Return how far the lips are apart in pixels."""
+    return float(example.points[66, 1] - example.points[62, 1])
+
+
+def flow(one: Example, other: Example) -> Floats:
+    """Return by how many pixels (S, S, 2) what is in ``one`` lies elsewhere in ``other``."""
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    shown = []
+    for layers in (one.layers, other.layers):
+        alpha = layers[..., 3]
+        shown.append(np.uint8(255 * (luma(layers) * alpha + 0.85 * (1 - alpha))))
+    found = cv2.GaussianBlur(search.calc(*shown, None), (0, 0), 4)
+    length = np.linalg.norm(found, axis=2, keepdims=True)
+    return found * np.minimum(1, FARTHEST / np.maximum(length, 1e-6))
+
+
+def registered(people: Sequence[Example]) -> list[Floats]:
+    """Bring people to the mean of their forms: RGB, opacity and shirt of each, (S, S, 5)."""
+    grid = np.dstack(np.meshgrid(*[np.arange(SIDE, dtype=np.float32)] * 2))
+    flows = [np.zeros_like(grid)] + [flow(people[0], other) for other in people[1:]]
+    mean = np.einsum("p,pyxc->yxc", SHARES, np.stack(flows))
+    at = grid
+    for _ in range(4):  # where the first person shows what the mean form has at each pixel
+        at = grid - resampled(mean, at)
+    moved = []
+    for person, way in zip(people, flows, strict=True):
+        there = at + resampled(way, at)
+        both = [resampled(layer, there, cv2.INTER_CUBIC) for layer in (person.layers, person.worn)]
+        moved.append(np.clip(np.dstack(both), 0, 1))
+    return moved
+
+
+def resampled(layers: Floats, at: Floats, way: int = cv2.INTER_LINEAR) -> Floats:
+    """Look layers (S, S, ...) up at the pixels ``at`` (S, S, 2)."""
+    return cv2.remap(layers, at.astype(np.float32), None, way, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def signed_distance(alpha: Floats) -> Floats:
@@ -115,156 +217,134 @@ def signed_distance(alpha: Floats) -> Floats:
     return np.clip(edt(inside) - edt(~inside), -REACH, REACH).astype(np.float32)
 
 
-def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
-    """Return an aligned photograph and the opacity (S, S) of the person in it."""
-    photo, points = photo_and_points(london.root / london.frame(person, take))
-    grey = np.repeat(np.uint8(255 * matte(photo))[..., None], 3, axis=2)
-    alpha = align(grey, points, SIDE).image[..., 0] / np.float32(255)
-    return align(photo, points, SIDE), alpha
+def bands(picture: Floats) -> list[Floats]:
+    """Split a picture (S, S, c) into bands of detail, the finest first, and the rest."""
+    soft = [picture, *(cv2.GaussianBlur(picture, (0, 0), 2.0**k) for k in range(BANDS))]
+    return [fine - coarse for fine, coarse in pairwise(soft)] + soft[-1:]
 
 
-def in_shape(person: str, portrait: Portrait, alpha: Floats, mean: Points) -> Example:
-    """Bring a cut-out portrait into the shape ``mean`` (81, 2)."""
-    covered = shirt(portrait, alpha) | fringe(portrait)
-    skin = extended(portrait.image, np.where(covered, 0, alpha))
-    layers = np.dstack([skin / 255, signed_distance(alpha)])
-    moved = warp(layers.astype(np.float32), portrait.landmarks, mean)
-    return Example(person, portrait.landmarks, moved[..., :3], moved[..., 3])
+def blended(people: Sequence[Example], places: Floats) -> Floats:
+    """Blend people to one: RGB, opacity and shirt (S, S, 5).
+
+    ``places`` (people, S, S), which sum to one, say whose detail is where; the coarser a band,
+    the more it is a mean of all. Each keeps the contrast that the people have in it.
+    """
+    layers = np.stack(registered(people))
+    alpha = layers[..., 3]
+    apart = np.stack([signed_distance(one) for one in alpha])
+    edge = np.einsum("pyx,pyx->yx", places, apart)
+    hairs = np.einsum("pyx,pyx->yx", places, alpha - np.clip(apart / 2 + 0.5, 0, 1))
+    opacity = np.clip(np.clip(edge / 2 + 0.5, 0, 1) + hairs, 0, 1)
+    worn = np.einsum("pyx,pyx->yx", places, layers[..., 4])
+    coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
+    for k, band in enumerate(zip(*split, strict=True)):
+        own = max(0, 1 - k / 3)
+        share = (own * places + (1 - own) * SHARES[:, None, None]) * (alpha + 0.02)
+        share /= share.sum(axis=0)
+        mix = np.einsum("pyx,pyxc->yxc", share, np.stack(band))
+        if k < BANDS:
+            power = [cv2.GaussianBlur((one**2).mean(axis=2), (0, 0), 6) for one in (*band, mix)]
+            wanted = np.einsum("pyx,pyx->yx", share, np.stack(power[:-1]))
+            mix *= np.clip(np.sqrt(wanted / (power[-1] + 1e-8)), 1, 1.5)[..., None]
+        coloured = coloured + mix
+    return np.clip(np.dstack([coloured, opacity, worn]), 0, 1)
 
 
-def examples(root: Path) -> list[Example]:
-    """Return both photographs of every training person in the mean shape."""
-    london = London(root, SIDE)
-    people = london.people(Split.TRAIN, 102)
-    cut = [(who, *cut_out(london, who, take)) for who in people for take in (0, 1)]
-    mean = np.mean([portrait.landmarks for _, portrait, _ in cut], axis=0)
-    return [in_shape(*one, mean) for one in cut]
+def places(rng: Rng, mean: Points) -> Floats:
+    """Draw who lends the detail where (people, S, S): areas some 30 pixels wide, softly bounded.
+
+    In the face, by which people are known, all lend more evenly than in hair, ears and neck.
+    """
+    noise = rng.standard_normal((SIDE, SIDE, len(SHARES))).astype(np.float32)
+    smooth = np.moveaxis(cv2.GaussianBlur(noise, (0, 0), 14), 2, 0)
+    face = cv2.GaussianBlur(hull(mean[:68], SIDE, 0.9).astype(np.float32), (0, 0), 4)
+    share = SHARES[:, None, None] * np.exp((2.5 - face) * smooth / smooth.std())
+    return share / share.sum(axis=0)
 
 
-def left_over(root: Path, person: str) -> float:
-    """Return how far the model can come to a photograph: RMS of luma in 0..1, inside the face."""
-    known = model()
-    shown = in_shape(person, *cut_out(London(root, SIDE), person, 0), known.mean_shape)
-    inside = hull(known.mean_shape, SIDE)
-    luma = (cv2.cvtColor(np.clip(shown.colours, 0, 1), cv2.COLOR_RGB2GRAY) - known.luma[0])[inside]
-    axes = known.luma[1:, inside].T
-    return float(np.sqrt(np.mean((luma - axes @ np.linalg.lstsq(axes, luma, rcond=None)[0]) ** 2)))
+def chosen(apart: Floats, first: int, rng: Rng) -> list[int]:
+    """Choose two others out of the most alike; ``apart`` (2n, 2n) has the mirrored people last."""
+    n, alike = len(apart) // 2, {}
+    for at in np.argsort(apart[first]):
+        if at % n != first % n:
+            alike.setdefault(int(at % n), int(at))
+    return [first, *rng.choice(list(alike.values())[:ALIKE], len(SHARES) - 1, replace=False)]
 
 
-def blocks(example: Example) -> dict[str, Floats]:
-    """Split into luma (S, S), chroma (S/2, S/2, 2), outline (S/2, S/2) and flow."""
-    ycc = cv2.cvtColor(np.clip(example.colours, 0, 1), cv2.COLOR_RGB2YCrCb)
-    half = (SIDE // 2, SIDE // 2)
+def packed(faces: Sequence[Floats]) -> list[NDArray[np.uint8]]:
+    """Encode two faces (S, S, 5): colours one above the other; opacities and shirts as well."""
+    layers = np.uint8(255 * np.concatenate(faces) + 0.5)
+    planes = np.concatenate([layers[..., 3], layers[..., 4]])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
+    return [cv2.imencode(".jpg", part, quality)[1] for part in (layers[..., 2::-1], planes)]
+
+
+def controls(root: Path, shown: Sequence[Example]) -> tuple[Floats, ...]:
+    """Return what ten years, and a tenth of the skin's luma, add to colours and to landmarks.
+
+    (2, S / 4, S / 4, 3) and (2, 81, 2), each the slope on one of the two alone.
+    """
+    rows = [London(root).row(one.person) for one in shown]
+    old = [float(row["face_age"].replace("NA", "nan")) / 10 for row in rows]
+    told = np.array([old, [10 * skin(one) for one in shown]], np.float32)
+    told = np.nan_to_num(told - np.nanmean(told, axis=1, keepdims=True))
+    told /= (told**2).sum(axis=1, keepdims=True)
+    side = (SIDE // 4, SIDE // 4)
+    pictures = [one.layers[..., :3].copy() for one in shown]
+    small = [cv2.resize(one, side, interpolation=cv2.INTER_AREA) for one in pictures]
+    points = np.stack([one.points for one in shown])
+    return tuple(np.einsum("cn,n...->c...", told, rows) for rows in (np.stack(small), points))
+
+
+def mean_of(values: Sequence[Floats]) -> Floats:
+    """Return the mean of values (...) of the people of an anchor, by their shares."""
+    return np.einsum("p,p...->...", SHARES, np.stack(values))
+
+
+def anchors(
+    shown: list[list[Example]], women: NDArray[np.bool_], mean: Points
+) -> dict[str, NDArray]:
+    """Blend ANCHORS heads, each of three people who are alike; see ``facesim.people.Model``."""
+    rng = np.random.default_rng(0)
+    looks = likeness(shown, women)
+    apart = np.linalg.norm(looks[:, None] - looks, axis=2)
+    lonely = np.sort(apart, axis=1)[:, 2 * ALIKE]  # whose hair nobody else has
+    usual = np.flatnonzero(lonely < np.quantile(lonely, 0.9))
+    first = rng.permutation(np.resize(usual, ANCHORS))
+    files, points, traits = [], [], []
+    for one in first:
+        who, where = chosen(apart, one, rng), places(rng, mean)
+        takes = [[take[at] for at in who] for take in shown]
+        files += packed([blended(people, where) for people in takes])
+        points.append([mean_of([person.points for person in people]) for people in takes])
+        traits.append(
+            [mean_of([skin(p) for p in takes[0]]), mean_of([opened(p) for p in takes[1]])]
+        )
     return {
-        "luma": ycc[..., 0],
-        "chroma": cv2.resize(ycc[..., 1:] - 0.5, half, interpolation=cv2.INTER_AREA),
-        "outline": cv2.resize(example.outline, half, interpolation=cv2.INTER_AREA),
-        "flow": flow(ycc[..., 0]),
+        "files": np.concatenate(files),
+        "ends": np.cumsum([len(file) for file in files]),
+        "women": women[first].astype(np.uint8),
+        "traits": np.array(traits, np.float32),
+        "points": np.array(points, np.float32),
     }
 
 
-def components(rows: Floats, k: int) -> tuple[Floats, Floats, Floats]:
-    """Return mean (d,), ``k`` unit axes (k, d) and scores (n, k) of ``rows`` (n, d)."""
-    mean = rows.mean(axis=0)
-    power, turn = np.linalg.eigh(((rows - mean) @ (rows - mean).T).astype(np.float64))
-    axes = turn[:, np.argsort(power)[::-1][:k]].T @ (rows - mean)
-    axes = (axes / np.linalg.norm(axes, axis=1, keepdims=True)).astype(np.float32)
-    return mean, axes, (rows - mean) @ axes.T
-
-
-def anchors(scores: Floats, looks: Floats, rng: np.random.Generator) -> Floats:
-    """Mix five people each, alike in hair so that no half-bald ghost comes out: (A, 2, k).
-
-    ``scores`` (people, 2, k) hold the neutral and the smiling picture of each person. A mix
-    that still resembles one of the people is drawn again.
-    """
-    mixed: list[Floats] = []
-    apart = np.linalg.norm(looks[:, None] - looks, axis=2)
-    lonely = np.sort(apart, axis=1)[:, 1:6].mean(axis=1)
-    usual = np.flatnonzero(lonely < np.quantile(lonely, 0.9))  # hair that others have as well
-    white = unit(scores[:, 0] / scores[:, 0].std(axis=0))
-    while len(mixed) < ANCHORS:
-        first = rng.choice(usual)
-        order = np.argsort(apart[first])[1:]
-        chosen = [first, *rng.choice(order[: len(order) // 8], 4, replace=False)]
-        mix = np.tensordot(rng.dirichlet([4.0] * 5), scores[chosen], 1)
-        if (white @ unit(mix[0] / scores[:, 0].std(axis=0))).max() < LIKENESS:
-            mixed.append(mix)
-    return np.stack(mixed).astype(np.float32)
-
-
-def unit(rows: Floats) -> Floats:
-    """Return ``rows`` (..., d) of length one."""
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-
-
-def hair(shown: list[Example]) -> Floats:
-    """Describe how hair falls and how light it is (n, d), from coarse colours and outline."""
-    coarse = []
-    for example in shown:
-        luma = cv2.cvtColor(example.colours, cv2.COLOR_RGB2GRAY) * (example.outline > 0)
-        small = cv2.resize(luma, (14, 14), interpolation=cv2.INTER_AREA)
-        outline = cv2.resize(example.outline, (14, 14), interpolation=cv2.INTER_AREA) / REACH
-        small[3:, 4:10] = 0  # the face itself
-        coarse.append(np.concatenate([3 * small.ravel(), outline.ravel()]))
-    return np.stack(coarse)
-
-
-def controls(root: Path, people: list[str], scores: Floats, skin: Floats) -> Floats:
-    """Return how scores (n, d) change with ten years, a tenth of skin's luma, and woman for man.
-
-    Each row of (3, d) is the slope of the scores on one of the three alone.
-    """
-    rows = [London(root).row(who) for who in people]
-    old = [float(row["face_age"].replace("NA", "nan")) / 10 for row in rows]
-    told = np.array([old, 10 * skin, [row["face_gender"] == "female" for row in rows]])
-    told = np.nan_to_num(told - np.nanmean(told, axis=1, keepdims=True))
-    slopes = told @ (scores - scores.mean(axis=0)) / (told**2).sum(axis=1, keepdims=True)
-    return slopes.astype(np.float32)
-
-
-def grain(left: Floats) -> Floats:
-    """Return the standard deviation (2, S, S) of fine and middle detail in luma ``left`` over."""
-    soft, softer = (np.stack([cv2.GaussianBlur(r, (0, 0), s) for r in left]) for s in (1.0, 2.5))
-    spread = [band.std(axis=0) for band in (left - soft, soft - softer)]
-    return np.stack([cv2.GaussianBlur(band, (0, 0), 3) for band in spread])
-
-
-def quantised(axes: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Return int8 axes and the step (k,) of each."""
-    step = np.abs(axes.reshape(len(axes), -1)).max(axis=1) / 127
-    shape = (-1,) + (1,) * (axes.ndim - 1)
-    return np.rint(axes / step.reshape(shape)).astype(np.int8), step.astype(np.float32)
-
-
 def fit(root: Path) -> dict[str, NDArray]:
-    """Fit the model to the training people of a London folder; see the arrays of facesim.people."""
-    shown = examples(root)
-    parts = [blocks(example) for example in shown]
-    rows = {name: np.stack([part[name] for part in parts]) for name in WEIGHTS}
-    flat = [rows[name].reshape(len(shown), -1) * weight for name, weight in WEIGHTS.items()]
-    centre, axes, scores = components(np.concatenate(flat, axis=1), TEXTURE)
-    shapes = np.stack([example.points.ravel() for example in shown])
-    shape_mean, shape_axes, shape_scores = components(shapes, SHAPE)
-    fitted: dict[str, NDArray] = {"shape_mean": shape_mean, "shape_axes": shape_axes}
-    at = 0
-    for (name, weight), part in zip(WEIGHTS.items(), flat, strict=True):
-        form, width = rows[name].shape[1:], part.shape[1]
-        fitted[f"{name}_mean"] = (centre[at : at + width] / weight).reshape(form).astype(np.float16)
-        stored = (axes[:, at : at + width] / weight).reshape(-1, *form)
-        fitted[f"{name}_axes"], fitted[f"{name}_step"] = quantised(stored)
-        at += width
-    both = np.concatenate([scores, shape_scores], axis=1).reshape(len(shown) // 2, 2, -1)
-    fitted["anchors"] = anchors(both, hair(shown[::2]), np.random.default_rng(0))
-    skin = np.array([np.median(part["luma"][130:150, 70:85]) for part in parts[::2]])
-    people = [example.person for example in shown[::2]]
-    fitted["controls"] = controls(root, people, both[:, 0], skin)
-    fitted["spread"] = np.concatenate([scores, shape_scores], axis=1).std(axis=0)
-    fitted["lean"] = np.quantile(rows["outline"], 0.25, axis=0).astype(np.float16)
-    luma = rows["luma"].reshape(len(shown), -1)
-    rebuilt = (centre + scores @ axes)[:, : luma.shape[1]]
-    fitted["grain"] = grain((luma - rebuilt).reshape(-1, SIDE, SIDE)).astype(np.float16)
-    return fitted
+    """Fit the model to the training people of a London folder; see ``facesim.people.Model``."""
+    shown, means = examples(root)
+    women = np.array([London(root).row(one.person)["face_gender"] == "female" for one in shown[0]])
+    plain = shown[0][: len(shown[0]) // 2]
+    shapes = np.stack([one.points.ravel() for one in plain])
+    power, turn = np.linalg.eigh(np.cov(shapes.T))
+    axes = (turn * np.sqrt(np.maximum(power, 0))).T[: -SHAPE - 1 : -1]
+    colours, moves = controls(root, plain)
+    return {
+        **anchors(shown, women, means[0]),
+        "means": means.astype(np.float32),
+        "axes": axes.reshape(SHAPE, -1, 2).astype(np.float32),
+        "colours": colours.astype(np.float16),
+        "moves": moves.astype(np.float32),
+    }
 
 
 def main() -> None:

@@ -135,10 +135,18 @@ def dye_hair(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alp
 
 
 def _like(target: Portrait, sample: Mask) -> Alpha:
-    """How near each pixel is in colour to most of those in ``sample``, in [0, 1]."""
-    lab = px.to_lab(target.image)
-    far = np.abs(lab - np.median(lab[sample], axis=0)) @ np.float32([0.5, 1, 1])
-    return cv2.GaussianBlur(np.clip(2 - far / 12, 0, 1), (0, 0), 0.8)
+    """How near each pixel is in colour to most of those in ``sample``, in [0, 1].
+
+    What is nearer to the wall, as the upper corners of the picture show it, is not.
+    """
+    lab, edge = px.to_lab(target.image), len(sample) // 10
+    wall = np.concatenate([lab[:edge, :edge], lab[:edge, -edge:]]).reshape(-1, 3)
+    near, far = (
+        np.abs(lab - np.median(part, axis=0)) @ np.float32([0.5, 1, 1])
+        for part in (lab[sample], wall)
+    )
+    share = np.clip(2 - near / 12, 0, 1) * np.clip((far - near) / 6 + 0.5, 0, 1)
+    return cv2.GaussianBlur(share, (0, 0), 0.8)
 
 
 def _tinted(
