@@ -11,9 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from dfa_lib.analysts import TASKS, Question
+import numpy as np
+
+from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.files import digest, write_atomic
+from dfa_lib.findings import verdict
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import wordings
@@ -21,6 +24,8 @@ from dfa_lib.records import DataError, Face, inside
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
 VERSION = "dfa-bench-2"
+Asked = tuple[Face, dict[Task, tuple[Question, ...]]]
+"""A face, and the wordings of each task it is asked."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,15 @@ class Exam:
         every = self.questions[task]
         return (every[int(digest(face.id)[:8], 16) % len(every)],) if task is Task.AD else every
 
+    def plan(self, tasks: Sequence[Task] = TASKS) -> list[Asked]:
+        """What each face is asked: ``tasks`` on test faces, DF-D alone on validation faces."""
+        few = [task for task in tasks if task is Task.DF_D]
+        rows = [(face, tasks) for face in self.test] + [(face, few) for face in self.val if few]
+        return [
+            (face, {task: self.asked(face, task) for task in mine if task in self.questions})
+            for face, mine in rows
+        ]
+
     def detection_of(self, count: int) -> "Exam":
         """The same exam on ``count`` faces, with its DF-D questions alone."""
         test = some(self.test, count, self.seed)
@@ -137,6 +151,24 @@ def truth(face: Face, task: Task) -> str | None:
 def labels(task: Task) -> tuple[str, ...]:
     """The labels of a closed task, in the order in which its answers are offered."""
     return tuple(OPTIONS[task])
+
+
+def label_scores(
+    task: Task, asked: Sequence[Question], replies: Sequence[Reply]
+) -> dict[str, float]:
+    """The log-probability of each label of a closed task, averaged over its wordings.
+
+    Without log-probabilities the answers in words are votes, and the score is the log of a
+    label's share. Each label has half a vote to begin with: a few answers make nobody certain.
+    """
+    if all(reply.logprobs is not None for reply in replies):
+        scores = np.mean([reply.logprobs for reply in replies], axis=0)
+    else:
+        pairs = zip(replies, asked, strict=True)
+        votes = [verdict(reply.text, task, question.text) for reply, question in pairs]
+        counts = np.array([votes.count(label) + 0.5 for label in labels(task)])
+        scores = np.log(counts / (len(votes) + 0.5 * len(counts)))
+    return dict(zip(labels(task), scores.tolist(), strict=True))
 
 
 def some(faces: Sequence[Face], limit: int | None, seed: int) -> tuple[Face, ...]:

@@ -10,6 +10,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from string import ascii_uppercase
 
 import numpy as np
@@ -55,12 +56,10 @@ class EndpointAnalyst:
 
     def estimate(self, exam: Exam) -> Estimate:
         """What the exam would cost at most; nothing is sent."""
-        rows = [(face, [q for task in TASKS for q in exam.asked(face, task)]) for face in exam.test]
-        rows += [(face, exam.questions[TASKS[0]]) for face in exam.val]
         return self.endpoint.estimate(
             request
-            for face, questions in rows
-            for request in self._requests([exam.faces.image(face)], [questions])
+            for face, tasks in exam.plan()
+            for request in self._requests([exam.faces.image(face)], [[*chain(*tasks.values())]])
         )
 
     def reply(

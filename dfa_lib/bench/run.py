@@ -5,9 +5,8 @@ interrupted goes on where it stopped and asks nothing twice.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,14 @@ from tqdm.auto import tqdm
 
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.detection_metrics import WRONG
-from dfa_lib.bench.exam import Exam, labels
+from dfa_lib.bench.exam import Asked, Exam, label_scores
 from dfa_lib.bench.perturb import versions
 from dfa_lib.files import digest
-from dfa_lib.findings import reading, verdict
+from dfa_lib.findings import reading
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.records import DataError, Face, JsonlLog, Prediction, read_jsonl
 from dfa_lib.shards import Shard, block, join, shard_path, shards
 from dfa_lib.taxonomy import Task
-
-Asked = tuple[Face, tuple[Task, ...]]
 
 
 def ask_all(
@@ -79,17 +76,15 @@ def ask(
     _set_stale_aside(path, content)
     if not shard and not path.exists():
         _join_shards(path, content)
-    plan, size = _plan(exam, analyst.tasks), analyst.batch
+    plan, size = exam.plan(analyst.tasks), analyst.batch
     chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
     with JsonlLog(path) as log:
         done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
-        quiet = quiet or not any(_missing(chunk, done) for chunk in chunks)
-        with tqdm(total=sum(map(len, chunks)), desc=name, unit="face", disable=quiet) as bar:
-            for chunk in chunks:
-                # a chunk is written when it is whole, so that a resumed run asks the same chunks
-                for prediction in [*_answers(name, analyst, exam, _missing(chunk, done))]:
-                    log.append(prediction)
-                bar.update(len(chunk))
+        rest = [*filter(None, (_unanswered(chunk, done) for chunk in chunks))]
+        for chunk in tqdm(rest, name, unit="batch", disable=quiet or not rest):
+            # a chunk is written when it is whole, so that a resumed run asks the same chunks
+            for prediction in [*_answers(name, analyst, exam, chunk)]:
+                log.append(prediction)
     return list(read_jsonl(path, Prediction))
 
 
@@ -100,32 +95,25 @@ def analyst_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.jsonl"
 
 
-def _plan(exam: Exam, tasks: Sequence[Task]) -> list[Asked]:
-    """Each face with the tasks to ask: all of them on test, DF-D on val."""
-    every = tuple(task for task in tasks if task in exam.questions)
-    first = tuple(task for task in every if task is Task.DF_D)
-    return [(face, every) for face in exam.test] + [(face, first) for face in exam.val if first]
-
-
-def _missing(chunk: Sequence[Asked], done: set[tuple[str, Task]]) -> list[Asked]:
-    rows = [(face, tuple(t for t in tasks if (face.id, t) not in done)) for face, tasks in chunk]
-    return [row for row in rows if row[1]]
+def _unanswered(chunk: Sequence[Asked], done: set[tuple[str, Task]]) -> list[Asked]:
+    rows = [
+        (face, {task: asked for task, asked in tasks.items() if (face.id, task) not in done})
+        for face, tasks in chunk
+    ]
+    return [(face, tasks) for face, tasks in rows if tasks]
 
 
 def _answers(
     name: str, analyst: Analyst, exam: Exam, chunk: Sequence[Asked]
 ) -> Iterator[Prediction]:
-    if not chunk:
-        return
     images = [exam.faces.image(face) for face, _ in chunk]
-    questions = [[q for task in tasks for q in exam.asked(face, task)] for face, tasks in chunk]
+    questions = [[*chain(*tasks.values())] for _, tasks in chunk]
     replies = analyst.reply(images, questions)
     _refuse_misfits(name, questions, replies)
     for (face, tasks), given in zip(chunk, replies, strict=True):
         rest = iter(given)
-        for task in tasks:
-            asked = exam.asked(face, task)
-            yield _prediction(name, face, task, asked, [next(rest) for _ in asked])
+        for task, asked in tasks.items():
+            yield _prediction(name, face, task, asked, [*islice(rest, len(asked))])
 
 
 def _refuse_misfits(
@@ -151,17 +139,13 @@ def _prediction(
     name: str, face: Face, task: Task, asked: Sequence[Question], replies: Sequence[Reply]
 ) -> Prediction:
     """One prediction from the replies to all wordings of a question."""
-    text, answer, options = "\n".join(reply.text for reply in replies), None, None
+    text, options = "\n".join(reply.text for reply in replies), None
     if task is Task.AD:
         answer = reading(text)
-    elif all(reply.logprobs is not None for reply in replies):
-        means = np.mean([reply.logprobs for reply in replies], axis=0)
-        answer, options = _likeliest(means, labels(task))
-        text = OPTIONS[task].get(answer) or text
     else:
-        pairs = zip(replies, asked, strict=True)
-        votes = [verdict(reply.text, task, question.text) for reply, question in pairs]
-        answer, options = elect(votes, labels(task))
+        voted = any(reply.logprobs is None for reply in replies)
+        answer, options = _decided(label_scores(task, asked, replies), voted)
+        text = text if voted or answer is None else OPTIONS[task][answer]
     return Prediction(
         analyst=name,
         face=face.id,
@@ -175,34 +159,19 @@ def _prediction(
     )
 
 
-def _likeliest(
-    means: np.ndarray, names: Sequence[str]
+def _decided(
+    scores: Mapping[str, float], voted: bool
 ) -> tuple[str | None, dict[str, float] | None]:
-    """The likeliest label and the log-probabilities of all; None if one is not a number.
+    """The likeliest label and the scores of all; None on a tied vote, or if one is not a number.
 
     Rounded, so that a resumed run with other batches writes the same digits; bounded, because
     JSON knows no infinity.
     """
-    if np.isnan(means).any():
+    options = {label: round(max(score, -WRONG), 5) for label, score in scores.items()}
+    first, *tied = (label for label in options if options[label] == max(options.values()))
+    if np.isnan([*options.values()]).any() or (voted and tied):
         return None, None
-    options = {
-        name: round(max(float(mean), -WRONG), 5) for name, mean in zip(names, means, strict=True)
-    }
-    return max(options, key=options.__getitem__), options
-
-
-def elect(
-    votes: Sequence[str | None], names: Sequence[str]
-) -> tuple[str | None, dict[str, float] | None]:
-    """Winner of a vote over wordings, None on a tie, and the smoothed log shares."""
-    counts = Counter(one for one in votes if one is not None)
-    first = counts.most_common(2)
-    clear = first and (len(first) == 1 or first[0][1] > first[1][1])
-    if not clear:
-        return None, None
-    total = len(votes) + 0.5 * len(names)
-    shares = {name: round(float(np.log((counts[name] + 0.5) / total)), 5) for name in names}
-    return first[0][0], shares
+    return first, options
 
 
 def _set_stale_aside(path: Path, content: str) -> None:

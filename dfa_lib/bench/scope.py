@@ -24,12 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dfa_lib.analysts import Analyst, Question
-from dfa_lib.bench.exam import Exam, some
+from dfa_lib.bench.exam import Exam, label_scores, some
 from dfa_lib.conditions import CONDITIONS, brightness, jpeg, under
 from dfa_lib.face.detect import MOST_TILT, NO_FACE, FaceCrop, Picture, tilt
 from dfa_lib.face.geometry import Image
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
 
@@ -212,9 +211,8 @@ def forged_logits(
     replies = analyst.reply(images, [questions] * len(images))
     if any(reply.logprobs is None for row in replies for reply in row):
         raise DataError(f"{analyst.name}: gives no probabilities, so nothing shows what moves it")
-    scores = np.mean([[reply.logprobs for reply in row] for row in replies], axis=1)
-    labels = list(OPTIONS[Task.DF_D])
-    return scores[:, labels.index("forged")] - scores[:, labels.index("bona fide")]
+    scores = [label_scores(Task.DF_D, questions, row) for row in replies]
+    return np.array([one["forged"] - one["bona fide"] for one in scores])
 
 
 def framed(picture: Picture) -> Image:

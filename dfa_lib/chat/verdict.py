@@ -9,6 +9,7 @@ from scipy.special import expit, softmax
 from dfa_lib import findings
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.calibration import Calibration
+from dfa_lib.bench.exam import label_scores
 from dfa_lib.bench.scope import CLOSE, Picture, forged_logits, framed, refusals
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.wording import wordings
@@ -108,16 +109,16 @@ def judge(
 
     Pictures are framed (H, W, 3) or faces as the detector found them. A ``calibration`` brings
     scope, wordings of DF-D and temperature with it. An analyst that gives no probabilities has
-    its answers counted. ``questions`` are asked in the same breath: pictures are read once.
+    its answers counted. ``questions`` are asked in the same pass over the pictures.
     """
-    refused = refusals(analyst, pictures, calibration and calibration.scope)
+    known = calibration or Calibration(1.0, tuple(_questions(Task.DF_D, WORDINGS)), 0)
+    refused = refusals(analyst, pictures, known.scope)
     judged = [framed(one) for one, why in zip(pictures, refused, strict=True) if not why]
-    detect = calibration.questions if calibration else _questions(Task.DF_D, WORDINGS)
-    asked = [*detect, *_questions(Task.DF_C, WORDINGS), *map(Question, questions)]
+    kinds = _questions(Task.DF_C, WORDINGS)
+    asked = [*known.questions, *kinds, *map(Question, questions)]
     replies = analyst.reply(judged, [asked] * len(judged))
-    verdicts = (
-        _verdict(image, row, asked, calibration) for image, row in zip(judged, replies, strict=True)
-    )
+    pairs = zip(judged, replies, strict=True)
+    verdicts = (_verdict(image, row, kinds, known) for image, row in pairs)
     return [Verdict(None, {}, abstained=why) if why else next(verdicts) for why in refused]
 
 
@@ -134,39 +135,24 @@ def _questions(task: Task, n: int) -> list[Question]:
     return [Question(text, task, options) for text in wordings(task, Split.TRAIN)[:n]]
 
 
-def _logs(task: Task, asked: Sequence[Question], replies: Sequence[Reply]) -> dict[str, float]:
-    """The log-probability of each label, averaged over the wordings, or its share of the votes.
-
-    Each label has half a vote to begin with: a few answers make nobody certain.
-    """
-    labels = list(OPTIONS[task])
-    mine = [(reply, q) for reply, q in zip(replies, asked, strict=True) if q.task is task]
-    if all(reply.logprobs is not None for reply, _ in mine):
-        means = np.mean([reply.logprobs for reply, _ in mine], axis=0)
-    else:
-        votes = [findings.verdict(reply.text, task, q.text) for reply, q in mine]
-        means = np.log([votes.count(label) + 0.5 for label in labels])
-    return dict(zip(labels, means.tolist(), strict=True))
-
-
 def _verdict(
-    image: np.ndarray,
-    replies: Sequence[Reply],
-    asked: Sequence[Question],
-    calibration: Calibration | None,
+    image: np.ndarray, replies: Sequence[Reply], kinds: Sequence[Question], known: Calibration
 ) -> Verdict:
     """P(category) = P(forged) x P(category | forged), whoever answers."""
-    logs, within = (_logs(task, asked, replies) for task in (Task.DF_D, Task.DF_C))
-    logit = logs["forged"] - logs["bona fide"]
-    known = calibration or Calibration(1.0, (), 0)
-    scope = known.scope
-    if scope and scope.close([image], np.array([logit]))[0]:
+    first, last = len(known.questions), len(known.questions) + len(kinds)
+    sides = label_scores(Task.DF_D, known.questions, replies[:first])
+    within = label_scores(Task.DF_C, kinds, replies[first:last])
+    logit = sides["forged"] - sides["bona fide"]
+    if known.scope and known.scope.close([image], np.array([logit]))[0]:
         return Verdict(None, {}, abstained=CLOSE)
     forged = float(expit(logit / known.temperature))
-    weights = {kind: log for kind, log in within.items() if Category(kind).forged}
-    parts = zip(weights, forged * softmax([*weights.values()]), strict=True)
-    shares = {Category.BONA_FIDE: 1 - forged} | {Category(kind): float(p) for kind, p in parts}
-    words = (reply.text for reply, one in zip(replies, asked, strict=True) if not one.options)
+    weights = {Category(kind): log for kind, log in within.items() if Category(kind).forged}
+    parts = (forged * softmax([*weights.values()])).tolist()
     return Verdict(
-        forged, shares, known.faces, scope is not None, answers=tuple(words), source=known.source
+        forged,
+        {Category.BONA_FIDE: 1 - forged, **dict(zip(weights, parts, strict=True))},
+        known.faces,
+        scoped=known.scope is not None,
+        answers=tuple(reply.text for reply in replies[last:]),
+        source=known.source,
     )
