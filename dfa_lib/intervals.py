@@ -6,7 +6,7 @@ the picture. All metrics of a report use the same draws, which makes their diffe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy import stats
@@ -39,9 +39,21 @@ class BootstrapSample:
         """Which faces are forged, (N,) bool."""
         return np.array([face.category.forged for face in self.faces])
 
-    def estimate(self, statistic: Statistic) -> Triple:
-        """Value and 95 % interval of a statistic in [0, 1] over the faces."""
-        return estimate(statistic, self.weights, self.identities)
+    def estimate(
+        self,
+        metric: Callable[..., np.ndarray],
+        *values: np.ndarray,
+        where: np.ndarray | None = None,
+        people: int | None = None,
+    ) -> Triple:
+        """Value and 95 % interval of ``metric`` of ``values`` (N, ...), which lies in [0, 1].
+
+        Only the faces ``where`` (N,) is true count; the interval is as wide as their number of
+        identities demands, or that of ``people``.
+        """
+        if people is None:
+            people = self.identities if where is None else self.people(where)
+        return estimate(over(where, metric, *values), self.weights, people)
 
     def paired(self, mine: Statistic, other: Statistic) -> Triple:
         """How far one statistic is above another, on the same draws: "A beats B" if above 0."""
@@ -51,11 +63,9 @@ class BootstrapSample:
 
         return estimate(gap, self.weights, self.identities, bounded=False)
 
-    def part(self, member: np.ndarray) -> "BootstrapSample":
-        """The faces for which ``member`` (N,) is true, in the same draws."""
-        kept = tuple(face for face, keep in zip(self.faces, member, strict=True) if keep)
-        identities = len({face.identities[0] for face in kept})
-        return BootstrapSample(kept, self.weights[:, member], identities)
+    def people(self, where: np.ndarray) -> int:
+        """How many identities the faces have for which ``where`` (N,) is true."""
+        return len({self.faces[at].identities[0] for at in np.flatnonzero(where)})
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,16 @@ def draw(cluster: np.ndarray, resamples: int = 1000, seed: int = 0) -> np.ndarra
     number = int(cluster.max()) + 1
     rng = np.random.default_rng(seed)
     return rng.multinomial(number, np.full(number, 1 / number), size=resamples)[:, cluster]
+
+
+def over(
+    where: np.ndarray | None, metric: Callable[..., np.ndarray], *values: np.ndarray
+) -> Statistic:
+    """``metric`` of ``values`` over the faces ``where`` (N,) is true, under weights of all."""
+    if where is None:
+        return partial(metric, *values)
+    parts = [value[where] for value in values]
+    return lambda weights: metric(*parts, weights[:, where])
 
 
 def estimate(

@@ -44,24 +44,24 @@ def risk_coverage(
     sureness tells nothing has the error rate of the faces judged, "AURC random".
     """
     sample = BootstrapSample.of(exam.test, resamples, exam.seed)
-    predicted = _detected(given, exam)
-    right, judged = predicted.right(sample), np.array([not why for why in refused])
-    part, wrong, sure = sample.part(judged), 1 - right[judged], np.abs(predicted.scores[judged])
-    scores = {
-        "coverage": sample.estimate(partial(metrics.mean, judged.astype(float))),
-        "ACC, abstaining is wrong": sample.estimate(partial(metrics.mean, right * judged)),
+    predicted, judged = _detected(given, exam), np.array([not why for why in refused])
+    right, scores = predicted.right(sample), predicted.scores
+    wrong, sure = 1 - right, np.abs(scores)
+    found = {
+        "coverage": sample.estimate(metrics.mean, judged.astype(float)),
+        "ACC, abstaining is wrong": sample.estimate(metrics.mean, right * judged),
     }
     if judged.any():
-        auc = partial(metrics.auc, part.forged, predicted.scores[judged])
-        scores |= {
-            "ACC of faces judged": part.estimate(partial(metrics.mean, 1 - wrong)),
-            "AUC of faces judged": part.estimate(auc),
-            "AURC": part.estimate(partial(metrics.risk_coverage_area, wrong, sure)),
-            "AURC random": part.estimate(partial(metrics.mean, wrong)),
+        estimate = partial(sample.estimate, where=judged)
+        found |= {
+            "ACC of faces judged": estimate(metrics.mean, right),
+            "AUC of faces judged": estimate(metrics.auc, sample.forged, scores),
+            "AURC": estimate(metrics.risk_coverage_area, wrong, sure),
+            "AURC random": estimate(metrics.mean, wrong),
         }
-    risk = metrics.risk_curve(wrong, sure)
+    risk = metrics.risk_curve(wrong[judged], sure[judged])
     curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
-    return {"scores": scores, "curve": curve}
+    return {"scores": found, "curve": curve}
 
 
 def _detected(given: Sequence[Prediction], exam: Exam) -> TaskPredictions:

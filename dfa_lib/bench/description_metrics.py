@@ -6,9 +6,9 @@ there is none, with the regions that people named.
 as TriDF (CVPR 2026) defines them, with a lexicon in place of its language model.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -16,12 +16,11 @@ import numpy as np
 from dfa_lib import findings
 from dfa_lib.bench import metrics
 from dfa_lib.bench.overlap import bleu, bleu_counts, meteor, rouge_l
-from dfa_lib.intervals import BootstrapSample, Statistic, Triples
+from dfa_lib.intervals import BootstrapSample, Statistic, Triples, over
 from dfa_lib.records import Face, InstructRecord
 from dfa_lib.taxonomy import Category, Region, Task
 
 Pairs = frozenset[tuple[Region, findings.Artifact]]
-PRECISION, RECALL, F1 = range(3)
 
 
 @dataclass(frozen=True)
@@ -51,29 +50,29 @@ class Descriptions:
 
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
         """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
-        claimed, forged = claimed_regions(texts), self.sample.forged
+        claimed, forged, estimate = claimed_regions(texts), self.sample.forged, self.sample.estimate
         pairs = [*zip(texts, self.references, strict=True)]
-        statistics = {
-            "region precision": self._pooled(PRECISION, claimed),
-            "region recall": self._pooled(RECALL, claimed),
-            "region F1": self._pooled(F1, claimed),
-            "region F1 forged": self._pooled(F1, claimed, forged),
-        }
         values = self._findings(texts) | {
             "ROUGE-L": np.array([rouge_l(*pair) if pair[1] else np.nan for pair in pairs]),
             "METEOR": np.array([meteor(*pair) if pair[1] else np.nan for pair in pairs]),
             "bona fide hallucination": np.where(forged, np.nan, claimed.any(axis=1)),
             "unparsable": np.array([answer is None for answer in answers], float),
         }
-        statistics |= {name: partial(metrics.mean, value) for name, value in values.items()}
-        statistics["BLEU-4"] = self._bleu(texts)
-        found = {name: self.sample.estimate(statistic) for name, statistic in statistics.items()}
-        constant = self._pooled(F1, self._constantly())
-        return found | {"F1 above constant": self.sample.paired(statistics["region F1"], constant)}
+        counts = np.array([bleu_counts(*pair) if pair[1] else (0,) * 10 for pair in pairs])
+        constant = self._regions(self._constantly())
+        return {
+            "region precision": estimate(self._regions(claimed, metric=metrics.precision)),
+            "region recall": estimate(self._regions(claimed, metric=metrics.recall)),
+            "region F1": estimate(self._regions(claimed)),
+            "region F1 forged": estimate(self._regions(claimed, forged)),
+            **{name: estimate(metrics.mean, value) for name, value in values.items()},
+            "BLEU-4": estimate(bleu, counts),
+            "F1 above constant": self.sample.paired(self._regions(claimed), constant),
+        }
 
     def region_f1(self, texts: Sequence[str]) -> Statistic:
         """Region F1 of these texts under any weighting of the faces."""
-        return self._pooled(F1, claimed_regions(texts))
+        return self._regions(claimed_regions(texts))
 
     def details(self, texts: Sequence[str], prompts: Sequence[str]) -> dict:
         """Region F1 by category, region and wording, and the best and worst texts."""
@@ -81,7 +80,7 @@ class Descriptions:
         return {
             "per_category": self._by_category(claimed),
             "per_wording": {
-                text: self.sample.estimate(self._pooled(F1, claimed, asked == text))
+                text: self.sample.estimate(self._regions(claimed, asked == text))
                 for text in dict.fromkeys(prompts)
             },
             "per_region": self._by_region(claimed),
@@ -94,36 +93,28 @@ class Descriptions:
         claimed = self._constantly()
         return {
             "regions": [region.value for region in _named(self.constant)],
-            "region F1": self.sample.estimate(self._pooled(F1, claimed)),
-            "region F1 forged": self.sample.estimate(self._pooled(F1, claimed, self.sample.forged)),
+            "region F1": self.sample.estimate(self._regions(claimed)),
+            "region F1 forged": self.sample.estimate(self._regions(claimed, self.sample.forged)),
             "per_category": self._by_category(claimed),
         }
 
     def _constantly(self) -> np.ndarray:
         return np.broadcast_to(self.constant, self.altered.shape)
 
-    def _pooled(
-        self, which: int, claimed: np.ndarray, member: np.ndarray | None = None
+    def _regions(
+        self,
+        claimed: np.ndarray,
+        member: np.ndarray | None = None,
+        metric: Callable[..., np.ndarray] = metrics.f1,
     ) -> Statistic:
-        """Precision, recall or F1 over the faces of ``member`` whose alterations are known.
+        """F1, or another ``metric``, over the faces of ``member`` whose alterations are known.
 
         nan where that is none of the forged ones: bona fide faces alone say little.
         """
         kept = self.known if member is None else self.known & member
-        none = self.sample.forged.any() and not (kept & self.sample.forged).any()
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            if none:
-                return np.full(len(weights), np.nan)
-            return metrics.set_scores(claimed[kept], self.altered[kept], weights[:, kept])[which]
-
-        return statistic
-
-    def _bleu(self, texts: Sequence[str]) -> Statistic:
-        """Corpus BLEU-4 over the faces that have a reference."""
-        pairs = zip(texts, self.references, strict=True)
-        counts = [bleu_counts(*pair) if pair[1] else (0,) * 10 for pair in pairs]
-        return partial(bleu, np.array(counts))
+        if self.sample.forged.any() and not (kept & self.sample.forged).any():
+            kept = np.zeros_like(kept)
+        return over(kept, metric, claimed, self.altered)
 
     def _findings(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """COVER, CHAIR, Hal and F0.5 of each forged face with annotated findings, else nan."""
@@ -134,50 +125,53 @@ class Descriptions:
         return dict(zip(("COVER", "CHAIR", "Hal", "F0.5"), np.array(rows).T, strict=True))
 
     def _by_category(self, claimed: np.ndarray) -> Triples:
-        given = np.array([face.category.value for face in self.sample.faces])
         return {
-            category.value: self.sample.estimate(self._pooled(F1, claimed, given == category))
-            for category in Category
-            if category.forged and (given == category).any()
+            name: self.sample.estimate(self._regions(claimed, member))
+            for name, member in self._members.items()
+            if Category(name).forged
         }
+
+    @cached_property
+    def _members(self) -> dict[str, np.ndarray]:
+        """Which faces (N,) are of each category that occurs."""
+        given = np.array([face.category.value for face in self.sample.faces])
+        return {one.value: given == one for one in Category if (given == one).any()}
 
     def _by_region(self, claimed: np.ndarray) -> Triples:
         """F1 of each region that is ever altered or claimed."""
-        triples = {}
-        for at, region in enumerate(Region):
-            mine, true = claimed[self.known, at, None], self.altered[self.known, at, None]
-            if mine.any() or true.any():
-                triples[region.value] = self.sample.part(self.known).estimate(
-                    lambda weights, pair=(mine, true): metrics.set_scores(*pair, weights)[F1]
-                )
-        return triples
+        ever = (claimed | self.altered)[self.known].any(axis=0)
+        estimate = partial(self.sample.estimate, metrics.f1, where=self.known)
+        return {
+            region.value: estimate(claimed[:, [at]], self.altered[:, [at]])
+            for at, region in enumerate(Region)
+            if ever[at]
+        }
 
     def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, list[float]]]:
         """By category and region: the share of faces where it is claimed, and where it is so."""
-        members = {c.value: [face.category is c for face in self.sample.faces] for c in Category}
-        kept = {name: self.known & np.array(member) for name, member in members.items()}
-        shares = {
-            name: np.stack([claimed[at].mean(axis=0), self.altered[at].mean(axis=0)], axis=1)
+        both, names = np.stack([claimed, self.altered], axis=2), [one.value for one in Region]
+        kept = {name: member & self.known for name, member in self._members.items()}
+        return {
+            name: dict(zip(names, both[at].mean(axis=0).tolist(), strict=True))
             for name, at in kept.items()
             if at.any()
         }
-        names = [region.value for region in Region]
-        return {name: dict(zip(names, row.tolist(), strict=True)) for name, row in shares.items()}
 
-    def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict:
+    def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict[str, list[dict]]:
         """The descriptions that match best and worst, one of each forgery category."""
         hits, claims = (claimed & self.altered).sum(axis=1), claimed.sum(axis=1)
         f1 = 2 * hits / np.maximum(claims + self.altered.sum(axis=1), 1)
-        asked = np.flatnonzero(self.sample.forged & self.known)
-        examples = {}
-        for name, sign in (("best", 1), ("worst", -1)):
-            # by F1, then by claims: of equal scores the fullest description is worth most
-            order = asked[np.lexsort([claims[asked], sign * f1[asked]])]
-            found = {self.sample.faces[at].category: at for at in order}  # the last one stays
-            examples[name] = [
-                self._example(found[one], texts, f1) for one in Category if one in found
-            ]
-        return examples
+        known = np.flatnonzero(self.sample.forged & self.known)
+        # of equal scores the fullest description is worth most
+        ranked = {
+            "best": known[np.lexsort([claims[known], f1[known]])],
+            "worst": known[np.lexsort([claims[known], -f1[known]])],
+        }
+        found = {}
+        for name, order in ranked.items():
+            last = {self.sample.faces[at].category: at for at in order}
+            found[name] = [self._example(last[one], texts, f1) for one in Category if one in last]
+        return found
 
     def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
         face = self.sample.faces[at]

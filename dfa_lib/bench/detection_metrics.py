@@ -5,7 +5,7 @@ come from it by one temperature, fitted on validation; "raw" is before that.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import Exam, truth
-from dfa_lib.intervals import BootstrapSample, Triples
+from dfa_lib.intervals import BootstrapSample, Triple, Triples, over
 from dfa_lib.records import Face, Prediction
 from dfa_lib.taxonomy import Category, Task
 
@@ -73,21 +73,18 @@ def detection(
     forged, score, right = sample.forged, predicted.scores, predicted.right(sample)
     raw, fitted = metrics.probability(score), metrics.probability(score, temperature)
     return {
-        name: sample.estimate(statistic)
-        for name, statistic in {
-            "AUC": partial(metrics.auc, forged, score),
-            "AP": partial(metrics.average_precision, forged, score),
-            "EER": partial(metrics.equal_error_rate, forged, score),
-            "ACC": partial(metrics.mean, right),
-            "balanced ACC": partial(metrics.balanced_accuracy, forged, right),
-            "TPR@1%FPR": partial(metrics.hit_rate_at, 0.01, forged, score),
-            "TPR@5%FPR": partial(metrics.hit_rate_at, 0.05, forged, score),
-            "ECE": partial(metrics.calibration_error, forged, fitted),
-            "ECE raw": partial(metrics.calibration_error, forged, raw),
-            "Brier": partial(metrics.mean, (fitted - forged) ** 2),
-            "Brier raw": partial(metrics.mean, (raw - forged) ** 2),
-            "unparsable": partial(metrics.mean, predicted.unread),
-        }.items()
+        "AUC": sample.estimate(metrics.auc, forged, score),
+        "AP": sample.estimate(metrics.average_precision, forged, score),
+        "EER": sample.estimate(metrics.equal_error_rate, forged, score),
+        "ACC": sample.estimate(metrics.mean, right),
+        "balanced ACC": sample.estimate(metrics.balanced_accuracy, forged, right),
+        "TPR@1%FPR": sample.estimate(partial(metrics.hit_rate_at, 0.01), forged, score),
+        "TPR@5%FPR": sample.estimate(partial(metrics.hit_rate_at, 0.05), forged, score),
+        "ECE": sample.estimate(metrics.calibration_error, forged, fitted),
+        "ECE raw": sample.estimate(metrics.calibration_error, forged, raw),
+        "Brier": sample.estimate(metrics.mean, (fitted - forged) ** 2),
+        "Brier raw": sample.estimate(metrics.mean, (raw - forged) ** 2),
+        "unparsable": sample.estimate(metrics.mean, predicted.unread),
     }
 
 
@@ -95,14 +92,13 @@ def detection_details(
     predicted: TaskPredictions, sample: BootstrapSample, temperature: float
 ) -> dict:
     """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
-    fitted = metrics.probability(predicted.scores, temperature)
-    kinds, methods = zip(*((f.category.value, _method(f)) for f in sample.faces), strict=True)
+    fitted, auc = metrics.probability(predicted.scores, temperature), _Area(predicted, sample)
     return {
         "temperature": temperature,
-        "per_category": _against_bona_fide(predicted, sample, kinds),
-        "per_method": _against_bona_fide(predicted, sample, methods),
-        "per_dataset": _within(predicted, sample, [face.dataset for face in sample.faces]),
-        "subgroups": _subgroups(predicted, sample),
+        "per_category": auc.by_kind([face.category.value for face in sample.faces]),
+        "per_method": auc.by_kind([_method(face) for face in sample.faces]),
+        "per_dataset": auc.within([face.dataset for face in sample.faces]),
+        "subgroups": auc.subgroups(),
         "video": _videos(fitted, sample),
         "roc": _roc(predicted, sample),
         "reliability": metrics.reliability(sample.forged, fitted),
@@ -134,77 +130,56 @@ def _method(face: Face) -> str | None:
     return face.method and f"{face.category.value} {face.method.replace('_', ' ')}"
 
 
-def _against_bona_fide(
-    predicted: TaskPredictions, sample: BootstrapSample, groups: Sequence[str | None]
-) -> Triples:
-    """AUC of each group of forgeries against all bona fide faces, groups by category."""
-    order = {category.value: at for at, category in enumerate(Category)}
-    of = {
-        name: order[face.category]
-        for name, face in zip(groups, sample.faces, strict=True)
-        if name and face.category.forged
-    }
-    named = np.array(groups, object)
-    return {
-        name: _auc(predicted, sample, ~sample.forged | (named == name))
-        for name in sorted(of, key=lambda name: (of[name], name))
-    }
+@dataclass(frozen=True)
+class _Area:
+    """DF-D AUC of parts of the test faces."""
 
+    predicted: TaskPredictions
+    sample: BootstrapSample
 
-def _within(
-    predicted: TaskPredictions, sample: BootstrapSample, groups: Sequence[str | None]
-) -> Triples:
-    """AUC inside each group; none if there is only one.
+    def of(self, member: np.ndarray) -> Triple:
+        """AUC of the faces ``member`` (N,); as sure as the people of the rarer class allow."""
+        forged, sample = self.sample.forged, self.sample
+        people = min(sample.people(member & forged), sample.people(member & ~forged))
+        scores = self.predicted.scores
+        return sample.estimate(metrics.auc, forged, scores, where=member, people=people)
 
-    Scores may be shifted from group to group: these hide it, and the pooled AUC shows it.
-    """
-    named = np.array(groups, object)
-    names = sorted(set(groups) - {None})
-    return {name: _auc(predicted, sample, named == name) for name in names if len(names) > 1}
-
-
-def _auc(
-    predicted: TaskPredictions, sample: BootstrapSample, member: np.ndarray
-) -> tuple[float, float, float]:
-    """AUC of some faces; as sure as the people of the rarer class allow."""
-    part = sample.part(member)
-    people = [part.part(part.forged == kind).identities for kind in (False, True)]
-    part = replace(part, identities=min(people))
-    return part.estimate(partial(metrics.auc, part.forged, predicted.scores[member]))
-
-
-def _subgroups(predicted: TaskPredictions, sample: BootstrapSample) -> dict[str, dict]:
-    """AUC by what people consented to have told of them, and the gap from best to worst.
-
-    The two ends of the gap were picked after looking, so its interval is a little too far
-    from zero.
-    """
-    kinds = sorted({kind for face in sample.faces for kind in face.subgroup})
-    found = {}
-    for kind in kinds:
-        named = [face.subgroup.get(kind) for face in sample.faces]
-        rows = {
-            name: row for name, row in _within(predicted, sample, named).items() if row[1] == row[1]
+    def by_kind(self, names: Sequence[str | None]) -> Triples:
+        """AUC of each group of forgeries against all bona fide faces, groups by category."""
+        order = [*Category]
+        kinds = {
+            (order.index(face.category), name)
+            for face, name in zip(self.sample.faces, names, strict=True)
+            if name and face.category.forged
         }
-        if len(rows) > 1:
-            ends = [f(rows, key=lambda name: rows[name][0]) for f in (max, min)]
-            members = {name: np.array(named, object) == name for name in rows}
-            best, worst = (partial(_auc_at, predicted, sample, members[name]) for name in ends)
-            found[kind] = {
-                "AUC": rows,
-                "people": {
-                    name: sample.part(member).identities for name, member in members.items()
-                },
-                "gap": sample.paired(best, worst),
-            }
-    return found
+        named = np.array(names, object)
+        return {name: self.of(~self.sample.forged | (named == name)) for _, name in sorted(kinds)}
 
+    def within(self, names: Sequence[str | None]) -> Triples:
+        """AUC inside each group; none if there is only one.
 
-def _auc_at(
-    predicted: TaskPredictions, sample: BootstrapSample, member: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """AUC on some of the faces under weights (B, N) of all."""
-    return metrics.auc(sample.forged[member], predicted.scores[member], weights[:, member])
+        Scores may be shifted from group to group: these hide it, and the pooled AUC shows it.
+        """
+        named, groups = np.array(names, object), sorted(set(names) - {None})
+        return {name: self.of(named == name) for name in groups if len(groups) > 1}
+
+    def subgroups(self) -> dict[str, dict]:
+        """AUC by what people consented to have told of them, and the gap from best to worst.
+
+        The two ends of the gap were picked after looking, so its interval is a little too far
+        from zero.
+        """
+        forged, scores, found = self.sample.forged, self.predicted.scores, {}
+        for kind in sorted({kind for face in self.sample.faces for kind in face.subgroup}):
+            named = np.array([face.subgroup.get(kind) for face in self.sample.faces], object)
+            areas = self.within(named.tolist())
+            rows = {name: row for name, row in areas.items() if not np.isnan(row[1])}
+            if len(rows) > 1:
+                ranked = sorted(rows, key=lambda name: rows[name][0])
+                ends = [over(named == ranked[at], metrics.auc, forged, scores) for at in (-1, 0)]
+                people = {name: self.sample.people(named == name) for name in rows}
+                found[kind] = {"AUC": rows, "people": people, "gap": self.sample.paired(*ends)}
+        return found
 
 
 def _videos(probability: np.ndarray, sample: BootstrapSample) -> dict:
@@ -215,16 +190,14 @@ def _videos(probability: np.ndarray, sample: BootstrapSample) -> dict:
             frames.setdefault(key, []).append(at)
     if not frames:
         return {}
-    first = np.zeros(len(sample.faces), bool)
-    first[[at[0] for at in frames.values()]] = True
-    part = sample.part(first)
-    mean = {at[0]: probability[at].mean() for at in frames.values()}
-    score = np.array([mean[at] for at in np.flatnonzero(first)])
-    right = ((score > 0.5) == part.forged).astype(float)
+    mean = np.full(len(sample.faces), np.nan)  # of a video, at its first frame
+    for at in frames.values():
+        mean[at[0]] = probability[at].mean()
+    first, right = ~np.isnan(mean), ((mean > 0.5) == sample.forged).astype(float)
     return {
         "videos": len(frames),
-        "AUC": part.estimate(partial(metrics.auc, part.forged, score)),
-        "ACC": part.estimate(partial(metrics.mean, right)),
+        "AUC": sample.estimate(metrics.auc, sample.forged, mean, where=first),
+        "ACC": sample.estimate(metrics.mean, right, where=first),
     }
 
 

@@ -6,7 +6,6 @@ made stands among the analysts as "how it was made", which says how good the peo
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def _verdicts(
     for task in _CLOSED:
         if any(of is task for _, of in answers):
             same = [answers.get((one.face, task)) == _said(one, task) for one in reviews]
-            found[task.value] = sample.estimate(partial(metrics.mean, np.array(same, float)))
+            found[task.value] = sample.estimate(metrics.mean, np.array(same, float))
     return found
 
 
@@ -95,16 +94,13 @@ def _findings(
     kept = np.array([bool(one.findings) or not one.category.forged for one in reviews])
     if not texts or not kept.any():
         return {}
-    said = _table(findings.findings(texts.get(one.face, "")) for one in reviews)[kept]
-    named = _table({(f.region, f.artifact) for f in one.findings} for one in reviews)[kept]
-    part = sample.part(kept)
-
-    def score(which: int, weights: np.ndarray) -> np.ndarray:
-        return metrics.set_scores(said, named, weights)[which]
-
-    names = ("finding precision", "finding recall")
-    found = {name: part.estimate(partial(score, which)) for which, name in enumerate(names)}
-    return {name: row for name, row in found.items() if row[0] == row[0]}  # none named: undefined
+    said = _table(findings.findings(texts.get(one.face, "")) for one in reviews)
+    named = _table({(f.region, f.artifact) for f in one.findings} for one in reviews)
+    found = {
+        "finding precision": sample.estimate(metrics.precision, said, named, where=kept),
+        "finding recall": sample.estimate(metrics.recall, said, named, where=kept),
+    }
+    return {name: row for name, row in found.items() if not np.isnan(row[0])}  # none named
 
 
 def _table(pairs: Iterable[set[tuple[Region, Artifact]]]) -> np.ndarray:

@@ -8,7 +8,6 @@ pays nothing twice, and equal descriptions of one face are paid for once.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -177,9 +176,7 @@ def _mean(opinions: Sequence[StoredMark], sample: BootstrapSample) -> Triple:
     low, high = SCALE
     values = {one.face: one.value for one in opinions if one.value is not None}
     given = np.array([values.get(face.id, np.nan) for face in sample.faces])
-    part = sample.part(~np.isnan(given))
-    share = (given[~np.isnan(given)] - low) / (high - low)
-    ends = part.estimate(partial(metrics.mean, share))
+    ends = sample.estimate(metrics.mean, (given - low) / (high - low), where=~np.isnan(given))
     return tuple(low + (high - low) * end for end in ends)
 
 

@@ -83,21 +83,28 @@ def reliability(forged: Array, probability: Array) -> list[tuple[float, float, i
     ]
 
 
-def macro_f1(truth: Array, answer: Array, classes: int, weights: Array) -> Array:
+def macro_f1(classes: int, truth: Array, answer: Array, weights: Array) -> Array:
     """Mean F1 over the classes that occur. ``truth``, ``answer`` (N,) int; -1 is unparsable."""
-    f1 = []
-    for label in range(classes):
-        true, said = truth == label, answer == label
-        hits, total = weights @ (true & said), weights @ (true.astype(int) + said)
-        f1.append(ratio(2.0 * hits, total))
-    known = ~np.isnan(f1)
-    return ratio(np.nansum(f1, axis=0), known.sum(axis=0))
+    said, true = answer[:, None] == np.arange(classes), truth[:, None] == np.arange(classes)
+    each = [f1(said[:, [at]], true[:, [at]], weights) for at in range(classes)]
+    return ratio(np.nansum(each, axis=0), (~np.isnan(each)).sum(axis=0))
 
 
-def set_scores(claimed: Array, true: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Precision, recall and F1 pooled over all (face, label) pairs; both arrays (N, L) bool."""
-    hits, said, there = (weights @ part.sum(axis=1) for part in (claimed & true, claimed, true))
-    return ratio(hits, said), ratio(hits, there), ratio(2.0 * hits, said + there)
+def precision(claimed: Array, true: Array, weights: Array) -> Array:
+    """Share of the claims that hold, pooled over all (face, label) pairs; both (N, L) bool."""
+    hits, said = (weights @ part.sum(axis=1) for part in (claimed & true, claimed))
+    return ratio(hits, said)
+
+
+def recall(claimed: Array, true: Array, weights: Array) -> Array:
+    """Share of what is so that is claimed, pooled likewise."""
+    return precision(true, claimed, weights)
+
+
+def f1(claimed: Array, true: Array, weights: Array) -> Array:
+    """Harmonic mean of both, pooled likewise."""
+    hits, both = (weights @ part.sum(axis=1) for part in (claimed & true, claimed * 1 + true))
+    return ratio(2.0 * hits, both)
 
 
 def risk_coverage_area(wrong: Array, sure: Array, weights: Array) -> Array:

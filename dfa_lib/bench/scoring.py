@@ -115,17 +115,17 @@ def classification(predicted: TaskPredictions, sample: BootstrapSample) -> tuple
     Its rows are true, its columns said; the last column is what cannot be read.
     """
     names = {label: number for number, label in enumerate(labels(Task.DF_C))}
-    known = np.array([names.get(truth(face, Task.DF_C), -1) for face in sample.faces])
+    true = np.array([names.get(truth(face, Task.DF_C), -1) for face in sample.faces])
     said = np.array([names.get(answer, -1) for answer in predicted.answers])
-    right = predicted.right(sample)[known >= 0]
-    sample, known, said = sample.part(known >= 0), known[known >= 0], said[known >= 0]
+    right, known = predicted.right(sample), true >= 0
     table = np.zeros((len(names), len(names) + 1), int)
-    np.add.at(table, (known, said), 1)  # -1 is the last column
+    np.add.at(table, (true[known], said[known]), 1)  # -1 is the last column
+    estimate = partial(sample.estimate, where=known)
     scores = {
-        "accuracy": sample.estimate(partial(metrics.mean, right)),
-        "balanced accuracy": sample.estimate(partial(metrics.balanced_accuracy, known, right)),
-        "macro-F1": sample.estimate(partial(metrics.macro_f1, known, said, len(names))),
-        "unparsable": sample.estimate(partial(metrics.mean, (said < 0).astype(float))),
+        "accuracy": estimate(metrics.mean, right),
+        "balanced accuracy": estimate(metrics.balanced_accuracy, true, right),
+        "macro-F1": estimate(partial(metrics.macro_f1, len(names)), true, said),
+        "unparsable": estimate(metrics.mean, predicted.unread),
     }
     return scores, {"labels": list(names), "confusion": table.tolist()}
 
@@ -136,18 +136,17 @@ def _robustness(
     """AUC by kind of perturbation and severity from 0, on the faces all versions show."""
     asked = {one.face for one in next(iter(versions.values()))}
     member = np.array([face.id in asked for face in sample.faces])
-    part = sample.part(member)
-
-    def area(scores: np.ndarray) -> Triple:
-        return part.estimate(partial(metrics.auc, part.forged, scores))
+    few = [face for face in sample.faces if face.id in asked]
 
     def perturbed(kind: str, severity: int) -> Triple:
         given = {one.face: one for one in versions[version_name(kind, severity)]}
-        return area(TaskPredictions.of(Task.DF_D, part.faces, given).scores)
+        scores = np.zeros(len(member))
+        scores[member] = TaskPredictions.of(Task.DF_D, few, given).scores
+        return sample.estimate(metrics.auc, sample.forged, scores, where=member)
 
-    start = area(clean.scores[member])
+    start = sample.estimate(metrics.auc, sample.forged, clean.scores, where=member)
     curves = {kind: [start, *(perturbed(kind, at) for at in SEVERITIES)] for kind in LEVELS}
-    return {"faces": len(part.faces), "curves": curves}
+    return {"faces": len(few), "curves": curves}
 
 
 def _leads(
@@ -156,14 +155,12 @@ def _leads(
     described: Descriptions,
 ) -> dict[str, Triples]:
     """How far the first analyst is ahead of each other one: paired differences."""
-    first, *others = collected
-    mine = headlines(collected[first], sample, described)
-    leads = {}
-    for other in others:
-        theirs = headlines(collected[other], sample, described)
-        pairs = {name: (mine[name], theirs[name]) for name in mine if name in theirs}
-        leads[other] = {name: sample.paired(*pair) for name, pair in pairs.items()}
-    return leads
+    scores = {name: headlines(mine, sample, described) for name, mine in collected.items()}
+    mine = scores.pop(next(iter(collected)))
+    return {
+        name: {one: sample.paired(mine[one], theirs[one]) for one in mine if one in theirs}
+        for name, theirs in scores.items()
+    }
 
 
 def headlines(

@@ -1,7 +1,6 @@
 """How detection moves with the pictures: the test faces in several versions."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from tqdm.auto import tqdm
 
@@ -29,6 +28,6 @@ def sweep(
         sample = BootstrapSample.of(faces.faces, resamples)
         images = [faces.image(face) for face in faces]
         for name, analyst in analysts.items():
-            area = partial(metrics.auc, sample.forged, forged_logits(analyst, images, questions))
-            scores[name][level] = sample.estimate(area)
+            logits = forged_logits(analyst, images, questions)
+            scores[name][level] = sample.estimate(metrics.auc, sample.forged, logits)
     return scores
