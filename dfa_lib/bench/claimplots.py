@@ -1,17 +1,16 @@
 """What lesson 05 shows: scores and paired differences over seeds, for one source or several."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dfa_lib.bench.claims import METRICS, RESULT
 from dfa_lib.figures import INK, SERIES, SOFT, TEXT, canvas, listed, spelled
 from dfa_lib.instruct.card import markdown_table
 
-_ENDS = ("value", "low", "high")
 Found = Mapping[str, Mapping]
 """By source, the content of its claims.json."""
 
@@ -28,25 +27,20 @@ def table(found: Found, begins: str = "") -> str:
     A difference smaller than the last column could not be told from none.
     """
     rows = [["source", "claim", "score", "difference, 95 %", "holds", "resolves"]]
-    for source, data in found.items():
-        for metric, by_claim in data["gaps"].items():
-            for claim, one in by_claim.items():
-                if claim.startswith(begins):
-                    value, low, high = one["value"], one["low"], one["high"]
-                    gap = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-                    rows.append([source, claim, metric, gap, _holds(one), f"{high - value:.3f}"])
+    for source, metric, claim, one in _each(found, "gaps", begins):
+        value, low, high = one["value"], one["low"], one["high"]
+        holds = "yes" if low > 0 else "no, the reverse" if high < 0 else "open"
+        gap = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        rows.append([source, claim, metric, gap, holds, f"{high - value:.3f}"])
     return markdown_table(rows)
 
 
 def levels(found: Found) -> Figure:
     """Every analyst's scores: seeds as dots, their mean with its interval, a panel a metric."""
-    title, rows = "What each analyst scores", _rows(found, "levels")
-    alt = _told(title, found, "levels", rows)
-    figure, panels = canvas(title, alt, _size(found, rows), 1, len(METRICS), sharey=True)
-    _draw(figure, panels, found, "levels", rows)
-    for axis, chance in zip(panels, (0.5, 0.2), strict=True):
+    figure = _draw(found, "levels", "What each analyst scores")
+    for axis, metric, chance in zip(figure.axes, METRICS, (0.5, 0.2), strict=True):
         axis.axvline(chance, color=SOFT, linestyle="--")
-        axis.set_xlim(None, min(axis.get_xlim()[1], 1.02))
+        axis.set(xlabel=metric, xlim=(None, min(axis.get_xlim()[1], 1.02)))
     return figure
 
 
@@ -56,63 +50,43 @@ def gaps(found: Found, claim: str = "") -> Figure:
     Seeds are dots, the mean has its interval; a panel a metric.
     """
     title = f"Claim {claim}: paired differences" if claim else "Paired differences, all claims"
-    rows = _rows(found, "gaps", claim)
-    alt = _told(title, found, "gaps", rows)
-    figure, panels = canvas(title, alt, _size(found, rows), 1, len(METRICS), sharey=True)
-    _draw(figure, panels, found, "gaps", rows)
-    for axis in panels:
+    figure = _draw(found, "gaps", title, claim)
+    for axis, metric in zip(figure.axes, METRICS, strict=True):
         axis.axvline(0.0, color=SOFT, linestyle="--")
+        axis.set_xlabel(f"{metric}, difference")
     return figure
 
 
-def _rows(found: Found, kind: str, begins: str = "") -> list[str]:
-    every = [name for data in found.values() for name in data[kind][METRICS[0]]]
-    return [name for name in dict.fromkeys(every) if name.startswith(begins)]
+def _each(found: Found, kind: str, begins: str) -> Iterator[tuple[str, str, str, Mapping]]:
+    """Yield source, metric, name and result of all whose name begins with ``begins``."""
+    for source, data in found.items():
+        for metric, rows in data[kind].items():
+            for name, one in rows.items():
+                if name.startswith(begins):
+                    yield source, metric, name, one
 
 
-def _size(found: Found, rows: list[str]) -> tuple[float, float]:
-    return 9, 0.36 * len(rows) * max(2, len(found)) + 1.8
-
-
-def _told(title: str, found: Found, kind: str, rows: list[str]) -> str:
+def _draw(found: Found, kind: str, title: str, begins: str = "") -> Figure:
+    every, sources = [*_each(found, kind, begins)], list(found)
+    rows = list(dict.fromkeys(name for _, _, name, _ in every))
     said = [
-        spelled(f"{source} {metric} {name}", [data[kind][metric][name][end] for end in _ENDS])
-        for metric in METRICS
-        for source, data in found.items()
-        for name in rows
-        if name in data[kind][metric]
+        spelled(f"{source} {metric} {name}", (one["value"], one["low"], one["high"]))
+        for source, metric, name, one in every
     ]
-    return f"{title}, mean over seeds and 95 % interval: {listed(said, 60)}."
-
-
-def _draw(figure: Figure, panels: list[Axes], found: Found, kind: str, rows: list[str]) -> None:
-    for axis, metric in zip(panels, METRICS, strict=True):
-        for at, (source, data) in enumerate(found.items()):
-            shift = 0.3 * (at - (len(found) - 1) / 2)
-            _dots(axis, rows, data[kind][metric], SERIES[at], shift, source)
-        axis.set(
-            xlabel=metric if kind == "levels" else f"{metric}, difference",
-            yticks=range(len(rows)),
-            yticklabels=rows,
-        )
-        axis.set_ylim(len(rows) - 0.4, -0.6)
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower right", ncols=2, frameon=False, fontsize=TEXT)
-
-
-def _dots(
-    axis: Axes, rows: list[str], values: Mapping, colour: str, shift: float, label: str
-) -> None:
-    for place, name in enumerate(rows):
-        if one := values.get(name):
-            at = place + shift
-            axis.plot([one["low"], one["high"]], [at, at], color=colour, linewidth=4, alpha=0.35)
-            axis.plot(one["runs"], [at] * len(one["runs"]), "o", color=colour, markersize=4)
-            axis.plot(one["value"], at, "|", color=INK, markersize=13, markeredgewidth=2)
-    axis.plot([], [], "o-", color=colour, label=label)
-
-
-def _holds(gap: Mapping) -> str:
-    if gap["low"] > 0:
-        return "yes"
-    return "no, the reverse" if gap["high"] < 0 else "open"
+    alt = f"{title}, mean over seeds and 95 % interval: {listed(said, 60)}."
+    size = 9, 0.36 * len(rows) * max(2, len(found)) + 1.8
+    figure, panels = canvas(title, alt, size, 1, len(METRICS), sharey=True)
+    for source, metric, name, one in every:
+        axis, at = panels[METRICS.index(metric)], sources.index(source)
+        place, colour = rows.index(name) + 0.3 * (at - (len(sources) - 1) / 2), SERIES[at]
+        axis.plot([one["low"], one["high"]], [place] * 2, color=colour, linewidth=4, alpha=0.35)
+        axis.plot(one["runs"], [place] * len(one["runs"]), "o", color=colour, markersize=4)
+        axis.plot(one["value"], place, "|", color=INK, markersize=13, markeredgewidth=2)
+    panels[0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.4, -0.6))
+    handles = [
+        Line2D([], [], marker="o", color=colour, label=source)
+        for colour, source in zip(SERIES, sources, strict=False)
+    ]
+    style = {"loc": "outside lower right", "ncols": 2, "frameon": False, "fontsize": TEXT}
+    figure.legend(handles=handles, **style)
+    return figure
