@@ -8,6 +8,7 @@ is still a process of its own, but starts no workers; in ``test_colab_session.py
 from nothing.
 """
 
+import atexit
 import importlib
 import json
 import os
@@ -94,6 +95,8 @@ def become(asked: dict, files: list[int]) -> None:
     from ipykernel.kernelapp import launch_new_instance
 
     launch_new_instance()
+    atexit._run_exitfuncs()
+    os._exit(0)  # the libraries' own ends wait seconds for threads that did not come along
 
 
 def ask(address: str, arguments: list[str]) -> int:
