@@ -1,10 +1,8 @@
 """The data card that lies beside every instruct.jsonl, and the tables it is made of."""
 
 import re
-from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,57 +26,37 @@ def markdown_table(rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-@dataclass
-class AuditRow:
-    """Counts of one annotator on the faces of one category.
+class AuditTable(defaultdict[tuple[str, Category], Counter[str]]):
+    """Counts per annotator and category; a notebook shows them as a table, and so does ``print``.
 
-    ``words`` are those of all descriptions; ``unsupported`` claims are hallucinated regions.
+    Each has "faces", "claims", "supported" and "unsupported" ones, the latter being hallucinated
+    regions, and the "words" of all descriptions.
     """
 
-    annotator: str
-    category: Category
-    faces: int = 0
-    claims: int = 0
-    supported: int = 0
-    unsupported: int = 0
-    words: int = 0
-
-    @property
-    def share(self) -> float | None:
-        """Supported claims over checked ones; None where nothing could be checked."""
-        checked = self.supported + self.unsupported
-        return self.supported / checked if checked else None
-
-    def add(self, note: Annotation) -> None:
-        """Count one audited annotation."""
-        verdicts = [claim.supported for claim in note.findings]
-        self.faces += 1
-        self.claims += len(verdicts)
-        self.supported += verdicts.count(True)
-        self.unsupported += verdicts.count(False)
-        self.words += len(note.text.split())
-
-
-class AuditTable(list[AuditRow]):
-    """Rows per annotator and category; a notebook shows them as a table, and so does ``print``."""
+    def __init__(self) -> None:
+        super().__init__(Counter)
 
     def add(self, note: Annotation, category: Category) -> None:
         """Count one audited annotation on a face of a category."""
-        key = signature(note.annotator), category
-        row = next((row for row in self if (row.annotator, row.category) == key), None)
-        if row is None:
-            row = AuditRow(*key)
-            insort(self, row, key=lambda row: (row.annotator, _ORDER.index(row.category)))
-        row.add(note)
+        verdicts = [claim.supported for claim in note.findings]
+        self[signature(note.annotator), category].update(
+            faces=1,
+            claims=len(verdicts),
+            supported=verdicts.count(True),
+            unsupported=verdicts.count(False),
+            words=len(note.text.split()),
+        )
 
     def _repr_markdown_(self) -> str:
         head = "annotator,category,faces,claims,checked,supported,hallucinated regions"
         rows: Rows = [[*head.split(","), "words per description"]]
-        for row in self:
-            share = "-" if row.share is None else f"{row.share:.0%}"
-            counts = (row.faces, row.claims, row.supported + row.unsupported)
-            told = share, f"{row.unsupported:,}", f"{row.words / row.faces:.1f}"
-            rows.append([row.annotator, row.category, *(f"{n:,}" for n in counts), *told])
+        for annotator, category in sorted(self, key=lambda key: (key[0], _ORDER.index(key[1]))):
+            n = self[annotator, category]
+            checked = n["supported"] + n["unsupported"]
+            share = f"{n['supported'] / checked:.0%}" if checked else "-"
+            counts = (f"{count:,}" for count in (n["faces"], n["claims"], checked))
+            words = f"{n['words'] / n['faces']:.1f}"
+            rows.append([annotator, category, *counts, share, f"{n['unsupported']:,}", words])
         return markdown_table(rows)
 
     __str__ = _repr_markdown_
@@ -108,7 +86,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
             *([*key, n] for key, n in sorted(tally.sources.items())),
         ],
     }
-    names = {row.annotator.partition(" · ")[0] for row in tally.audit}
+    names = {annotator.partition(" · ")[0] for annotator, _ in tally.audit}
     by_model = sum(n for one, n in tally.templates.items() if one.startswith("FC/endpoint/"))
     text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
     card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)

@@ -1,14 +1,13 @@
 """Make the faces of a plan: draw or photograph, forge, pass through the camera, save."""
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import groupby
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
@@ -16,10 +15,10 @@ from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
+from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import Population
 from dfa_lib.records import Face, write_jsonl
-from dfa_lib.shards import Shard, shard_path
+from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
 from facesim.forge import METHODS, FaceModel, Forgery, Method, NoTrace, forge
@@ -39,16 +38,17 @@ class Studio:
     difficulty: float
 
 
+Order = tuple[Studio, Job]
+"""A face to make, and where."""
+
+
 def generate(studio: Studio, jobs: list[Job], workers: int, shard: Shard | None = None) -> None:
     """Make what is not there yet, in the order of the plan, then write faces.jsonl at once."""
-
-    def tasks(todo: Sequence[Job], pool: Parallel) -> Iterable[tuple]:
-        models = face_models(studio.population, jobs, pool, todo)
-        chunks = chunked(todo)
-        return (delayed(make_chunk)(studio, chunk, models.get(split)) for split, chunk in chunks)
-
-    name, label = (lambda job: job.id), studio.population.dataset
-    log = make_faces(jobs, name, tasks, studio.out, workers, shard, label)
+    mine = block(jobs, shard)
+    models = _face_models(studio.population, jobs, mine, workers)
+    make, label = partial(_make_chunk, models), studio.population.dataset
+    orders = [(studio, job) for job in jobs]
+    log = make_faces(orders, _name, make, studio.out, workers, shard, label)
     faces = (one.face for one in outcomes(log))
     write_jsonl(shard_path(studio.out / "faces.jsonl", shard), faces)
     log.unlink()
@@ -62,43 +62,35 @@ def remake(
     workers: int,
 ) -> dict[float, FaceSet]:
     """Make the faces ``ids`` of a plan once per difficulty, each in a folder of its own."""
-    pool = Parallel(n_jobs=workers, return_as="generator")
     mine = [job for job in jobs if job.id in ids]
-    models = face_models(studio.population, jobs, pool, mine)
+    models = _face_models(studio.population, jobs, mine, workers)
     shutil.rmtree(studio.out, ignore_errors=True)
     studios = [replace(studio, out=studio.out / f"{one:g}", difficulty=one) for one in difficulties]
-    for folder in (one.out / name for one in studios for name in ("images", "masks")):
-        folder.mkdir(parents=True)
-    chunks = list(chunked(mine))
-    made = pool(
-        delayed(make_chunk)(one, chunk, models.get(split))
-        for split, chunk in chunks
-        for one in studios
-    )
-    parts = list(tqdm(made, "remade", total=len(chunks) * len(studios)))
+    orders = [(one, job) for job in mine for one in studios]  # side by side, to share portraits
+    make = partial(_make_chunk, models)
+    log = make_faces(orders, _name, make, studio.out, workers, None, "remade")
     for at, one in enumerate(studios):
-        faces = (outcome.face for part in parts[at :: len(studios)] for outcome in part)
-        write_jsonl(one.out / "faces.jsonl", faces)
+        made = islice(outcomes(log), at, None, len(studios))
+        write_jsonl(one.out / "faces.jsonl", (outcome.face for outcome in made))
+    log.unlink()
     return {one.difficulty: FaceSet.read(one.out) for one in studios}
 
 
-def chunked(jobs: Sequence[Job]) -> Iterator[tuple[Split, list[Job]]]:
-    """Cut jobs into runs of one split."""
-    for split, group in groupby(jobs, key=lambda job: job.split):
-        mine = list(group)
-        yield from ((split, mine[at : at + CHUNK]) for at in range(0, len(mine), CHUNK))
+def _name(order: Order) -> str:
+    return order[1].id
 
 
-def face_models(
-    population: Population, jobs: list[Job], pool: Parallel, todo: Sequence[Job]
+def _face_models(
+    population: Population, jobs: list[Job], mine: Collection[Job], workers: int
 ) -> dict[Split, FaceModel]:
-    """Fit a face model to the people of each split in which ``todo`` synthesises faces (EFS)."""
-    splits = {job.split for job in todo if job.category is Category.EFS}
+    """Fit a face model to the people of each split in which ``mine`` has synthetic faces (EFS)."""
+    splits = {job.split for job in mine if job.category is Category.EFS}
     takes: dict[Split, list[Take]] = {split: [] for split in Split if split in splits}
     for job in jobs:
         if job.split in takes and job.category is Category.BONA_FIDE and job.target:
             takes[job.split].append(job.target)
-    fitted = pool(delayed(_fit)(population, mine) for mine in takes.values())
+    pool = Parallel(n_jobs=workers, return_as="generator")
+    fitted = pool(delayed(_fit)(population, people) for people in takes.values())
     return dict(zip(takes, tqdm(fitted, "face models", total=len(takes)), strict=True))
 
 
@@ -111,11 +103,11 @@ def _fit(population: Population, takes: list[Take]) -> FaceModel:
         return FaceModel.fit([_portrait(population, takes[k]) for k in chosen])
 
 
-def make_chunk(studio: Studio, jobs: list[Job], model: FaceModel | None) -> list[Outcome]:
-    """Make a run of jobs on one core: what a worker is sent. ``model`` is for EFS alone."""
-    cv2.setNumThreads(1)
-    with threadpool_limits(1):
-        return [Outcome(job=job.id, face=_make(studio, job, model)) for job in jobs]
+def _make_chunk(models: dict[Split, FaceModel], orders: Sequence[Order]) -> list[Outcome]:
+    return [
+        Outcome(job=job.id, face=_make(studio, job, models.get(job.split)))
+        for studio, job in orders
+    ]
 
 
 def _make(studio: Studio, job: Job, model: FaceModel | None) -> Face:

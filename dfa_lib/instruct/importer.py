@@ -4,21 +4,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.lib import format as npy
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import covered, find_face, same_face
 from dfa_lib.face.geometry import Image, Points, Portrait, align, crop_box, from_dlib, region_masks
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
-from dfa_lib.instruct.making import CHUNK, Outcome, make_faces, outcomes, save_face
+from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
 from dfa_lib.instruct.people import read_tem
 from dfa_lib.instruct.rows import Item, Row, beside
 from dfa_lib.instruct.splits import Piece, Tally, assign_splits, note_skip, with_self_blends
@@ -66,11 +64,8 @@ def import_faces(
     if bare := [split for split in Split if split not in {piece.split for piece in pieces}]:
         print(f"{source}: no picture for {' and '.join(bare)}: too few people who are not linked")
 
-    def tasks(todo: Sequence[Piece], pool: Parallel) -> Iterable[tuple]:
-        for at in range(0, len(todo), CHUNK):
-            yield delayed(_make_chunk)(folder, out, size, todo[at : at + CHUNK])
-
-    log = make_faces(pieces, lambda piece: piece.row.frame, tasks, out, workers, shard, source)
+    make = partial(_make_chunk, folder, out, size)
+    log = make_faces(pieces, lambda piece: piece.row.frame, make, out, workers, shard, source)
     line = _report(log, tally, shard_path(out / "skipped.json", shard))
     if not pieces or (shard is None and not any(one.face for one in outcomes(log))):
         log.unlink()
@@ -123,11 +118,9 @@ class Opened:
 
 
 def _make_chunk(root: Path, out: Path, size: int, pieces: Sequence[Piece]) -> list[Outcome]:
-    cv2.setNumThreads(1)
     for cached in (_open, _open_video):  # the files may have changed since the last call
         cached.cache_clear()
-    with threadpool_limits(1):
-        return [_make(root, out, size, piece) for piece in pieces]
+    return [_make(root, out, size, piece) for piece in pieces]
 
 
 def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:

@@ -1,11 +1,12 @@
 """Make faces chunk by chunk, in order, so that an interrupted run goes on where it stopped."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from joblib import Parallel
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
@@ -14,7 +15,7 @@ from dfa_lib.instruct.agreement import Voices
 from dfa_lib.records import Annotation, Face, JsonlLog, Record, read_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 
-CHUNK = 60
+_CHUNK = 60
 """Faces made in one go, so that portraits are shared."""
 
 
@@ -31,7 +32,7 @@ class Outcome(Record):
 def make_faces(
     jobs: Sequence,
     name: Callable[..., str],
-    tasks: Callable[[Sequence, Parallel], Iterable[tuple]],
+    make: Callable[[Sequence], list[Outcome]],
     out: Path,
     workers: int,
     shard: Shard | None,
@@ -39,24 +40,29 @@ def make_faces(
 ) -> Path:
     """Run what is not there yet of ``jobs``; return the file with the ``Outcome`` of each.
 
-    ``tasks`` turns the jobs to do into joblib tasks, each of which returns outcomes in order;
-    ``name`` tells a job from all others. What an interrupted run has logged is kept if it did
-    the same jobs.
+    ``make`` turns a run of jobs into their outcomes, and is sent to the workers; ``name`` tells a
+    job from all others. What an interrupted run has logged is kept if it did the same jobs.
     """
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     log_path, mine = shard_path(out / "faces.part.jsonl", shard), list(block(jobs, shard))
     made = [one.job for one in outcomes(log_path)]
     if made != [name(job) for job in mine[: len(made)]]:
         log_path.unlink()
         made = []
     todo, pool = mine[len(made) :], Parallel(n_jobs=workers, return_as="generator")
+    chunks = (delayed(_alone)(make, todo[at : at + _CHUNK]) for at in range(0, len(todo), _CHUNK))
     with JsonlLog(log_path) as log, tqdm(total=len(mine), initial=len(made), desc=label) as bar:
-        for done in pool(tasks(todo, pool)) if todo else ():
+        for done in pool(chunks):
             for one in done:
                 log.append(one)
             bar.update(len(done))
     return log_path
+
+
+def _alone(make: Callable[[Sequence], list[Outcome]], jobs: Sequence) -> list[Outcome]:
+    """Make a run of faces on one core."""
+    cv2.setNumThreads(1)
+    with threadpool_limits(1):
+        return make(jobs)
 
 
 def outcomes(log_path: Path) -> Iterator[Outcome]:
