@@ -27,10 +27,10 @@ from skimage.feature import Cascade
 from dfa_lib.conditions import grey
 from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Image, Points, frame, move
-from dfa_lib.instruct.people import London, london_split, read_tem
 from dfa_lib.photo import open_photo
 from dfa_lib.taxonomy import Split
 from facesim.people import model
+from facesim.populations import London, london_split, read_tem
 
 Finder = Callable[[Image], list[Points]]
 

@@ -22,8 +22,8 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from dfa_lib.instruct.people import Procedural
 from dfa_lib.instruct.sources import load_faces
+from facesim.populations import Procedural
 
 FAULTS = {
     "broken.jpg": "real",

@@ -26,10 +26,10 @@ from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.conversations import write_conversations
 from dfa_lib.instruct.export import to_huggingface, to_llava, to_sharegpt
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.people import Procedural
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import Annotation, ById, Face, InstructRecord, Stored, read_jsonl, write_jsonl
 from facesim.plan import Job, plan
+from facesim.populations import Procedural
 
 SIZES = (15_900, 31_800, 63_600, 127_300)
 FACES, PIXELS = 240, 64

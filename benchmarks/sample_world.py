@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from dfa_lib.face.geometry import HAIRLINE, JAW, Portrait, hull
 from dfa_lib.instruct.card import markdown_table
-from dfa_lib.instruct.people import London, Population, Procedural
 from dfa_lib.taxonomy import Split
 from facesim.camera import shoot
 from facesim.people import SIDE, generator, model, person
 from facesim.pixels import soft
+from facesim.populations import London, Population, Procedural
 from tools.fit_people import cut_out, in_shape
 
 SIZE, SHOTS, MODELLED, DIFFICULTY = 160, 224, 500, 0.3

@@ -35,12 +35,12 @@ from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import Image
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.people import London
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.runtime import lesson, work_path
 from dfa_lib.taxonomy import Split
+from facesim.populations import London
 
 NO_FACE = (
     "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "horse",

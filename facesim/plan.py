@@ -8,7 +8,6 @@ anywhere and comes out the same.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 from facesim.forge import METHODS, Method
 from facesim.people import generator
-
-if TYPE_CHECKING:
-    from dfa_lib.instruct.people import Population
+from facesim.populations import Population
 
 FEWEST = 60
 """The least number of faces: every split then has two people to swap between."""
@@ -48,7 +45,7 @@ class Job:
     donor: Take | None = None
 
 
-def plan(population: "Population", n: int, seed: int) -> list[Job]:
+def plan(population: Population, n: int, seed: int) -> list[Job]:
     """Decide on ``n`` faces: a third bona fide and a sixth of each forgery category.
 
     Methods are balanced inside a category; every target is in the set as a bona fide face.
@@ -65,7 +62,7 @@ def plan(population: "Population", n: int, seed: int) -> list[Job]:
 
 
 def _plan_split(
-    population: "Population", split: Split, size: int, numbers: Numbers, rng: np.random.Generator
+    population: Population, split: Split, size: int, numbers: Numbers, rng: np.random.Generator
 ) -> list[Job]:
     """List the bona fide faces of a split person by person, each followed by what is made of it."""
     plain = max(size // 3, 2)

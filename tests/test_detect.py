@@ -30,12 +30,12 @@ from dfa_lib.face.geometry import (
     from_frl189,
     move,
 )
-from dfa_lib.instruct.people import london_split
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError
 from dfa_lib.runtime import RESCUE
 from dfa_lib.taxonomy import Split
 from facesim.people import portrait
+from facesim.populations import london_split
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london" / "neutral_front"
 

@@ -16,7 +16,6 @@ from dfa_lib.instruct.conversations import OPTIONS, build_conversations, convers
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import Outcome
-from dfa_lib.instruct.people import London, Procedural, london_split
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.instruct.wording import describe, wordings
 from dfa_lib.records import (
@@ -31,6 +30,7 @@ from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
 from facesim.camera import shoot
 from facesim.forge import METHODS, register
 from facesim.plan import plan
+from facesim.populations import London, Procedural, london_split
 
 LONDON = Path(__file__).parents[2] / "shared" / "data" / "london"
 needs_london = pytest.mark.skipif(not LONDON.is_dir(), reason=f"no London Set in {LONDON}")

@@ -11,9 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dfa_lib.gpt.faceconv import FaceTowerModel
 from dfa_lib.gpt.presets import WEIGHTS
 from dfa_lib.instruct.conversations import OPTIONS
-from dfa_lib.instruct.people import London
 from dfa_lib.taxonomy import CLASSES, Artifact, Region, Split
 from facesim.people import portrait as modelled
+from facesim.populations import London
 from tools.nano import phrases
 from tools.nano.__main__ import build
 from tools.nano.plan import SMALL

@@ -125,8 +125,8 @@ def test_the_lamp_lights_its_side() -> None:
 @needs_london
 def test_years_make_people_look_older() -> None:
     """What years add looks like what the oldest training people have and the youngest lack."""
-    from dfa_lib.instruct.people import London
     from dfa_lib.taxonomy import Split
+    from facesim.populations import London
     from tools.fit_people import cut_out, in_shape
 
     def grey(colours: np.ndarray) -> np.ndarray:
@@ -173,8 +173,8 @@ def test_no_anchor_is_one_person() -> None:
 @needs_london
 def test_only_training_people_are_in_the_model() -> None:
     """Photographs of test people are rebuilt far worse than those it was fitted to."""
-    from dfa_lib.instruct.people import London, london_split
     from dfa_lib.taxonomy import Split
+    from facesim.populations import London, london_split
     from tools.fit_people import left_over
 
     london = London(LONDON, SIDE)

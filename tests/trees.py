@@ -13,7 +13,7 @@ from faces import toy_portrait
 
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.people import Procedural
+from facesim.populations import Procedural
 
 DLIB_HAIRLINE = (77, 75, 76, 68, 69, 70, 71, 80, 72, 73, 79, 74, 78)
 """Where dlib's 81-point predictor has the hairline, from image left to right."""

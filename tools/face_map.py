@@ -19,9 +19,9 @@ from sklearn.model_selection import GroupKFold
 from dfa_lib.face.detect import find_mesh
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, mirrored
 from dfa_lib.face.networks import WEIGHTS
-from dfa_lib.instruct.people import london_split, read_tem
 from dfa_lib.photo import open_photo
 from dfa_lib.taxonomy import Split
+from facesim.populations import london_split, read_tem
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 

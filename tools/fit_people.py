@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dfa_lib.face.geometry import Image, Mask, Points, Portrait, align, hull, mirrored, warp
-from dfa_lib.instruct.people import London, photo_and_points
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, drawn, model
+from facesim.populations import London, photo_and_points
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator

@@ -17,7 +17,6 @@ from dfa_lib.face.geometry import Image, Points, Portrait, align, crop_box, from
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
-from dfa_lib.instruct.people import read_tem
 from dfa_lib.instruct.rows import Item, Row, beside
 from dfa_lib.instruct.splits import Piece, Tally, assign_splits, note_skip, with_self_blends
 from dfa_lib.photo import open_photo
@@ -26,6 +25,7 @@ from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Region, Split
 from facesim.forge import LEAST_PIXELS
 from facesim.people import generator, model
+from facesim.populations import read_tem
 from facesim.selfblend import self_blend
 
 HUMAN = Annotator(name="human")

@@ -21,11 +21,10 @@ import facesim
 from dfa_lib import __version__
 from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct import generate, importer, people, rows, splits
+from dfa_lib.instruct import importer, making, rows, splits
 from dfa_lib.instruct.answers import code_digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
-from dfa_lib.instruct.people import London, Photographs, Population, Procedural, london_split
 from dfa_lib.instruct.readers.celebdf import celebdf
 from dfa_lib.instruct.readers.ddvqa import ddvqa
 from dfa_lib.instruct.readers.deepfakebench import deepfakebench
@@ -37,7 +36,9 @@ from dfa_lib.instruct.rows import Item, Row
 from dfa_lib.records import DataError
 from dfa_lib.shards import Shard, shard_path
 from facesim.forge import METHODS, Method
+from facesim.generate import Studio, generate, generate_at
 from facesim.plan import plan
+from facesim.populations import London, Photographs, Population, Procedural, london_split
 
 __all__ = ["FaceSet", "load_faces", "london_split", "remake"]
 
@@ -91,8 +92,8 @@ def load_faces(
             if source == "folder":
                 place = _photographs(place, shard_path(out / "photographs", shard), size, workers)
             population = _population(source, place, seed, size)
-            studio = generate.Studio(population, out, seed, difficulty)
-            generate.generate(studio, plan(population, n, seed), workers, shard)
+            studio = Studio(population, out, seed, difficulty)
+            generate(studio, plan(population, n, seed), workers, shard)
     return FaceSet.read(out, shard)
 
 
@@ -151,14 +152,14 @@ def remake(
     if method:
         by = {"method": method, "category": method.category}
         jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
-    studio = generate.Studio(population, out, seed, recipe["difficulty"])
-    return generate.remake(studio, jobs, ids, difficulties, workers)
+    studio = Studio(population, out, seed, recipe["difficulty"])
+    return generate_at(studio, jobs, ids, difficulties, workers)
 
 
 def _methods() -> str:
     """Digest all code that makes our faces, and every registered method."""
     operators = (method.operate for method in METHODS.values())
-    digest = sha256(code_digest(geometry, generate, people, *operators).encode())
+    digest = sha256(code_digest(geometry, making, *operators).encode())
     world = Path(facesim.__file__).parent
     for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
         digest.update(path.read_bytes())

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from dfa_lib.face.geometry import Portrait
-from dfa_lib.instruct.people import London, Procedural
 from dfa_lib.taxonomy import Split
 from facesim.people import portrait
+from facesim.populations import London, Procedural
 from tools.nano.views import ARTIFACTS, GRID, View, make_view
 
 SIZE = 128

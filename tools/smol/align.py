@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import trange
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from dfa_lib.instruct.people import Procedural
+from facesim.populations import Procedural
 from tools.nano.views import ARTIFACTS, GRID, REGIONS, View, make_view
 
 SEED = 7_100_000  # far from the seeds of lessons, so that nobody there was seen here

@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 from dfa_lib.face.geometry import Portrait
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
-from dfa_lib.instruct.people import Population
 from dfa_lib.records import Face, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Split
@@ -24,6 +23,7 @@ from facesim.camera import shoot
 from facesim.forge import METHODS, FaceModel, Forgery, Method, NoTrace, forge
 from facesim.people import generator
 from facesim.plan import Job, Take
+from facesim.populations import Population
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 
@@ -54,7 +54,7 @@ def generate(studio: Studio, jobs: list[Job], workers: int, shard: Shard | None 
     log.unlink()
 
 
-def remake(
+def generate_at(
     studio: Studio,
     jobs: list[Job],
     ids: Collection[str],
