@@ -122,7 +122,7 @@ def test_an_interrupted_answer_is_kept_as_far_as_it_came(session: ChatSession) -
 
 @pytest.mark.parametrize(
     ("question", "sentence"),
-    [("  ", "is empty"), ("x" * (LONGEST_QUESTION + 1), "at most 500 characters")],
+    [("  ", "in 1 to 500 characters"), ("x" * (LONGEST_QUESTION + 1), "in 1 to 500 characters")],
 )
 def test_questions_that_cannot_be_asked(session: ChatSession, question: str, sentence: str) -> None:
     session.pick("fs_0")
@@ -147,7 +147,7 @@ def test_faults_of_the_analyst_are_one_sentence(tmp_path: Path) -> None:
     session = ChatSession(Broken(), gallery(tmp_path))
     session.pick("fs_0")
     assert "".join(session.ask("Forged?")) == "Well"
-    assert [turn.role for turn in session.turns] == ["picture", "person", "error", "analyst"]
+    assert [turn.role for turn in session.turns] == ["picture", "person", "analyst", "error"]
     assert session.verdict() is None
     assert last(session)[1] == "The analyst failed (RuntimeError: out of memory); try again."
 
@@ -190,7 +190,7 @@ def test_analysts_take_turns(tmp_path: Path) -> None:
     assert session.verdict().forged != first.forged
     assert [turn.who for turn in session.turns if turn.role == "analyst"] == ["tuned", "untuned"]
     session.switch("tuned")
-    assert session.verdict() is first and len(session.opinion.history) == 1
+    assert session.verdict() is first and len(session.heard.history) == 1
     assert session.review(None, "Ada").analyst == "tuned"
     page = session.export_html(tmp_path / "report.html").read_text("utf-8")
     assert "Analysts: tuned, untuned" in page and page.count("<h3>") == 2

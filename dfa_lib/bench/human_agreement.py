@@ -5,7 +5,7 @@ made stands among the analysts as "how it was made", which says how good the peo
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from dfa_lib.bench.report import Report
 from dfa_lib.instruct.conversations import detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
-from dfa_lib.intervals import BootstrapSample, Triples
+from dfa_lib.intervals import BootstrapSample, Triple, Triples
 from dfa_lib.records import Prediction, read_jsonl
 from dfa_lib.taxonomy import Artifact, Region, Task
 
 MADE = "how it was made"
 _CLOSED = (Task.DF_D, Task.DF_C)
-_PAIRS = [*product(Region, Artifact)]
 
 
 def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str, Triples]:
@@ -43,13 +42,29 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
         return {}
     shown = [faces[one.face] for one in used]
     sample = BootstrapSample.of(shown, report.data["resamples"], exam.seed)
-    made = {(face.id, task): truth(face, task) for face in sample.faces for task in _CLOSED}
-    found = {MADE: _verdicts(made, used, sample)}
+    told = np.array([bool(one.findings) or not one.category.forged for one in used])
+    named = _pairs({(f.region, f.artifact) for f in one.findings} for one in used)
+
+    def same(task: Task, answers: Mapping[str, str | None]) -> Triple:
+        label = (lambda kind: kind.value) if task is Task.DF_C else detection_label
+        hits = [answers.get(one.face) == label(one.category) for one in used]
+        return sample.estimate(metrics.mean, np.array(hits, float))
+
+    found = {MADE: {t.value: same(t, {f.id: truth(f, t) for f in shown}) for t in _CLOSED}}
     for name in report.data["analysts"]:
-        given = [*read_jsonl(out / "predictions" / f"{name}.jsonl", Prediction)]
-        answers = {(one.face, one.task): one.answer for one in given}
-        texts = {one.face: one.text or "" for one in given if one.task is Task.AD}
-        found[name] = _verdicts(answers, used, sample) | _findings(texts, used, sample)
+        given: dict[Task, dict[str, Prediction]] = {}
+        for one in read_jsonl(out / "predictions" / f"{name}.jsonl", Prediction):
+            given.setdefault(one.task, {})[one.face] = one
+        rows = {
+            task.value: same(task, {face: one.answer for face, one in given[task].items()})
+            for task in _CLOSED
+            if task in given
+        }
+        if told.any() and (texts := given.get(Task.AD)):
+            said = _pairs(findings.findings(texts[one.face].text or "") for one in used)
+            for key, metric in (("precision", metrics.precision), ("recall", metrics.recall)):
+                rows[f"finding {key}"] = sample.estimate(metric, said, named, where=told)
+        found[name] = {key: row for key, row in rows.items() if not np.isnan(row[0])}
     return found
 
 
@@ -69,40 +84,7 @@ def _usable(reviews: Iterable[Review], exam: Exam) -> list[Review]:
     return used
 
 
-def _verdicts(
-    answers: Mapping[tuple[str, Task], str | None],
-    reviews: Sequence[Review],
-    sample: BootstrapSample,
-) -> Triples:
-    """Shares of reviews with the same verdict, for each closed task that was answered."""
-    found = {}
-    for task in _CLOSED:
-        if any(of is task for _, of in answers):
-            same = [answers.get((one.face, task)) == _said(one, task) for one in reviews]
-            found[task.value] = sample.estimate(metrics.mean, np.array(same, float))
-    return found
-
-
-def _said(review: Review, task: Task) -> str:
-    return review.category.value if task is Task.DF_C else detection_label(review.category)
-
-
-def _findings(
-    texts: Mapping[str, str], reviews: Sequence[Review], sample: BootstrapSample
-) -> Triples:
-    """Precision and recall of the pairs a text names, against those the person named."""
-    kept = np.array([bool(one.findings) or not one.category.forged for one in reviews])
-    if not texts or not kept.any():
-        return {}
-    said = _table(findings.findings(texts.get(one.face, "")) for one in reviews)
-    named = _table({(f.region, f.artifact) for f in one.findings} for one in reviews)
-    found = {
-        "finding precision": sample.estimate(metrics.precision, said, named, where=kept),
-        "finding recall": sample.estimate(metrics.recall, said, named, where=kept),
-    }
-    return {name: row for name, row in found.items() if not np.isnan(row[0])}  # none named
-
-
-def _table(pairs: Iterable[set[tuple[Region, Artifact]]]) -> np.ndarray:
+def _pairs(of_each: Iterable[set[tuple[Region, Artifact]]]) -> np.ndarray:
     """Which (region, artifact) pairs (N, 132) bool are named."""
-    return np.array([[pair in named for pair in _PAIRS] for named in pairs], bool)
+    every = [*product(Region, Artifact)]
+    return np.array([[pair in named for pair in every] for named in of_each], bool)

@@ -7,7 +7,7 @@ pays nothing twice, and equal descriptions of one face are paid for once.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -95,8 +95,8 @@ class Judge:
             raise DataError(f"{out}: no analyst described a face, so there is nothing to rate")
         answers = self.endpoint.ask_all(Requests(self._request, given), Mark, self.by)
         name = re.sub(r"[^\w.@-]+", "-", self.by).strip("-")
-        opinions = [self._opinion(one, answers[_name(one)]) for one in given]
-        write_jsonl(out / "opinions" / f"{name}.jsonl", opinions)
+        marks = [self._mark(one, answers[_name(one)]) for one in given]
+        write_jsonl(out / "opinions" / f"{name}.jsonl", marks)
         report = Report.read(out, self.faces)
         report.data["opinions"] = scored(out, self.faces, report.data["resamples"])
         return report.save()
@@ -119,15 +119,15 @@ class Judge:
             max_tokens=self.rubric.max_tokens,
         )
 
-    def _opinion(self, one: Prediction, answer: Answer) -> StoredMark:
-        mark = Mark.model_validate(answer.parsed) if answer.parsed else None
+    def _mark(self, one: Prediction, answer: Answer) -> StoredMark:
+        said = answer.parsed or {}
         return StoredMark(
             by=self.by,
             analyst=one.analyst,
             face=one.face,
             text=digest(one.text or ""),
-            value=mark.score if mark else None,
-            words=mark.reason if mark else answer.refusal or answer.error or "",
+            value=said.get("score"),
+            words=said.get("reason") or answer.refusal or answer.error or "",
         )
 
 
@@ -155,26 +155,26 @@ def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
     texts = {(one.analyst, one.face): digest(one.text or "") for one in described(out, faces)}
     found = {}
     for path in sorted((out / "opinions").glob("*.jsonl")):
-        listed = [one for one in read_jsonl(path, StoredMark) if texts.get(one.id) == one.text]
-        rows: dict[str, list[StoredMark]] = {}
-        for one in listed:
-            rows.setdefault(one.analyst, []).append(one)
-        if listed:
-            found[listed[0].by] = {
+        marks = [one for one in read_jsonl(path, StoredMark) if texts.get(one.id) == one.text]
+        values: dict[str, dict[str, float]] = {}
+        for one in marks:
+            value = np.nan if one.value is None else one.value
+            values.setdefault(one.analyst, {})[one.face] = value
+        if marks:
+            found[marks[0].by] = {
                 "scale": list(SCALE),
-                "faces": len({one.face for one in listed}),
-                "scores": {name: _mean(row, sample) for name, row in rows.items()},
+                "faces": len({one.face for one in marks}),
+                "scores": {name: _mean(row, sample) for name, row in values.items()},
                 "kept back": {
-                    name: sum(one.value is None for one in row) / len(row)
-                    for name, row in rows.items()
+                    name: float(np.isnan([*row.values()]).mean()) for name, row in values.items()
                 },
             }
     return found
 
 
-def _mean(opinions: Sequence[StoredMark], sample: BootstrapSample) -> Triple:
+def _mean(values: Mapping[str, float], sample: BootstrapSample) -> Triple:
+    """Mean of the marks by face, and its interval on the scale of the marks."""
     low, high = SCALE
-    values = {one.face: one.value for one in opinions if one.value is not None}
     given = np.array([values.get(face.id, np.nan) for face in sample.faces])
     ends = sample.estimate(metrics.mean, (given - low) / (high - low), where=~np.isnan(given))
     return tuple(low + (high - low) * end for end in ends)

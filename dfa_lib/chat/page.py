@@ -5,7 +5,7 @@ report forbids itself any request by a content security policy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -14,12 +14,14 @@ from typing import Literal
 
 import numpy as np
 
+from dfa_lib.chat.occlusion import LEGEND, paint
 from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.files import data_uri, png
+from dfa_lib.instruct.reviews import Review
 from dfa_lib.records import Finding
 
 LIMITS = (
-    "This analyst has learnt from a small world of faces and a few kinds of forgery."
+    "An analyst knows the faces and the forgeries that it has learnt from."
     " What it says is an exercise, and no evidence about a real person."
 )
 
@@ -49,6 +51,15 @@ class Turn:
     text: str
     image: np.ndarray | None = None
     who: str = ""
+
+
+@dataclass
+class Heard:
+    """What one analyst has said of the picture on the table; ``evidence`` (g, g)."""
+
+    history: list[tuple[str, str]] = field(default_factory=list)
+    verdict: Verdict | None = None
+    evidence: np.ndarray | None = None
 
 
 def style() -> str:
@@ -129,8 +140,35 @@ def figure(image: np.ndarray, caption: str, height: int = 256) -> str:
     return f'<div class="dfa-figure">{seen}<p class="dfa-small">{escape(caption)}</p></div>'
 
 
-def report(turns: Sequence[Turn], parts: Sequence[str], analysts: Sequence[str]) -> str:
-    """Return the whole conversation as one HTML page that requests nothing."""
+def review_text(review: Review) -> str:
+    """Return a review in a sentence, for the transcript."""
+    seen = [f"{one.region}: {one.artifact}" for one in review.findings]
+    words = [f" ({one.evidence})" if one.evidence else "" for one in review.findings]
+    verb = "confirms" if review.confirms else "says"
+    parts = [
+        f"{review.person} {verb}: {review.category.phrase}",
+        *map("".join, zip(seen, words, strict=True)),
+        review.words,
+    ]
+    return ". ".join(part.rstrip(".") for part in parts if part) + "."
+
+
+def report(
+    turns: Sequence[Turn],
+    analysts: Sequence[str],
+    image: np.ndarray | None,
+    said_by: Mapping[str, Heard],
+) -> str:
+    """Return the whole conversation as one HTML page that requests nothing.
+
+    The last picture, ``image``, and what every analyst that was asked holds of it come last.
+    """
+    parts = [] if image is None else [figure(image, "The last picture")]
+    for name, one in said_by.items():
+        if one.verdict is not None:
+            parts.append(verdict_html(name, one.verdict))
+        if one.evidence is not None:
+            parts.append(figure(paint(image, one.evidence), f"{name}: {LEGEND}"))
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (

@@ -1,7 +1,7 @@
 """P(forged) and the category probabilities of a face, by scoring whole answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -79,15 +79,6 @@ class Verdict:
                 told = [getattr(one, "phrase", one) for one in (words, numbers)]
                 return "The words say {}, the numbers say {}: the numbers count.".format(*told)
         return ""
-
-
-@dataclass
-class Opinion:
-    """What one analyst has said of the picture on the table; ``evidence`` (g, g)."""
-
-    history: list[tuple[str, str]] = field(default_factory=list)
-    verdict: Verdict | None = None
-    evidence: np.ndarray | None = None
 
 
 WORLDS = {"procedural": ", all of them modelled: on a photograph it is a guess"}

@@ -129,10 +129,11 @@ class ChatView:
 
     def refresh(self) -> None:
         """Show the session as it is now."""
-        session, mine = self.session, self.session.opinion
+        session, mine = self.session, self.session.heard
         self.log.value = page.transcript(session.turns)
         self.live.value = ""
-        others = {n: o.verdict for n, o in session.opinions.items() if o.verdict and o is not mine}
+        said = session.said_by.items()
+        others = {name: one.verdict for name, one in said if one.verdict and one is not mine}
         self.verdict.value = page.verdict_html(session.who, mine.verdict, others)
         shown, map_ = session.image, mine.evidence
         self.picture.value = "" if shown is None else page.figure(shown, "The picture as analysed")
