@@ -7,7 +7,7 @@ on a dark page.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -120,17 +120,6 @@ def show(axis: Axes, picture: np.ndarray | None) -> None:
     axis.spines[:].set_visible(False)
     if picture is not None:
         axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="bicubic")
-
-
-def intervals(
-    axis: Axes, rows: Mapping[str, Sequence[float | None]], colours: Iterable[str]
-) -> None:
-    """Draw each row (value, low, high) as a dot on its interval, from top to bottom."""
-    for place, (colour, (value, low, high)) in enumerate(zip(colours, rows.values(), strict=False)):
-        ends = [value if low is None else low, value if high is None else high]
-        axis.plot(ends, [place, place], color=colour, linewidth=3, alpha=0.5)
-        axis.plot(value, place, "o", color=colour, markersize=8)
-    axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
 
 
 def spelled(name: str, score: Sequence[float | None]) -> str:

@@ -35,14 +35,11 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     """One score of every analyst with its 95 % interval; ``data`` is report.json."""
     found = {name: scores[task] for name, scores in data["analysts"].items()}
     rows = {name: one[metric] for name, one in found.items() if metric in one}
-    title = f"{task} {metric}, 95 % intervals over identities"
-    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}."
-    figure, (ax,) = look.canvas(title, alt, (9, 0.5 * len(rows) + 1.5))
     colours = [look.TRAINED] + [look.INK] * len(rows)
-    look.intervals(ax, rows, colours)
+    figure = _intervals(f"{task} {metric}, 95 % intervals over identities", rows, colours)
+    (ax,) = figure.axes
     for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=False)):
-        ax.annotate(f"{value:.2f}", (value, place), (0, 8), textcoords="offset points",
-                    ha="center", fontsize=look.TEXT, color=colour)  # fmt: skip
+        look.write(ax, value, place - 0.3, f"{value:.2f}", color=colour, ha="center")
     if chance is not None:
         ax.axvline(chance, color=look.SOFT, linestyle="--", linewidth=1.5, zorder=0)
         look.write(ax, chance, -0.6, " chance", color=look.SOFT)
@@ -134,12 +131,9 @@ def confusion(data: Mapping, name: str) -> Figure:
 def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
-    title = f"DF-D AUC of {name}, method by method"
-    said = look.listed(map(look.spelled, rows, rows.values()), 20)
-    alt = f"{title}, with 95 % intervals: {said}."
-    figure, (ax,) = look.canvas(title, alt, (9, 0.36 * len(rows) + 1.3))
-    look.intervals(ax, rows, [look.colour_of(method) for method in rows])
-    ax.set_xlim(None, 1.01)
+    title, colours = f"DF-D AUC of {name}, method by method", map(look.colour_of, rows)
+    figure = _intervals(title, rows, list(colours))
+    figure.axes[0].set_xlim(None, 1.01)
     return figure
 
 
@@ -253,21 +247,33 @@ def coverage_curve(selective: Mapping) -> Figure:
 def subgroup_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC by what people consented to have told of them; ``data`` is report.json."""
     kinds = data["details"][name]["DF-D"]["subgroups"]
-    rows = {
-        f"{kind}: {group} ({kinds[kind]['people'][group]} people)": triple
-        for kind in kinds
-        for group, triple in kinds[kind]["AUC"].items()
-    }
-    apart = (look.spelled(kind, kinds[kind]["gap"]) for kind in kinds)
+    series = dict(zip(kinds, cycle(look.SERIES), strict=False))
+    rows, colours = {}, []
+    for kind, found in kinds.items():
+        for group, triple in found["AUC"].items():
+            rows[f"{kind}: {group} ({found['people'][group]} people)"] = triple
+            colours.append(series[kind])
+    apart = (look.spelled(kind, found["gap"]) for kind, found in kinds.items())
     gaps = f"Gap from best to worst: {look.listed(apart)}"
-    title = f"DF-D AUC of {name}, for whom"
-    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}. {gaps}."
-    figure, (ax,) = look.canvas(title, alt, (9, 0.4 * len(rows) + 1.6))
+    figure = _intervals(f"DF-D AUC of {name}, for whom", rows, colours, f" {gaps}.")
+    (ax,) = figure.axes
     ax.set_title(gaps, fontsize=look.TEXT, color=look.SOFT)
-    order = dict(zip(kinds, cycle(look.SERIES), strict=False))
-    look.intervals(ax, rows, [order[row.partition(":")[0]] for row in rows])
     ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=look.INK, linewidth=1.2)
     ax.set_xlim(None, 1.01)
+    return figure
+
+
+def _intervals(
+    title: str, rows: Mapping[str, Triple], colours: Sequence[str], more: str = ""
+) -> Figure:
+    """Scores with their intervals, one below the other; ``more`` ends the alt text."""
+    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}.{more}"
+    figure, (ax,) = look.canvas(title, alt, (9, 0.42 * len(rows) + 1.5))
+    for place, (colour, (value, low, high)) in enumerate(zip(colours, rows.values(), strict=False)):
+        ends = [value if low is None else low, value if high is None else high]
+        ax.plot(ends, [place, place], color=colour, linewidth=3, alpha=0.5)
+        ax.plot(value, place, "o", color=colour, markersize=8)
+    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
     return figure
 
 
