@@ -10,7 +10,7 @@ from IPython.display import DisplayHandle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfa_lib import figures as look
+from dfa_lib import look
 from dfa_lib.chat.verdict import Verdict, percent
 from dfa_lib.face.geometry import Image
 from dfa_lib.gpt.train import Step

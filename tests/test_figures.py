@@ -16,7 +16,10 @@ from PIL import Image
 
 from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.bench.plots import level_scores, robustness_curves, subgroup_scores
-from dfa_lib.figures import (
+from dfa_lib.gpt.train import Step
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.instruct.plots import audited
+from dfa_lib.look import (
     COLOURS,
     FAILS,
     HELD_OUT,
@@ -29,9 +32,6 @@ from dfa_lib.figures import (
     jpeg_figures,
     listed,
 )
-from dfa_lib.gpt.train import Step
-from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.plots import audited
 from dfa_lib.plots import live_curve, loss_curve, picture_grid
 from dfa_lib.records import Annotation, Annotator, Face, Finding
 from dfa_lib.taxonomy import Artifact, Region

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dfa_lib.bench.claims import METRICS, RESULT
-from dfa_lib.figures import INK, SERIES, SOFT, TEXT, canvas, listed, spelled
 from dfa_lib.instruct.card import markdown_table
+from dfa_lib.look import INK, SERIES, SOFT, TEXT, canvas, listed, spelled
 
 Found = Mapping[str, Mapping]
 """By source, the content of its claims.json."""

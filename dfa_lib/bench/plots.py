@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfa_lib import figures as look
+from dfa_lib import look
 from dfa_lib.bench.perturb import LEVELS, perturb
 from dfa_lib.face.geometry import Image
 from dfa_lib.intervals import Triple

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dfa_lib import figures as look
+from dfa_lib import look
 from dfa_lib.face.geometry import Image, region_masks
 from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
 from dfa_lib.instruct.evidence import Figures, difference
