@@ -16,9 +16,9 @@ from toy_bench import run_bench, toy_world
 
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.bench.remote import EndpointAnalyst
-from dfa_lib.chat.controls import uploaded
 from dfa_lib.chat.occlusion import occlusion_map, paint
 from dfa_lib.chat.page import verdict_html
+from dfa_lib.chat.parts import uploaded
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK, ChatSession
 from dfa_lib.chat.verdict import NO_SCOPE, Verdict, judge, percent
 from dfa_lib.chat.view import ChatView
@@ -120,13 +120,10 @@ def test_an_interrupted_answer_is_kept_as_far_as_it_came(session: ChatSession) -
     assert "".join(session.ask("Go on")).startswith("After 1")
 
 
-@pytest.mark.parametrize(
-    ("question", "sentence"),
-    [("  ", "in 1 to 500 characters"), ("x" * (LONGEST_QUESTION + 1), "in 1 to 500 characters")],
-)
-def test_questions_that_cannot_be_asked(session: ChatSession, question: str, sentence: str) -> None:
+@pytest.mark.parametrize("question", ["  ", "x" * (LONGEST_QUESTION + 1)])
+def test_questions_that_cannot_be_asked(session: ChatSession, question: str) -> None:
     session.pick("fs_0")
-    assert list(session.ask(question)) == [] and sentence in last(session)[1]
+    assert list(session.ask(question)) == [] and "in 1 to 500 characters" in last(session)[1]
 
 
 def test_silence_is_told(session: ChatSession) -> None:

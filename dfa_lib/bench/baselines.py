@@ -22,13 +22,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfa_lib.analysts import TASKS, Analyst, Question, Reply
-from dfa_lib.bench.description_metrics import best_constant
+from dfa_lib.bench.description_metrics import best_constant, named
 from dfa_lib.bench.exam import labels, truth
 from dfa_lib.files import digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Face, Finding, InstructRecord
-from dfa_lib.taxonomy import Artifact, Region, Task
+from dfa_lib.taxonomy import Artifact, Task
 
 Images = Sequence[np.ndarray]
 Asked = Sequence[Sequence[Question]]
@@ -89,8 +89,7 @@ class Majority(Control):
     ) -> None:
         self.name = "majority"
         self.shares = {task: _log_shares(train, task) for task in (Task.DF_D, Task.DF_C)}
-        constant = best_constant(train, records)
-        regions = [region for region, on in zip(Region, constant, strict=True) if on]
+        regions = named(best_constant(train, records))
         blur = [Finding(region=one, artifact=Artifact.BLUR, evidence="") for one in regions]
         self.text = describe(blur)
         self.fingerprint = digest(repr((self.shares, self.text)))
@@ -119,10 +118,6 @@ class Blind(Control):
             (replies,) = self.analyst.reply([grey], [list(new)])
             self._known |= zip(new, replies, strict=True)
         return [[self._known[one] for one in asked] for asked in questions]
-
-    def answer(self, image: np.ndarray, question: Question) -> Reply:
-        """Answer one question without the picture."""
-        return self.reply([image], [[question]])[0][0]
 
 
 class Classifier(Control):
@@ -211,9 +206,14 @@ def _fit(features: np.ndarray, answers: Sequence[str | None]) -> Pipeline:
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     """Log-probabilities (N, options) by option; a class never seen is unlikely."""
     table = np.full((len(features), len(labels(task))), -30.0)
-    if len(model.classes_) < 2:
-        table[:, [labels(task).index(name) for name in model.classes_]] = 0
+    known = [labels(task).index(name) for name in model.classes_]
+    if len(known) < 2:
+        table[:, known] = 0
         return table
+    margin = model.decision_function(features)  # predict_log_proba would round to -inf
+    margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
+    table[:, known] = log_softmax(margin, axis=1)
+    return table
     margin = model.decision_function(features)  # predict_log_proba would round to -inf
     margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
     known = [labels(task).index(name) for name in model.classes_]

@@ -43,9 +43,11 @@ class Variant:
 
     def of(self, record: InstructRecord) -> InstructRecord:
         """A record with the questions of this variant alone."""
-        kept = [[qa] * (self.times if qa.task in VERDICTS else 1)
-                for qa in record.qa if qa.task in self.tasks]  # fmt: skip
-        return record.model_copy(update={"qa": tuple(qa for same in kept for qa in same)})
+        qa = []
+        for one in record.qa:
+            if one.task in self.tasks:
+                qa += [one] * (self.times if one.task in VERDICTS else 1)
+        return record.model_copy(update={"qa": tuple(qa)})
 
 
 VARIANTS = {
@@ -146,7 +148,7 @@ class Outcome:
         """How far one analyst is above another, seed by seed on the same faces."""
         rows = self.scores[metric]
         pairs = zip(rows[mine], rows[other], strict=True)
-        return over_runs([partial(_difference, one, two) for one, two in pairs], self.sample)
+        return over_runs([partial(_difference, *pair) for pair in pairs], self.sample)
 
     def save(self) -> dict:
         """Write ``out``/claims.json and return what stands in it: plain numbers."""

@@ -27,9 +27,10 @@ def controls(
         record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
     ]
     part = FaceSet(train.root, some(train.faces, 3000, seed))
-    base, passes = _untuned(analyst), round(analyst.preset.epochs)
+    preset = analyst.preset
+    base = analyst if preset.vision == "frozen" else LocalAnalyst(load_base(preset), preset)
     return {
-        "fine_tuned": FineTuned(base, train, epochs=passes, seed=seed),
+        "fine_tuned": FineTuned(base, train, epochs=round(preset.epochs), seed=seed),
         "linear_probe": Probe("linear_probe", base.features, part),
         "dct": Probe("dct", dct_features, part),
         "pixels16": Probe("pixels16", pixel_features, part),
@@ -37,9 +38,3 @@ def controls(
         "majority": Majority(train.faces, records),
         "chance": Chance(written, seed),
     }
-
-
-def _untuned(analyst: LocalAnalyst) -> LocalAnalyst:
-    """Return an analyst whose vision encoder is that of the base."""
-    preset = analyst.preset
-    return analyst if preset.vision == "frozen" else LocalAnalyst(load_base(preset), preset)

@@ -92,7 +92,7 @@ class Descriptions:
         """The best constant answer: its regions, and its region F1 overall and by category."""
         claimed = self._constantly()
         return {
-            "regions": [region.value for region in _named(self.constant)],
+            "regions": [region.value for region in named(self.constant)],
             "region F1": self.sample.estimate(self._regions(claimed)),
             "region F1 forged": self.sample.estimate(self._regions(claimed, self.sample.forged)),
             "per_category": self._by_category(claimed),
@@ -182,7 +182,7 @@ class Descriptions:
             "method": face.method,
             "text": texts[at],
             "reference": self.references[at],
-            "altered": [region.value for region in _named(self.altered[at])],
+            "altered": [region.value for region in named(self.altered[at])],
             "region F1": float(f1[at]),
         }
 
@@ -248,5 +248,6 @@ def grounding(said: set[tuple], true: Pairs) -> tuple[float, float, float, float
     return cover, chair, float(chair > 0), f_half
 
 
-def _named(row: np.ndarray) -> list[Region]:
+def named(row: np.ndarray) -> list[Region]:
+    """Return the regions whose column of ``row`` (12,) is true."""
     return [region for region, on in zip(Region, row, strict=True) if on]

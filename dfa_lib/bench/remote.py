@@ -6,7 +6,6 @@ leaks into the next; the picture goes out once in each. What was paid for lies i
 cache: a run that is resumed pays nothing twice.
 """
 
-import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -50,10 +49,6 @@ class EndpointAnalyst:
         """Where pictures and questions are sent."""
         return self.endpoint.address.url or "the vendor of the model"
 
-    @property
-    def _system(self) -> str:
-        return SYSTEM if self.hint else ""
-
     def estimate(self, exam: Exam) -> Estimate:
         """What the exam would cost at most; nothing is sent."""
         return self.endpoint.estimate(
@@ -82,10 +77,7 @@ class EndpointAnalyst:
         self, image: np.ndarray, history: Sequence[tuple[str, str]], text: str
     ) -> Iterator[str]:
         """Answer ``text`` piece by piece as the server writes it, after ``history``."""
-        picture = (png(image),)
-        request = Request(
-            id="0", system=self._system, text=text, images=picture, max_tokens=LONGEST
-        )
+        (request,) = self._requests([image], [[Question(text)]])
         yield from self.endpoint.stream(request, history)
 
     def _requests(
@@ -96,7 +88,7 @@ class EndpointAnalyst:
             for j, question in enumerate(asked):
                 yield Request(
                     id=f"{i}/{j}",
-                    system=self._system,
+                    system=SYSTEM if self.hint else "",
                     text=self._text(question),
                     images=picture,
                     max_tokens=5 if self.letters and question.options else LONGEST,
@@ -127,8 +119,8 @@ def _shuffled(question: Question) -> list[int]:
 
     Models favour some letters; over several wordings that evens out.
     """
-    digest = hashlib.sha256(question.text.encode()).digest()
-    return list(np.random.default_rng(list(digest)).permutation(len(question.options)))
+    seed = list(bytes.fromhex(digest(question.text)))
+    return list(np.random.default_rng(seed).permutation(len(question.options)))
 
 
 def _by_letter(question: Question, answer: Answer) -> tuple[str, tuple[float, ...] | None]:

@@ -54,6 +54,7 @@ def score_all(
         clean = collected[name][Task.DF_D]
         details[name]["DF-D"]["robustness"] = _robustness(clean, versions, sample)
     leads = _leads(collected, sample, described)
+    kinds = Counter(label for face in sample.faces if (label := truth(face, Task.DF_C)))
     return {
         "version": VERSION,
         "exam": exam.hash,
@@ -62,7 +63,7 @@ def score_all(
         "resamples": resamples,
         "n": len(sample.faces),
         "identities": sample.identities,
-        "majority_share": _majority(sample, Task.DF_C),
+        "majority_share": max(kinds.values(), default=0) / max(kinds.total(), 1),
         "forged_share": float(sample.forged.mean()),
         "categories": Counter(face.category.value for face in sample.faces),
         "analysts": analysts,
@@ -197,10 +198,4 @@ def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
 
 def _kinds_known(sample: BootstrapSample) -> bool:
     """Whether DF-C has an answer: not where every forgery is of unknown kind."""
-    forged = [face.category for face in sample.faces if face.category.forged]
-    return not forged or set(forged) != {Category.FORGED}
-
-
-def _majority(sample: BootstrapSample, task: Task) -> float:
-    named = [label for face in sample.faces if (label := truth(face, task))]
-    return max(named.count(label) for label in labels(task)) / max(len(named), 1)
+    return {face.category for face in sample.faces if face.category.forged} != {Category.FORGED}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 from IPython.display import display
 
-from dfa_lib.chat import controls, page
+from dfa_lib.chat import page, parts
 from dfa_lib.chat.occlusion import LEGEND, paint
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
@@ -40,11 +40,11 @@ class ChatView:
         self.report = report or work_path() / "04_chat" / "report.html"
         self.log, self.live = widgets.HTML(), widgets.HTML()
         self.picture, self.verdict, self.evidence = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.text = controls.text("Question", "Ask about this face")
-        self.who = controls.choice("Analyst", list(session.analysts))
-        self.file = controls.upload("Your photo")
-        self.path = controls.text("or its path", "where the notebook runs")
-        self.form = controls.ReviewForm()
+        self.text = parts.text("Question", "Ask about this face")
+        self.who = parts.choice("Analyst", list(session.analysts))
+        self.file = parts.upload("Your photo")
+        self.path = parts.text("or its path", "where the notebook runs")
+        self.form = parts.ReviewForm()
         self.active: list[widgets.Widget] = [self.text, self.who, self.file, self.path]
         self.root = self._layout(session.samples(samples))
         self.root.add_class("dfa-root")
@@ -59,7 +59,7 @@ class ChatView:
 
     def on_upload(self, change: dict[str, Any]) -> None:
         """Put an uploaded photograph on the table."""
-        if file := controls.uploaded(change["new"]):
+        if file := parts.uploaded(change["new"]):
             self._look_at(file[1], file[0])
             # emptied, so that the same file can come again
             self.file.set_trait("value", type(self.file.value)())
@@ -172,17 +172,17 @@ class ChatView:
             widget.disabled = busy
 
     def _button(self, label: str, handler: Callable[..., None], primary: bool = False) -> Any:
-        button = controls.button(label, primary)
+        button = parts.button(label, primary)
         button.on_click(lambda _: handler())
         self.active.append(button)
         return button
 
     def _layout(self, samples: list[Face]) -> widgets.Widget:
         self.who.layout.display = "" if len(self.session.analysts) > 1 else "none"
-        top = [widgets.HTML(page.head()), controls.row([self.who]), self._gallery(samples)]
-        left = controls.column([self.picture, self.verdict, self.evidence], "1 1 300px")
-        right = controls.column([*self._talk(), self._form()], "3 1 420px")
-        table = controls.row([left, right])
+        top = [widgets.HTML(page.head()), parts.row([self.who]), self._gallery(samples)]
+        left = parts.column([self.picture, self.verdict, self.evidence], "1 1 300px")
+        right = parts.column([*self._talk(), self._form()], "3 1 420px")
+        table = parts.row([left, right])
         table.layout.align_items = "flex-start"
         return widgets.VBox([*top, table])
 
@@ -195,7 +195,7 @@ class ChatView:
             self._button("Reveal the truth", self.on_reveal),
             self._button("Export report", self.on_export),
         ]
-        return [self.log, self.live, *map(controls.row, (quick, line, tools))]
+        return [self.log, self.live, *map(parts.row, (quick, line, tools))]
 
     def _form(self) -> widgets.Widget:
         """Where a person confirms, corrects, or adds a finding."""
@@ -211,21 +211,21 @@ class ChatView:
             [form.person, form.category, form.words],
             [keep, agree],
         ]
-        box = widgets.VBox([title, *map(controls.row, rows)])
+        box = widgets.VBox([title, *map(parts.row, rows)])
         box.add_class("dfa-form")
         return box
 
     def _gallery(self, samples: list[Face]) -> widgets.Widget:
         """Thumbnails that do not say what the faces are, and the upload."""
         cards = [self._card(face, number) for number, face in enumerate(samples, start=1)]
-        gallery = controls.row([*cards, self.file, self.path])
+        gallery = parts.row([*cards, self.file, self.path])
         gallery.add_class("dfa-gallery")
         return gallery
 
     def _card(self, face: Face, number: int) -> widgets.Widget:
         content = page.picture(self.session.gallery.image(face), f"Face {number}", 84)
         button = self._button(f"Face {number}", partial(self.on_pick, face.id))
-        return controls.column([widgets.HTML(content), button], "0 0 auto")
+        return parts.column([widgets.HTML(content), button], "0 0 auto")
 
     def _connect(self) -> None:
         self.file.observe(self.on_upload, "value")
