@@ -177,7 +177,7 @@ def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
     for seed in range(seeds):
         for file, analyst in study.analysts(seed):
             given = ask(file, analyst, exam, study.out / "predictions", quiet=True)
-            for metric, statistic in headlines(collect(file, given, exam), sample).items():
+            for metric, statistic in headlines(collect(given, exam), sample).items():
                 scores[metric].setdefault(file.partition("-")[0], []).append(statistic)
     return Outcome(study, sample, scores)
 

@@ -31,7 +31,7 @@ def refused_faces(
     It is "" where a face is judged.
     """
     images = [exam.faces.image(face) for face in exam.test]
-    return refusals(analyst, images, scope, _detected(given, exam).scores)
+    return refusals(analyst, images, scope, TaskPredictions.of(Task.DF_D, exam.test, given).scores)
 
 
 def risk_coverage(
@@ -44,7 +44,8 @@ def risk_coverage(
     sureness tells nothing has the error rate of the faces judged, "AURC random".
     """
     sample = BootstrapSample.of(exam.test, resamples, exam.seed)
-    predicted, judged = _detected(given, exam), np.array([not why for why in refused])
+    predicted = TaskPredictions.of(Task.DF_D, exam.test, given)
+    judged = np.array([not why for why in refused])
     right, scores = predicted.right(sample), predicted.scores
     wrong, sure = 1 - right, np.abs(scores)
     found = {
@@ -62,11 +63,6 @@ def risk_coverage(
     risk = metrics.risk_curve(wrong[judged], sure[judged])
     curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
     return {"scores": found, "curve": curve}
-
-
-def _detected(given: Sequence[Prediction], exam: Exam) -> TaskPredictions:
-    mine = {one.face: one for one in given if one.task is Task.DF_D}
-    return TaskPredictions.of(Task.DF_D, exam.test, mine)
 
 
 def abstention(

@@ -4,7 +4,7 @@ A score is how much likelier "forged" is than "bona fide" (natural log odds). Pr
 come from it by one temperature, fitted on validation; "raw" is before that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve
 from dfa_lib.bench import metrics
 from dfa_lib.bench.exam import Exam, truth
 from dfa_lib.intervals import BootstrapSample, Triple, Triples, over
-from dfa_lib.records import Face, Prediction
+from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Category, Task
 
 WRONG = 1e6
@@ -34,10 +34,20 @@ class TaskPredictions:
 
     @classmethod
     def of(
-        cls, task: Task, faces: Sequence[Face], given: Mapping[str, Prediction]
+        cls, task: Task, faces: Sequence[Face], given: Iterable[Prediction]
     ) -> "TaskPredictions":
-        """Collect the predictions of ``task``; ``given`` maps the id of each face to one."""
-        mine = [given[face.id] for face in faces]
+        """Take the predictions of ``task`` on ``faces`` from those ``given``.
+
+        Raises DataError if a face is not answered.
+        """
+        known = {one.face: one for one in given if one.task is task}
+        if missing := [face.id for face in faces if face.id not in known]:
+            names = ", ".join({one.analyst for one in known.values()})
+            raise DataError(
+                f"predictions of {names or 'nobody'}: {task}: {missing[0]} and {len(missing) - 1}"
+                " more faces are not answered; run the benchmark again"
+            )
+        mine = [known[face.id] for face in faces]
         scores = [_score(one, face) for one, face in zip(mine, faces, strict=True)]
         texts = tuple(one.text or "" for one in mine)
         prompts = tuple(one.prompt for one in mine)
@@ -60,10 +70,10 @@ class TaskPredictions:
 
 def fitted_temperature(given: Sequence[Prediction], exam: Exam) -> float:
     """Temperature of DF-D scores, fitted on the validation answers that can be read."""
-    mine = {one.face: one for one in given if one.task is Task.DF_D and one.answer is not None}
-    faces = [face for face in exam.val if face.id in mine]
+    read = {one.face for one in given if one.task is Task.DF_D and one.answer is not None}
+    faces = [face for face in exam.val if face.id in read]
     forged = np.array([face.category.forged for face in faces])
-    return metrics.fit_temperature(forged, np.array([_score(mine[f.id], f) for f in faces]))
+    return metrics.fit_temperature(forged, TaskPredictions.of(Task.DF_D, faces, given).scores)
 
 
 def detection(

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -72,31 +72,23 @@ def scoreboard(data: Mapping, *others: Mapping) -> str:
 
     Raises DataError if the analysts of several reports did not all sit the same exam.
     """
-    second = data.get("opinions", {})
-    header = ["analyst", *(f"{task} {metric}" for task, metric in HEADLINES), *map(_named, second)]
-    rows = [header]
+    judges = data.get("opinions", {})
+    names = [judge.replace("|", "/") for judge in judges]
+    rows = [["analyst", *(f"{task} {metric}" for task, metric in HEADLINES), *names]]
     for report in (data, *others):
         if report["exam"] != data["exam"]:
             raise DataError(
                 f"report of exam {report['exam'][:12]}: cannot share a table with one of exam"
                 f" {data['exam'][:12]}; let all analysts sit the same protocol.json"
             )
-        rows += [_row(report, name, second) for name in report["analysts"]]
+        for name, scores in report["analysts"].items():
+            marks = [report.get("opinions", {}).get(judge, {"scores": {}}) for judge in judges]
+            row = [scores[task].get(metric) for task, metric in HEADLINES]
+            row += [mark["scores"].get(name) for mark in marks]
+            rows.append([name, *map(_cell, row)])
     constant = [_cell(data["constant"].get(metric)) for _, metric in HEADLINES]
-    rows.append(["best constant answer", *constant, *["-"] * len(second)])
+    rows.append(["best constant answer", *constant, *["-"] * len(judges)])
     return f"{markdown_table(rows)}\n\n{_below(data)}"
-
-
-def _row(report: Mapping, name: str, second: Iterable[str]) -> list[str]:
-    """One line of the scoreboard: the headlines, then what each second opinion gives."""
-    scores, opinions = report["analysts"][name], report.get("opinions", {})
-    given = [opinions[by]["scores"].get(name) if by in opinions else None for by in second]
-    headlines = [scores[task].get(metric) for task, metric in HEADLINES]
-    return [name, *map(_cell, [*headlines, *given])]
-
-
-def _named(by: str) -> str:
-    return by.replace("|", "/")
 
 
 def _below(data: Mapping) -> str:
@@ -110,15 +102,16 @@ def _below(data: Mapping) -> str:
         told.append(
             f"Smallest differences this test set tells from none: {', '.join(differences)}."
         )
-    for by, one in data.get("opinions", {}).items():
+    for judge, one in data.get("opinions", {}).items():
         low, high = one["scale"]
-        told.append(f"{_named(by)}: from {low:g} to {high:g}, on {one['faces']} faces.")
+        name = judge.replace("|", "/")
+        told.append(f"{name}: from {low:g} to {high:g}, on {one['faces']} faces.")
     return " ".join(told)
 
 
 def render(report: Report) -> str:
     """The page as self-contained HTML; everything from data or models is escaped."""
-    place = files("dfa_lib.bench")
+    place, data = files("dfa_lib.bench"), report.data
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -132,9 +125,6 @@ def render(report: Report) -> str:
         "band": _band,
     }
     template = environment.from_string((place / "report.html").read_text("utf-8"))
-    style = (place / "report.css").read_text("utf-8")
-    picture = cache(lambda image: _picture(inside(report.faces.root, image)))
-    data = report.data
     lead = next(iter(data["analysts"]))
     return template.render(
         data=data,
@@ -142,8 +132,8 @@ def render(report: Report) -> str:
         scores=data["analysts"][lead],
         detail=data["details"][lead],
         headlines=HEADLINES,
-        style=style,
-        picture=picture,
+        style=(place / "report.css").read_text("utf-8"),
+        picture=cache(lambda image: _picture(inside(report.faces.root, image))),
     ).lstrip()
 
 
@@ -182,17 +172,15 @@ def _across(value: float | None, low: float = 0.0, high: float = 1.0) -> float:
     return round(100 * min(1.0, max(0.0, share)), 2)
 
 
-def _steps(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
-    """The values of a curve at equal steps from 0 to 1."""
+def _steps(scores: Sequence[Sequence[float | None]], at: int = 0) -> list[tuple[float, float]]:
+    """The values of a curve, or the ends ``at`` of its intervals, at equal steps from 0 to 1."""
     places = np.linspace(0, 1, len(scores))
-    return [(x, score[0]) for x, score in zip(places, scores, strict=True) if score[0] is not None]
+    return [(x, one[at]) for x, one in zip(places, scores, strict=True) if one[at] is not None]
 
 
 def _band(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
     """Round the interval of a curve: its upper ends, then back along the lower ones."""
-    places = np.linspace(0, 1, len(scores))
-    known = [(x, *score[1:]) for x, score in zip(places, scores, strict=True) if None not in score]
-    return [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
+    return _steps(scores, 2) + _steps(scores, 1)[::-1]
 
 
 def plain(value: object) -> object:

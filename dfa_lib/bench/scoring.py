@@ -23,7 +23,7 @@ from dfa_lib.bench.detection_metrics import (
 from dfa_lib.bench.exam import VERSION, Exam, labels, truth
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
 from dfa_lib.intervals import BootstrapSample, Statistic, Triple, Triples
-from dfa_lib.records import DataError, InstructRecord, Prediction
+from dfa_lib.records import InstructRecord, Prediction
 from dfa_lib.taxonomy import Category, Task
 
 Given = Sequence[Prediction]
@@ -47,7 +47,7 @@ def score_all(
     described = Descriptions.of(sample, records, best_constant(exam.train, records))
     analysts, details, collected = {}, {}, {}
     for name, given in tqdm(predictions.items(), "scores", unit="analyst"):
-        collected[name] = collect(name, given, exam)
+        collected[name] = collect(given, exam)
         temperature = fitted_temperature(given, exam)
         analysts[name], details[name] = _score_one(collected[name], sample, described, temperature)
     for name, versions in (robust or {}).items():
@@ -74,20 +74,10 @@ def score_all(
     }
 
 
-def collect(name: str, given: Given, exam: Exam) -> dict[Task, TaskPredictions]:
+def collect(given: Given, exam: Exam) -> dict[Task, TaskPredictions]:
     """Return the predictions of one analyst by task; raise DataError for unanswered faces."""
-    collected = {}
-    for task in TASKS:
-        mine = {one.face: one for one in given if one.task is task}
-        missing = [face.id for face in exam.test if face.id not in mine]
-        if mine and missing:
-            raise DataError(
-                f"predictions of {name}: {task}: {missing[0]} and {len(missing) - 1}"
-                " more faces are not answered; run the benchmark again"
-            )
-        if mine:
-            collected[task] = TaskPredictions.of(task, exam.test, mine)
-    return collected
+    asked = {one.task for one in given}
+    return {task: TaskPredictions.of(task, exam.test, given) for task in TASKS if task in asked}
 
 
 def _score_one(
@@ -140,8 +130,7 @@ def _robustness(
     few = [face for face in sample.faces if face.id in asked]
 
     def perturbed(kind: str, severity: int) -> Triple:
-        given = {one.face: one for one in versions[version_name(kind, severity)]}
-        scores = np.zeros(len(member))
+        given, scores = versions[version_name(kind, severity)], np.zeros(len(member))
         scores[member] = TaskPredictions.of(Task.DF_D, few, given).scores
         return sample.estimate(metrics.auc, sample.forged, scores, where=member)
 
