@@ -30,9 +30,11 @@ def picture_grid(
     beside = 0.12 * max(len(line) for name in rows for line in name.split("\n")) + 0.1
     side = min(side, (look.WIDEST - beside) / wide)
     size = max(side * wide + beside, 4.8), side * 1.03 * len(rows) + 0.2 * lines + 0.5
-    named = [f"; {kind}: {look.listed(names)}" for kind, names in
-             (("rows", [*filter(None, rows)]), ("columns", columns)) if any(names)]  # fmt: skip
-    alt = f"{title}. {len(rows)} x {wide} pictures of faces{''.join(named)}."
+    named = ""
+    for kind, names in {"rows": [*filter(None, rows)], "columns": columns}.items():
+        if any(names):
+            named += f"; {kind}: {look.listed(names)}"
+    alt = f"{title}. {len(rows)} x {wide} pictures of faces{named}."
     sheet, cells = look.canvas(title, alt, size, len(rows), wide)
     axes = np.reshape(cells, (len(rows), wide))
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):

@@ -150,8 +150,8 @@ def described_regions(data: Mapping, name: str) -> Figure:
     for shift, rows, colour, label in (own, blind):
         value, low, high = np.array([rows[key] for key in mine], float).T
         error = np.nan_to_num(np.abs([value - low, high - value]))
-        ax.bar(place + shift, value, 0.38, color=colour, label=label, yerr=error, ecolor=look.INK,
-               capsize=3)  # fmt: skip
+        style = {"color": colour, "label": label, "ecolor": look.INK, "capsize": 3}
+        ax.bar(place + shift, value, 0.38, yerr=error, **style)
     ax.set(xticks=place, xticklabels=mine, ylim=(0, 1.05), ylabel="region F1")
     ax.legend(frameon=False, fontsize=look.TEXT)
     return figure
@@ -206,8 +206,8 @@ def robustness_curves(data: Mapping, picture: Image) -> Figure:
     )
     title = "The same faces, degraded step by step (pictures: severity 3)"
     alt = f"{title}: DF-D AUC by severity from 0 to 5. {look.listed(said, 20)}."
-    figure, cells = look.canvas(title, alt, (9, 5), 2, len(LEVELS), height_ratios=(1, 1.5),
-                           sharey="row")  # fmt: skip
+    grid = {"height_ratios": (1, 1.5), "sharey": "row"}
+    figure, cells = look.canvas(title, alt, (9, 5), 2, len(LEVELS), **grid)
     for top, below, kind in zip(cells, cells[len(LEVELS) :], LEVELS, strict=False):
         look.show(top, perturb(picture, kind, 3))
         top.set_title(kind)
