@@ -47,9 +47,9 @@ def picture_grid(
     return sheet
 
 
-def panels(pictures: Mapping[str, np.ndarray], title: str, columns: int = 4) -> Figure:
-    """Pictures (H, W) or (H, W, 3) side by side, each under its name."""
-    columns = min(columns, len(pictures))
+def panels(pictures: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Pictures (H, W) or (H, W, 3), four in a row, each under its name."""
+    columns = min(4, len(pictures))
     rows = -(-len(pictures) // columns)
     size = max(look.WIDEST / 4 * columns, 4.8), 2.6 * rows + 0.5
     alt = f"{title}. Pictures: {look.listed(pictures)}."

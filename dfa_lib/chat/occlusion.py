@@ -22,11 +22,11 @@ LEGEND = (
 _ORANGE, _BLUE = np.array([230, 97, 0], np.float32), np.array([26, 90, 200], np.float32)
 
 
-def occlusion_map(analyst: Analyst, image: np.ndarray, grid: int = GRID) -> np.ndarray:
-    """Return how much each patch adds to the forged logit, (grid, grid) float32."""
-    hidden = [_hide(image, row, column, grid) for row in range(grid) for column in range(grid)]
+def occlusion_map(analyst: Analyst, image: np.ndarray) -> np.ndarray:
+    """Return how much each patch adds to the forged logit, (GRID, GRID) float32."""
+    hidden = [_hide(image, row, column) for row in range(GRID) for column in range(GRID)]
     logits = forged_logit(analyst, [image, *hidden])
-    return (logits[0] - logits[1:]).reshape(grid, grid).astype(np.float32)
+    return (logits[0] - logits[1:]).reshape(GRID, GRID).astype(np.float32)
 
 
 def paint(image: np.ndarray, evidence: np.ndarray, size: int = 256) -> np.ndarray:
@@ -40,11 +40,11 @@ def paint(image: np.ndarray, evidence: np.ndarray, size: int = 256) -> np.ndarra
     return (picture * (1 - strength) + colour * strength).astype(np.uint8)
 
 
-def _hide(image: np.ndarray, row: int, column: int, grid: int) -> np.ndarray:
+def _hide(image: np.ndarray, row: int, column: int) -> np.ndarray:
     """Cover one patch with what lies at its mirror place."""
     height, width = image.shape[:2]
-    rows = slice(row * height // grid, (row + 1) * height // grid)
-    columns = slice(column * width // grid, (column + 1) * width // grid)
+    rows = slice(row * height // GRID, (row + 1) * height // GRID)
+    columns = slice(column * width // GRID, (column + 1) * width // GRID)
     hidden = image.copy()
     hidden[rows, columns] = image[:, ::-1][rows, columns]
     return hidden

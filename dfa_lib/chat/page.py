@@ -134,9 +134,9 @@ def _bar(label: str, share: float, kind: str = "") -> str:
     )
 
 
-def figure(image: np.ndarray, caption: str, height: int = 256) -> str:
+def figure(image: np.ndarray, caption: str) -> str:
     """Return a picture with its caption, which is also its alternative text."""
-    seen = picture(image, caption, height)
+    seen = picture(image, caption, 256)
     return f'<div class="dfa-figure">{seen}<p class="dfa-small">{escape(caption)}</p></div>'
 
 
