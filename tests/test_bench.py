@@ -201,8 +201,9 @@ def test_accuracy_knows_no_threshold_but_the_analysts_own(world: tuple, tmp_path
 def test_log_probabilities_that_are_no_numbers_are_no_answer(world: tuple, tmp_path: Path) -> None:
     class Odd(Teller):
         def answer(self, image: np.ndarray, question: Question) -> Reply:
-            odd = float("nan") if category_of(image).forged else float("-inf")
-            return Reply("", (0.0, *[odd] * (len(question.options) - 1)), 0, 0.0)
+            if category_of(image).forged:
+                return Reply("", (float("nan"), *[0.0] * (len(question.options) - 1)), 0, 0.0)
+            return Reply("", (0.0, *[float("-inf")] * (len(question.options) - 1)), 0, 0.0)
 
     odd = Odd(oracle)
     odd.tasks = (Task.DF_D, Task.DF_C)

@@ -168,10 +168,10 @@ def _decided(
     JSON knows no infinity.
     """
     options = {label: round(max(score, -WRONG), 5) for label, score in scores.items()}
-    first, *tied = (label for label in options if options[label] == max(options.values()))
-    if np.isnan([*options.values()]).any() or (voted and tied):
+    if np.isnan([*options.values()]).any():
         return None, None
-    return first, options
+    first, *tied = (label for label in options if options[label] == max(options.values()))
+    return (None, None) if voted and tied else (first, options)
 
 
 def _set_stale_aside(path: Path, content: str) -> None:
