@@ -20,8 +20,7 @@ from facesim import scene
 MODEL = Path(__file__).with_name("people.npz")
 SIDE = 224
 """Side of the model's own picture in pixels; portraits are resized from it."""
-_OWN = 0.7  # standard deviations that a person's shape differs from those it is mixed of
-_ALIKE = 0.1  # greatest correlation of two shapes that are put together
+_OWN = 0.8  # standard deviations that a person's shape differs from those it is mixed of
 _SMILING = 0.45  # of the takes
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -36,6 +35,7 @@ class Model:
     ``files`` (bytes) are JPEG files one after the other that end at ``ends`` (2 A,): of each
     anchor the colours and the planes, see ``drawn``. ``women`` (A,) is its sex, ``traits``
     (A, 2) are the luma of its skin in 0..1 and how many pixels its lips are apart when it smiles,
+    ``strangers`` (A, A) are the anchors that have no training person in common with it,
     ``points`` (A, 2, 81, 2) its landmarks in pixels, neutral and
     smiling. ``means`` (2, 81, 2) are the shapes that neutral and smiling pictures are in; ``axes``
     (m, 81, 2) the components of shape, as long as their standard deviation. ``colours`` (2, S / 4,
@@ -46,6 +46,7 @@ class Model:
     ends: NDArray[np.int64]
     women: NDArray[np.uint8]
     traits: Floats
+    strangers: NDArray[np.uint8]
     points: Floats
     means: Points
     axes: Floats
@@ -125,13 +126,10 @@ def person(name: str, *, years: float = 0, fairness: float = 0, part: Part = WHO
 
 
 def _partners(known: Model, within: NDArray[np.int64], head: int) -> NDArray[np.int64]:
-    """Choose anchors that suit a head in skin and smile, but have hardly a face of theirs alike."""
-    shapes = (known.points[within] - known.means).reshape(len(within), -1)
-    own = (known.points[head] - known.means).ravel()
-    alike = np.einsum("ad,d->a", shapes, own) / np.linalg.norm(shapes, axis=1)
+    """Choose anchors that suit a head in skin and smile, but have none of its people."""
     unlike = np.abs(known.traits[within] - known.traits[head]) @ np.float32([30, 1])
-    unlike[alike > _ALIKE * np.linalg.norm(own)] = np.inf
-    return within[np.argsort(unlike)[: 2 + len(within) // 4]]
+    unlike[known.strangers[head, within] == 0] = np.inf
+    return within[np.argsort(unlike)[: 1 + len(within) // 5]]
 
 
 def _detail(colours: Floats) -> Floats:

@@ -47,7 +47,7 @@ def dyed(colours: Floats, worn: Floats, rng: Rng) -> Floats:
 
 def background(size: int, rng: Rng) -> Floats:
     """Return what is behind a person, out of focus but with grain: (size, size, 3) in 0..1."""
-    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.86, 0.07, 0.07])]
+    draw = (_wall, _room, _outdoors)[rng.choice(3, p=[0.94, 0.03, 0.03])]
     grain = 0.005 * rng.standard_normal((size, size, 1), np.float32)
     return np.clip(draw(size, rng) + grain, 0, 1).astype(np.float32)
 

@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfa_lib.face.geometry import Image, Mask, Points, Portrait, align, hull, mirrored, warp
+from dfa_lib.face.geometry import Mask, Points, Portrait, align, grown, hull, mirrored, warp
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, drawn, model
 from facesim.populations import London, photo_and_points
+from tools.cut_people import extended, matte, shirt
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
 ANCHORS, ALIKE, SHAPE = 160, 6, 24
+LIKENESS = 0.7  # greatest correlation of the detail of a blend with that of a person
 SHARES = np.float32([0.34, 0.33, 0.33])
 """How much each of the people gives to the coarse tones, the outline and the shape of an anchor."""
 REACH = 24  # pixels either side of the silhouette in which the distance to it is blended
@@ -44,64 +46,6 @@ class Example:
     points: Points
     layers: Floats
     worn: Floats
-
-
-def matte(photo: Image, points: Points) -> Floats:
-    """Return the opacity (H, W) in 0..1 of the person before the plain studio background.
-
-    Gaps in the person of landmarks ``points`` (81, 2) are filled, as skin, teeth and hair may have
-    the background's colour, but not those between hair and neck.
-    """
-    height, width = photo.shape[:2]
-    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)
-    y, x = np.mgrid[: 1 : height * 1j, : 1 : width * 1j].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, y**3], axis=-1)
-    plain = ((y < 0.45) & ((x < 0.08) | (x > 0.92))) | (y < 0.02)
-    face = cv2.fillConvexPoly(np.zeros((height, width)), cv2.convexHull(np.int32(points)), 1) > 0
-    eyes, chin = points[[28, 8], 1] / height
-    beside = (y > eyes) & (y < chin + 0.15 * (chin - eyes)) & ~face
-    for _ in range(3):  # the background is a smooth surface; refit to all that lies near it
-        surface = terms @ np.linalg.lstsq(terms[plain], lab[plain], rcond=None)[0]
-        unlike = (lab - surface) * np.float32([1, 1.6, 1.6])
-        unlike[beside & (unlike[..., 0] < 0), 0] *= 0.4  # in the shadow of hair and neck
-        away = np.sqrt((unlike**2).sum(axis=-1))
-        plain = (away < 9) & (y < 0.6)
-    alpha = np.clip((cv2.GaussianBlur(away, (0, 0), 0.6) - 8) / 10, 0, 1)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((alpha > 0.5).astype(np.uint8))
-    solid = labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])
-    closed = np.vstack([solid, np.ones((1, width), bool)])  # the shoulders leave at the bottom
-    filled = ndimage.binary_fill_holes(closed)[:-1]
-    filled &= solid | face | (y < eyes)
-    near = cv2.dilate(filled.astype(np.uint8), np.ones((5, 5))) > 0
-    return np.where(filled & ~solid, 1, alpha * near).astype(np.float32)
-
-
-def extended(picture: Image, alpha: Floats) -> Floats:
-    """Continue the person's colours outward, so that no background is learnt: (S, S, 3) 0..255."""
-    inside = cv2.erode((alpha > 0.92).astype(np.uint8), np.ones((5, 5))) > 0
-    distance, (rows, columns) = ndimage.distance_transform_edt(~inside, return_indices=True)
-    nearest = picture[rows, columns].astype(np.float32)
-    share = np.clip(distance / 6, 0, 1)[..., None].astype(np.float32)
-    return nearest * (1 - share) + cv2.GaussianBlur(nearest, (0, 0), 3) * share
-
-
-def shirt(portrait: Portrait, alpha: Floats) -> Mask:
-    """Return where the white shirt of the studio is (S, S): bright and grey, below the head."""
-    size, points = len(alpha), portrait.landmarks
-    soft = cv2.GaussianBlur(portrait.image, (0, 0), 0.8).astype(np.float32) / 255
-    row = np.arange(size)[:, None]
-    neck = soft[min(int(points[8, 1]) + 4, size - 6) :, int(points[6, 0]) : int(points[10, 0])]
-    bright, dull = soft.min(axis=2), np.ptp(soft, axis=2)
-    grey = (bright > 0.5) & (dull < min(0.13, 0.6 * np.ptp(np.median(neck, axis=(0, 1)))))
-    low = (row > points[[3, 13], 1].mean()) & ~hull(points[:68], size, 1.02)
-    white = (grey & low & (alpha > 0.5)).astype(np.uint8)
-    white = cv2.morphologyEx(white, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(white)
-    ends = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT]
-    worn = np.flatnonzero((ends >= size - 1) & (stats[:, cv2.CC_STAT_AREA] > 30))
-    whole = np.isin(labels, worn[worn > 0]).astype(np.uint8)
-    closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    return np.maximum.accumulate(closed, axis=0) > 0
 
 
 def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
@@ -153,7 +97,7 @@ def luma(layers: Floats) -> Floats:
 
 
 def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Floats:
-    """Describe people (n, d): how hair falls, how light it and skin are, sex, how they smile.
+    """Describe people (n, d): how hair falls, how light it and skin are, sex, smile, fringe.
 
     ``shown`` are their neutral and their smiling photographs.
     """
@@ -162,7 +106,7 @@ def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Fl
         head = cv2.resize(neutral.layers, (14, 14), interpolation=cv2.INTER_AREA)
         tone = luma(head) * head[..., 3]
         tone[3:, 4:10] = 0  # the face itself
-        known = [6 * skin(neutral), 100 * woman, 0.15 * opened(smiling)]
+        known = [6 * skin(neutral), 100 * woman, 0.25 * opened(smiling), 10 * fringe(neutral)]
         rows.append(np.concatenate([3 * tone.ravel(), 2 * head[..., 3].ravel(), known]))
     return np.stack(rows)
 
@@ -170,6 +114,17 @@ def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Fl
 def skin(example: Example) -> float:
     """Return the median luma of a cheek."""
     return float(np.median(luma(example.layers)[130:150, 70:85]))
+
+
+def fringe(example: Example) -> float:
+    """Return how much darker the forehead is than the cheek, as a share of it."""
+    forehead = luma(example.layers)[52:78, 84:140]
+    return float(np.mean(np.clip(1 - forehead / skin(example) - 0.1, 0, 1)))
+
+
+def bald(example: Example) -> bool:
+    """Tell whether the scalp above the hairline is light and nearly as light as the cheek."""
+    return bool(np.median(luma(example.layers)[22:34, 96:128]) > max(0.85 * skin(example), 0.4))
 
 
 def opened(example: Example) -> float:
@@ -223,11 +178,11 @@ def bands(picture: Floats) -> list[Floats]:
     return [fine - coarse for fine, coarse in pairwise(soft)] + soft[-1:]
 
 
-def blended(people: Sequence[Example], places: Floats) -> Floats:
+def blended(people: Sequence[Example], places: Floats, shares: Floats) -> Floats:
     """Blend people to one: RGB, opacity and shirt (S, S, 5).
 
     ``places`` (people, S, S), which sum to one, say whose detail is where; the coarser a band,
-    the more it is a mean of all. Each keeps the contrast that the people have in it.
+    the more it is mixed by ``shares`` (people, S, S). Each keeps the contrast of the people in it.
     """
     layers = np.stack(registered(people))
     alpha = layers[..., 3]
@@ -239,7 +194,7 @@ def blended(people: Sequence[Example], places: Floats) -> Floats:
     coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
     for k, band in enumerate(zip(*split, strict=True)):
         own = max(0, 1 - k / 3)
-        share = (own * places + (1 - own) * SHARES[:, None, None]) * (alpha + 0.02)
+        share = (own * places + (1 - own) * shares) * (alpha + 0.02)
         share /= share.sum(axis=0)
         mix = np.einsum("pyx,pyxc->yxc", share, np.stack(band))
         if k < BANDS:
@@ -250,15 +205,31 @@ def blended(people: Sequence[Example], places: Floats) -> Floats:
     return np.clip(np.dstack([coloured, opacity, worn]), 0, 1)
 
 
+def shares(mean: Points) -> Floats:
+    """Return how much of the coarse tones is whose (people, S, S).
+
+    Where shirts are it is mostly the first's: half a shirt on half a neck would be neither.
+    """
+    row = np.arange(SIDE, dtype=np.float32)[:, None] * np.ones(SIDE, np.float32)
+    low = np.clip((row - mean[8, 1] - 8) / 12, 0, 1)
+    first = np.float32([0.8, 0.1, 0.1])
+    return SHARES[:, None, None] + (first - SHARES)[:, None, None] * low
+
+
 def places(rng: Rng, mean: Points) -> Floats:
     """Draw who lends the detail where (people, S, S): areas some 30 pixels wide, softly bounded.
 
     In the face, by which people are known, all lend more evenly than in hair, ears and neck.
     """
     noise = rng.standard_normal((SIDE, SIDE, len(SHARES))).astype(np.float32)
-    smooth = np.moveaxis(cv2.GaussianBlur(noise, (0, 0), 14), 2, 0)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 14)
+    for feature in (np.r_[17:27, 36:48], np.r_[48:68]):  # both eyes, and the mouth, are of a piece
+        mask = hull(grown(mean[feature], 1.15), SIDE)
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3)[..., None]
+        smooth += soft * (smooth[mask].mean(axis=0) - smooth)
+    smooth = np.moveaxis(smooth, 2, 0)
     face = cv2.GaussianBlur(hull(mean[:68], SIDE, 0.9).astype(np.float32), (0, 0), 4)
-    share = SHARES[:, None, None] * np.exp((2.5 - face) * smooth / smooth.std())
+    share = shares(mean) * np.exp((2.5 - face) * smooth / smooth.std())
     return share / share.sum(axis=0)
 
 
@@ -301,31 +272,55 @@ def mean_of(values: Sequence[Floats]) -> Floats:
     return np.einsum("p,p...->...", SHARES, np.stack(values))
 
 
+def texture(layers: Floats, inside: Mask) -> Floats:
+    """Return the fine and middle detail of a face (n,), by which a person is known."""
+    grey = luma(layers)
+    return (cv2.GaussianBlur(grey, (0, 0), 1.5) - cv2.GaussianBlur(grey, (0, 0), 16))[inside]
+
+
+def unit(rows: Floats) -> Floats:
+    """Return ``rows`` (..., d) of length one."""
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
 def anchors(
     shown: list[list[Example]], women: NDArray[np.bool_], mean: Points
 ) -> dict[str, NDArray]:
-    """Blend ANCHORS heads, each of three people who are alike; see ``facesim.people.Model``."""
-    rng = np.random.default_rng(0)
+    """Blend ANCHORS heads, each of three people who are alike; see ``facesim.people.Model``.
+
+    A blend that resembles one of the people is drawn again.
+    """
+    rng, n = np.random.default_rng(0), len(women) // 2
     looks = likeness(shown, women)
     apart = np.linalg.norm(looks[:, None] - looks, axis=2)
     lonely = np.sort(apart, axis=1)[:, 2 * ALIKE]  # whose hair nobody else has
-    usual = np.flatnonzero(lonely < np.quantile(lonely, 0.9))
-    first = rng.permutation(np.resize(usual, ANCHORS))
-    files, points, traits = [], [], []
-    for one in first:
-        who, where = chosen(apart, one, rng), places(rng, mean)
+    odd = np.array([bald(one) or fringe(one) > 0.06 for one in shown[0]])
+    usual = np.flatnonzero((lonely < np.quantile(lonely, 0.92)) & ~odd)
+    apart[:, odd] = np.inf  # half a fringe is a dark patch, half a bald head a light one
+    inside = hull(mean[:68], SIDE, 0.95)
+    textures = np.stack([texture(one.layers, inside) for one in shown[0]])
+    usually, known = textures.mean(axis=0), unit(textures - textures.mean(axis=0))
+    rows: dict[str, list] = {name: [] for name in ("files", "points", "traits", "members", "women")}
+    while len(rows["members"]) < ANCHORS:
+        who, where = chosen(apart, rng.choice(usual), rng), places(rng, mean)
         takes = [[take[at] for at in who] for take in shown]
-        files += packed([blended(people, where) for people in takes])
-        points.append([mean_of([person.points for person in people]) for people in takes])
-        traits.append(
-            [mean_of([skin(p) for p in takes[0]]), mean_of([opened(p) for p in takes[1]])]
-        )
+        neutral = blended(takes[0], where, shares(mean))
+        if (known @ unit(texture(neutral, inside) - usually)).max() > LIKENESS:
+            continue
+        told = [(skin(plain), opened(wide)) for plain, wide in zip(*takes, strict=True)]
+        rows["files"] += packed([neutral, blended(takes[1], where, shares(mean))])
+        rows["points"].append([mean_of([one.points for one in people]) for people in takes])
+        rows["traits"].append(mean_of(told))
+        rows["members"].append(np.isin(np.arange(n), np.array(who) % n))
+        rows["women"].append(women[who[0]])
+    common = np.einsum("ap,bp->ab", *[np.int32(rows["members"])] * 2)
     return {
-        "files": np.concatenate(files),
-        "ends": np.cumsum([len(file) for file in files]),
-        "women": women[first].astype(np.uint8),
-        "traits": np.array(traits, np.float32),
-        "points": np.array(points, np.float32),
+        "files": np.concatenate(rows["files"]),
+        "ends": np.cumsum([len(file) for file in rows["files"]]),
+        "women": np.array(rows["women"], np.uint8),
+        "traits": np.array(rows["traits"], np.float32),
+        "strangers": (common == 0).astype(np.uint8),
+        "points": np.array(rows["points"], np.float32),
     }
 
 
