@@ -61,12 +61,12 @@ def parser() -> argparse.ArgumentParser:
     faces.set_defaults(step=_faces)
     faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
     faces.add_argument("--root", type=Path, help="where the data set, or the table, lies")
-    faces.add_argument("--column", action="append", default=[], metavar="MEANING=NAME",
-                       help="a column whose name does not tell, or label.WORD=real")  # fmt: skip
+    told = "a column whose name does not tell, or label.WORD=real"
+    faces.add_argument("--column", action="append", default=[], metavar="MEANING=NAME", help=told)
     faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
     faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
-    faces.add_argument("--self-blended", type=int, default=0, metavar="K",
-                       help="forgeries to make of each bona fide training face")  # fmt: skip
+    told = "forgeries to make of each bona fide training face"
+    faces.add_argument("--self-blended", type=int, default=0, metavar="K", help=told)
     notes = steps.add_parser(
         "annotate", parents=[out, shard, workers, model], help="2: describe every face"
     )
@@ -86,10 +86,17 @@ def parser() -> argparse.ArgumentParser:
 
 def _faces(args: Namespace) -> None:
     load_faces(
-        args.source, args.out, n=args.n, seed=args.seed, size=args.size, root=args.root,
+        args.source,
+        args.out,
+        n=args.n,
+        seed=args.seed,
+        size=args.size,
+        root=args.root,
         columns=dict(column.partition("=")[::2] for column in args.column),
-        self_blended=args.self_blended, workers=args.workers, shard=args.shard,
-    )  # fmt: skip
+        self_blended=args.self_blended,
+        workers=args.workers,
+        shard=args.shard,
+    )
 
 
 def _annotate(args: Namespace) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -28,7 +27,6 @@ from facesim import camera
 if TYPE_CHECKING:  # the client takes a second to import, and measuring needs none
     from dfa_lib.endpoint import Endpoint
 
-_CHUNK = 50
 _RULES = artifact_rules, camera, evidence, geometry, wording  # what "measuring" rests on
 
 
@@ -112,33 +110,16 @@ class Measuring:
         """Describe ``todo`` in its order; a face that cannot be measured is set aside."""
         if not todo:
             return
-        normal, pool = calibrate(faces), Parallel(n_jobs=self._workers, return_as="generator")
-        tasks = (
-            delayed(_measured)(_with_counterparts(chunk, faces), chunk, normal)
-            for chunk in (todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK))
-        )
-        with tqdm(total=len(todo), desc="annotate") as bar:
-            for notes in pool(tasks):
-                bar.update(len(notes))
-                yield from notes
+        normal = calibrate(faces)
+        pool = Parallel(n_jobs=self._workers, prefer="threads", return_as="generator")
+        done = pool(delayed(_measured)(face, faces, normal) for face in todo)
+        yield from tqdm(done, "annotate", total=len(todo))
 
 
-def _with_counterparts(chunk: Sequence[Face], faces: FaceSet) -> FaceSet:
-    """Return the least a worker has to be sent: some faces and what they were made from."""
-    sources = {face.source: faces[face.source] for face in chunk if face.source}
-    return FaceSet(faces.root, (*chunk, *sources.values()))
-
-
-def _measured(
-    faces: FaceSet, chunk: Sequence[Face], normal: Normal
-) -> list[Annotation | Unanswered]:
-    cv2.setNumThreads(1)
-    notes: list[Annotation | Unanswered] = []
-    for face in chunk:
-        said = {"face": face.id, "annotator": Measuring.annotator}
-        try:
-            found = tuple(measure(face, faces, normal))
-            notes.append(Annotation(findings=found, text=wording.describe(found), **said))
-        except DataError as error:
-            notes.append(Unanswered(kind="error", reason=str(error), **said))
-    return notes
+def _measured(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unanswered:
+    said = {"face": face.id, "annotator": Measuring.annotator}
+    try:
+        found = tuple(measure(face, faces, normal))
+        return Annotation(findings=found, text=wording.describe(found), **said)
+    except DataError as error:
+        return Unanswered(kind="error", reason=str(error), **said)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -37,11 +36,11 @@ def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
     Paths are relative to the data root: pass that as ``image_folder``.
     Raises DataError for a text that holds an image token of its own.
     """
-    # an element a line: read as it was written, in parts
-    lines = partial(_lines, first="[\n", between=",\n", last="\n]\n")
-    _write(records, out, ".json", lines, lambda record: {
-        "id": record.id, "image": record.face.image, "conversations": _turns(record)
-    })  # fmt: skip
+
+    def row(record: InstructRecord) -> Row:
+        return {"id": record.id, "image": record.face.image, "conversations": _turns(record)}
+
+    _write(records, out, ".json", _array, row)
 
 
 def to_sharegpt(records: Iterable[InstructRecord], out: Path) -> None:
@@ -50,10 +49,11 @@ def to_sharegpt(records: Iterable[InstructRecord], out: Path) -> None:
     Paths in ``images`` are relative to the data root: pass that as ``media_dir``.
     Raises DataError for a text that holds an image token of its own.
     """
-    lines = partial(_lines, first="", between="\n", last="\n")
-    _write(records, out, ".jsonl", lines, lambda record: {
-        "conversations": _turns(record), "images": [record.face.image]
-    })  # fmt: skip
+
+    def row(record: InstructRecord) -> Row:
+        return {"conversations": _turns(record), "images": [record.face.image]}
+
+    _write(records, out, ".jsonl", _lines, row)
 
 
 def to_huggingface(records: Iterable[InstructRecord], out: Path, root: Path) -> None:
@@ -147,12 +147,25 @@ def _write(
 
 
 @contextmanager
-def _lines(path: Path, first: str, between: str, last: str) -> Iterator[Write]:
-    """Open a JSON file with a row a line."""
-    before = chain([first], iter(lambda: between, None))
+def _lines(path: Path) -> Iterator[Write]:
+    """Open a JSON Lines file."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
-        file.write(last)
+        yield lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def _array(path: Path) -> Iterator[Write]:
+    """Open a JSON array with an element a line, so that it can be read in parts."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        before = "[\n"
+
+        def write(row: Row) -> None:
+            nonlocal before
+            file.write(before + json.dumps(row, ensure_ascii=False))
+            before = ",\n"
+
+        yield write
+        file.write("\n]\n")
 
 
 @contextmanager

@@ -185,9 +185,10 @@ def _boxes(axis: Axes, steps: Mapping[str, str]) -> None:
 def _list(axis: Axes, lines: Iterable[tuple[str, str, Finding]], columns: int = 1) -> None:
     """List findings, each behind its mark in its colour."""
     axis.set_axis_off()
-    marks = [Line2D([], [], linestyle="", marker=mark, color=colour, markersize=9,
-                    label=f"{finding.region}: {finding.artifact}")
-             for colour, mark, finding in lines]  # fmt: skip
+    marks = []
+    for colour, mark, finding in lines:
+        style = {"linestyle": "", "marker": mark, "color": colour, "markersize": 9}
+        marks.append(Line2D([], [], label=f"{finding.region}: {finding.artifact}", **style))
     axis.legend(handles=marks, loc="upper left", ncols=columns, frameon=False, fontsize=look.TEXT)
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from dfa_lib.records import Finding, Record
-from dfa_lib.taxonomy import CLASSES, Artifact, Category, Region, Split, Task
+from dfa_lib.taxonomy import CLASSES, Category, Region, Split, Task
 
 
 class Wordings(Record):
@@ -47,7 +47,8 @@ def say(task: Task, answer: str, findings: Sequence[Finding] = (), **fields: str
     """Fill the answer template ``answer`` of ``task``; ``findings`` share one artifact."""
     if findings:
         fields |= about([finding.region for finding in findings])
-        fields["artifact"] = _ARTICLED.get(findings[0].artifact, findings[0].artifact.value)
+        artifact = findings[0].artifact.value
+        fields["artifact"] = f"a {artifact}" if artifact.endswith(_COUNTED) else artifact
     return library(task).answers[answer].format(**fields)
 
 
@@ -86,7 +87,4 @@ def describe(findings: Sequence[Finding]) -> str:
 
 
 _PLURAL = {Region.EYEBROWS, Region.EYES, Region.CHEEKS, Region.EARS}
-_COUNTED = (Artifact.BLENDING_BOUNDARY, Artifact.COLOUR_MISMATCH, Artifact.LIGHTING_MISMATCH,
-            Artifact.NOISE_MISMATCH, Artifact.GRID_PATTERN,
-            Artifact.STRUCTURAL_DISTORTION)  # fmt: skip
-_ARTICLED = {artifact: f"a {artifact.value}" for artifact in _COUNTED}
+_COUNTED = ("boundary", "mismatch", "pattern", "distortion")  # how they end that take an "a"

@@ -10,8 +10,8 @@ from dfa_lib.instruct.rows import Clip, Item, Row, Skip, Taken, cast, clips, sam
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
-_TREES = [f"{base}{tree}" for base in ("", "deepfakes_detection_datasets/")
-          for tree in ("DF40_train", "DF40")]  # fmt: skip
+_BASE = "deepfakes_detection_datasets"
+_TREES = ("DF40_train", "DF40", f"{_BASE}/DF40_train", f"{_BASE}/DF40")
 _STRUCTURE = {"ff", "cdf", "frames", "videos", "inversions", "fake", "real", *celebdf.BONA_FIDE}
 _FLAT = re.compile(r"(id\d+_\d{4}|\d{5}|\d{3})(?:_(\d+))?")  # e4e: <video>_<frame>.jpg
 
@@ -47,9 +47,11 @@ def _clip(clip: Clip, folder: str, category: Category, name: str, taken: Taken) 
     parts = PurePosixPath(clip.path).relative_to(folder).parts
     own = {"fake", "real"}.intersection(parts)
     world = f"df40/{name}" if own else "cdf" if "cdf" in parts else "ff"
-    training = (Split.TRAIN,) if "DF40_train/" in folder else ()
-    known = {"category": category, "method": name, "listed": (Split.TEST,) if own else training,
-             "dataset": "df40", "licence": "CC BY-NC 4.0 (DF40)"}  # fmt: skip
+    listed = Split.TEST if own else Split.TRAIN if "DF40_train/" in folder else None
+    known = {"dataset": "df40", "category": category, "method": name} | {
+        "listed": (listed,) if listed else (),
+        "licence": "CC BY-NC 4.0 (DF40)",
+    }
     if "real" in parts:
         known |= {"category": Category.BONA_FIDE, "method": None}
     elif category is Category.EFS:

@@ -34,8 +34,11 @@ _NO, _YES = "0 0.0 false no".split(), "1 1.0 true yes".split()
 _BONA_FIDE = _NO + "real original genuine pristine bona_fide bonafide authentic live".split()
 _FAKE = _YES + "fake forged forgery deepfake manipulated synthetic spoof generated altered".split()
 _UNKNOWN = {"", "nan", "na", "n/a", "<na>", "none", "null", "unknown"}
-SPLITS = dict(train=Split.TRAIN, training=Split.TRAIN, val=Split.VAL, valid=Split.VAL,
-              validation=Split.VAL, dev=Split.VAL, test=Split.TEST, testing=Split.TEST)  # fmt: skip
+SPLITS = (
+    dict.fromkeys("train training".split(), Split.TRAIN)
+    | dict.fromkeys("val valid validation dev".split(), Split.VAL)
+    | dict.fromkeys("test testing".split(), Split.TEST)
+)
 
 
 def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
@@ -65,7 +68,8 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
         row["label"] = said = words.get(cells["label"].lower(), cells["label"])
         item = row_of(row, f"row {number}")
         if isinstance(item, Row):
-            found[cells["label"], cells.get("category", ""), item.category] += 1
+            label = " ".join(filter(None, (cells["label"], cells.get("category"))))
+            found[label, item.category] += 1
         elif re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?", said) and not category_of(said)[0]:
             raise DataError(
                 f"{path}: row {number}: label: {said}; a label is 0 (bona fide) or 1 (forged): name"
@@ -74,8 +78,7 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
         yield item
     used = ", ".join(f"{name}={named[name]}" for name in COLUMNS if name in named)
     spare = ", ".join(str(name) for name in there if name not in named.values()) or "none"
-    labels = (f"{f'{label} {kind}'.strip()} = {category}: {n:,}"
-              for (label, kind, category), n in found.most_common(9))  # fmt: skip
+    labels = (f"{label} = {category}: {n:,}" for (label, category), n in found.most_common(9))
     yield f"columns: {used}; not read: {spare}; labels: {', '.join(labels)}"
 
 
@@ -102,12 +105,9 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     if len(kinds - {Category.FORGED}) > 1 or kinds == {Category.FORGED, Category.BONA_FIDE}:
         return Skip("label and category disagree", f"{where}: {label}, {kind}")
     number = re.fullmatch(r"(\d{1,9})(\.\d*)?", row.get("frame", ""))
-    # 7, 7.0 and 007 are one person: programs write the same number so
-    people = (re.sub(r"^0*(\d+)(\.0+)?$", r"\1", _text(one))
-              for one in row.get("person", "").split(";"))  # fmt: skip
+    people = (_person(name) for name in row.get("person", "").split(";"))
     split = SPLITS.get(row.get("split", "").lower())
-    subgroup = ((key.removeprefix("subgroup."), value) for key, value in row.items()
-                if key.startswith("subgroup."))  # fmt: skip
+    groups = [name for name in row if name.startswith("subgroup.")]
     return Row(
         path=_posix(row["path"]),
         at=int(number[1]) if number else None,
@@ -120,13 +120,18 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
         listed=(split,) if split else (),
         mask=_posix(row.get("mask", "")) or None,
         landmarks=_posix(row.get("landmarks", "")) or None,
-        subgroup=tuple(subgroup),
+        subgroup=tuple((name.removeprefix("subgroup."), row[name]) for name in groups),
         findings=tuple(
             Finding(region=region, artifact=artifact, evidence=text)
             for region, artifact in sorted(findings(text) if text and category.forged else ())
         ),
         text=text,
     )
+
+
+def _person(name: str) -> str:
+    """Return a name; 7, 7.0 and 007 are one person, for programs write one number so."""
+    return re.sub(r"^0*(\d+)(\.0+)?$", r"\1", _text(name))
 
 
 def category_of(
@@ -176,9 +181,11 @@ def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict
         raise DataError(f"columns: {odd[0]!r} is unknown; choose from {', '.join(COLUMNS)}")
     mapping = {name: column for name, column in mapping.items() if not name.startswith("label.")}
     plain = {_plain(column): column for column in reversed(there)}
-    known = {name: plain[word] for name, more in COLUMNS.items()
-             for word in (*reversed(more.split()), name) if word in plain}  # fmt: skip
-    named = known | {word: plain[word] for word in plain if word.startswith("subgroup.")} | mapping
+    named = {word: column for word, column in plain.items() if word.startswith("subgroup.")}
+    for name, others in COLUMNS.items():
+        if known := [word for word in (name, *others.split()) if word in plain]:
+            named[name] = plain[known[0]]
+    named |= mapping
     missing = [name for name in ("path", "label") if name not in named]
     if missing := missing + [column for column in mapping.values() if column not in there]:
         raise DataError(
