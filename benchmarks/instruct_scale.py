@@ -24,7 +24,7 @@ import numpy as np
 
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.conversations import write_conversations
-from dfa_lib.instruct.export import to_huggingface, to_llava, to_sharegpt
+from dfa_lib.instruct.export import to_huggingface, to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import Annotation, ById, Face, InstructRecord, Stored, read_jsonl, write_jsonl
@@ -82,7 +82,6 @@ def run(world: Path, root: Path) -> dict[str, float]:
             faces, ById(Stored(root / "annotations.jsonl", Annotation)), root
         ),
         "LLaVA": lambda: to_llava(records(path), root / "llava"),
-        "ShareGPT": lambda: to_sharegpt(records(path), root / "sharegpt"),
         "Parquet": lambda: to_huggingface(records(path), root / "huggingface", world),
     }
     told, began = {}, time.perf_counter()

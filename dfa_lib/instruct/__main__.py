@@ -78,9 +78,10 @@ def parser() -> argparse.ArgumentParser:
     whole = steps.add_parser("join", parents=[out], help="put the shards of a file together")
     whole.set_defaults(step=_join)
     whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
-    given = steps.add_parser("export", parents=[out], help="write for other trainers")
+    told = "write for LLaVA and LLaMA-Factory, or for datasets"
+    given = steps.add_parser("export", parents=[out], help=told)
     given.set_defaults(step=_export)
-    given.add_argument("format", choices=("llava", "sharegpt", "huggingface"))
+    given.add_argument("format", choices=("llava", "huggingface"))
     return parser
 
 

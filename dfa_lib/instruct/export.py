@@ -31,29 +31,13 @@ class _Entry(Record, extra="ignore"):
 
 
 def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
-    """Write train.json, val.json and test.json for LLaVA's trainers; ``image`` is a path.
+    """Write train.json, val.json and test.json as LLaVA's trainers and LLaMA-Factory read them.
 
-    Paths are relative to the data root: pass that as ``image_folder``.
+    The turns are in ShareGPT style. ``image`` (LLaVA) and ``images`` (LLaMA-Factory) are paths
+    relative to the data root: pass that as ``image_folder`` or as ``media_dir``.
     Raises DataError for a text that holds an image token of its own.
     """
-
-    def row(record: InstructRecord) -> Row:
-        return {"id": record.id, "image": record.face.image, "conversations": _turns(record)}
-
-    _write(records, out, ".json", _array, row)
-
-
-def to_sharegpt(records: Iterable[InstructRecord], out: Path) -> None:
-    """Write train.jsonl, val.jsonl and test.jsonl in ShareGPT style, as LLaMA-Factory reads it.
-
-    Paths in ``images`` are relative to the data root: pass that as ``media_dir``.
-    Raises DataError for a text that holds an image token of its own.
-    """
-
-    def row(record: InstructRecord) -> Row:
-        return {"conversations": _turns(record), "images": [record.face.image]}
-
-    _write(records, out, ".jsonl", _lines, row)
+    _write(records, out, ".json", _array, _conversation)
 
 
 def to_huggingface(records: Iterable[InstructRecord], out: Path, root: Path) -> None:
@@ -85,8 +69,8 @@ def from_llava(out: Path) -> Iterator[InstructRecord]:
                     yield parse(row, _Entry, f"{path}:{number}").dfa
 
 
-def _turns(record: InstructRecord) -> list[Row]:
-    """Return the conversation as turns of "human" and "gpt"; the picture is shown first."""
+def _conversation(record: InstructRecord) -> Row:
+    """Return a face with its turns of "human" and "gpt"; the picture is shown first."""
     turns, shown = [], "<image>\n"
     for number, qa in enumerate(record.qa):
         if found := [token for token in _MEDIA if token in qa.question + qa.answer]:
@@ -97,7 +81,8 @@ def _turns(record: InstructRecord) -> list[Row]:
         turns.append({"from": "human", "value": shown + qa.question})
         turns.append({"from": "gpt", "value": qa.answer})
         shown = ""
-    return turns
+    image = record.face.image
+    return {"id": record.id, "image": image, "images": [image], "conversations": turns}
 
 
 def _messages(record: InstructRecord, root: Path) -> Row:
@@ -144,13 +129,6 @@ def _write(
     for path in folder.iterdir():
         path.replace(out / path.name)
     folder.rmdir()
-
-
-@contextmanager
-def _lines(path: Path) -> Iterator[Write]:
-    """Open a JSON Lines file."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda row: file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 @contextmanager
