@@ -5,8 +5,8 @@ come, and once all are there the files take the order of the faces: they tell no
 often the run was interrupted or which answer came first.
 """
 
-import json
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,7 +14,6 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.face import geometry
-from dfa_lib.files import write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.answers import Unanswered, code_digest, complete
 from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
@@ -59,19 +58,9 @@ def annotate(
     """
     writer = _writer(annotator, workers, endpoint)
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
-    mine = block(faces, shard)
-    now, marks = _made_from(writer, faces, mine), path.with_suffix(".made.json")
-    before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
-
-    def fresh(note: Annotation) -> bool:
-        made = now.get(note.face)
-        return made is None or before.get(note.face, made) == made
-
-    def ask(todo: Sequence[Face]) -> Iterator[Annotation | Unanswered]:
-        write_atomic(marks, json.dumps(before | now))
-        return writer.describe(faces, todo)
-
-    return complete(path, Annotation, writer.annotator, mine, fresh, ask)
+    mine, ask = block(faces, shard), partial(writer.describe, faces)
+    made_from = _made_from(writer, faces, mine)
+    return complete(path, Annotation, writer.annotator, mine, made_from, ask)
 
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:

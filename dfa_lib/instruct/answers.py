@@ -1,14 +1,16 @@
 """Files of annotators: answers are appended as they arrive and put in order at the end."""
 
 import inspect
+import json
 import marshal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Literal, TypeVar
 
+from dfa_lib.files import write_atomic
 from dfa_lib.records import (
     QA,
     Annotation,
@@ -82,20 +84,24 @@ def complete(
     kind: type[Written],
     annotator: Annotator,
     faces: Iterable[Face],
-    fresh: Callable[[Written], bool],
+    made_from: Mapping[str, str],
     ask: Callable[[Sequence[Face]], Iterable[Written | Unanswered]],
 ) -> dict[str, Written]:
     """Return the records of ``faces`` by id: what ``path`` holds, and ``ask`` gives for the rest.
 
-    What ``annotator`` wrote before is kept while it is ``fresh``, and so is what people wrote,
-    who follow no prompt. Answers are appended as they come; in the end the file takes the order
-    of the faces. What has no answer goes to NAME.unanswered.jsonl, which is removed once all
-    have one. Raises DataError if another annotator wrote in this file.
+    What ``annotator`` wrote before is kept while it is ``made_from`` the same (face id -> a
+    digest, noted in NAME.made.json), and so is what people wrote, who follow no prompt. Answers
+    are appended as they come; in the end the file takes the order of the faces. What has no
+    answer goes to NAME.unanswered.jsonl, which is removed once all have one. Raises DataError if
+    another annotator wrote in this file.
     """
-    faces = list(faces)
-    found, aside = _kept(path, kind, annotator, fresh), {}
+    faces, marks = list(faces), path.with_suffix(".made.json")
+    before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
+    stale = {face for face, made in made_from.items() if before.get(face, made) != made}
+    found, aside = _kept(path, kind, annotator, stale), {}
     todo = [face for face in faces if face.id not in found]
-    with JsonlLog(path) as log:
+    with JsonlLog(path) as log:  # nobody else writes here now
+        write_atomic(marks, json.dumps(before | made_from))
         for answer in ask(todo):
             if isinstance(answer, Unanswered):
                 aside[answer.face] = answer
@@ -114,9 +120,9 @@ def complete(
 
 
 def _kept(
-    path: Path, kind: type[Written], annotator: Annotator, fresh: Callable[[Written], bool]
+    path: Path, kind: type[Written], annotator: Annotator, stale: set[str]
 ) -> dict[str, Written]:
-    """Return what stays of a file; the rest is dropped, with a printed line."""
+    """Return what stays of a file; what is ``stale`` is dropped, with a printed line."""
     every = list(read_jsonl(path, kind)) if path.exists() else []
     by_prompt = [one for one in every if one.annotator.prompt_version]
     if other := next((one for one in by_prompt if one.annotator != annotator), None):
@@ -124,8 +130,9 @@ def _kept(
             f"{path}: {other.face} was written by {signature(other.annotator)}, not by"
             f" {signature(annotator)}; choose another out, or remove this file"
         )
-    found = {one.face: one for one in every if not one.annotator.prompt_version or fresh(one)}
-    if stale := len(every) - len(found):
-        print(f"{path.name}: {stale:,} answers are requested again: their input has changed")
+    gone = {one.face for one in by_prompt if one.face in stale}
+    found = {one.face: one for one in every if one.face not in gone}
+    if gone:
+        print(f"{path.name}: {len(gone):,} answers are requested again: their input has changed")
         write_jsonl(path, found.values())
     return found

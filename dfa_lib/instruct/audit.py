@@ -41,13 +41,11 @@ def audit(
 
 
 def _audited(face: Face, note: Annotation, faces: FaceSet, normal: Normal) -> Annotation:
-    findings = ()
-    if note.findings:
-        check = _check(face, faces, normal)
-        findings = tuple(
-            claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
-            for claim in note.findings
-        )
+    check = _check(face, faces, normal) if note.findings else None
+    findings = tuple(
+        claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
+        for claim in note.findings
+    )
     return note.model_copy(update={"findings": findings, "audited": True})
 
 

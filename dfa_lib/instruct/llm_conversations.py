@@ -9,6 +9,7 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
+from dfa_lib.files import digest
 from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.answers import Talk, Unanswered, complete
 from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, detection_label, two_regions
@@ -65,14 +66,13 @@ class Talking(Writer):
         path = shard_path(out / "talks.jsonl", shard)
         mine = [face for face in block(faces, shard) if face.id in notes]
 
-        def fresh(talk: Talk) -> bool:
-            return talk.face not in notes or notes[talk.face].text == talk.about
+        made_from = {face.id: digest(notes[face.id].text) for face in mine}
 
         def ask(todo: Sequence[Face]) -> Iterator[Talk | Unanswered]:
             read = partial(self._talk, {face.id: face for face in todo}, notes)
             return self.ask(self.requests(todo, notes), read)
 
-        return complete(path, Talk, self.annotator, mine, fresh, ask)
+        return complete(path, Talk, self.annotator, mine, made_from, ask)
 
     def requests(self, faces: Iterable[Face], notes: Mapping[str, Annotation]) -> Requests[Face]:
         """What is sent for ``faces``: for ``Endpoint.estimate`` and ``submit``."""
