@@ -17,7 +17,7 @@ from toy_bench import run_bench, toy_world
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.bench.remote import EndpointAnalyst
 from dfa_lib.chat.occlusion import occlusion_map, paint
-from dfa_lib.chat.page import verdict_html
+from dfa_lib.chat.page import html
 from dfa_lib.chat.parts import uploaded
 from dfa_lib.chat.session import LONGEST_QUESTION, QUICK, ChatSession
 from dfa_lib.chat.verdict import NO_SCOPE, Verdict, judge, percent
@@ -66,7 +66,7 @@ def test_a_picture_without_a_face_is_shown_and_not_judged(session: ChatSession) 
     assert (verdict.forged, verdict.label, verdict.category) == (None, None, None)
     assert list(session.ask("Forged?")) == [] and last(session) == ("note", verdict.abstained)
     assert session.evidence_map() is None and last(session) == ("note", verdict.abstained)
-    shown = verdict_html("x", verdict, {"other": verdict})
+    shown = html("verdict", "x", verdict, {"other": verdict})
     assert verdict.abstained in shown and "%" not in shown and "dfa-bar" not in shown
     assert session.review(None, "Ada") is None, "there is nothing to agree with"
 
@@ -223,7 +223,7 @@ def test_nobody_is_shown_a_certainty() -> None:
     """Rounded to "100%", a probability of .9996 would read as proof."""
     shares = (0.0, 0.004, 0.006, 0.5, 0.994, 0.9996, 1.0)
     assert [*map(percent, shares)] == ["<1%", "<1%", "1%", "50%", "99%", ">99%", ">99%"]
-    shown = verdict_html("x", Verdict(1.0, {Category.BONA_FIDE: 0.0}))
+    shown = html("verdict", "x", Verdict(1.0, {Category.BONA_FIDE: 0.0}))
     assert "100%</span>" not in shown and "&gt;99%" in shown and "&lt;1%" in shown
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from dfa_lib.analysts import ChatAnalyst
 from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.scope import Picture, framed, refusals
-from dfa_lib.chat import page
 from dfa_lib.chat.occlusion import occlusion_map
-from dfa_lib.chat.page import Heard, Role, Turn
+from dfa_lib.chat.page import Heard, Role, Turn, html, review_text
 from dfa_lib.chat.verdict import Verdict, judge
 from dfa_lib.face.detect import FaceCrop, pictures
 from dfa_lib.files import write_atomic
@@ -230,16 +229,16 @@ class ChatSession:
             )
             with JsonlLog(self.reviews) as log:
                 log.append(record)
-            self._say("note", page.review_text(record))
+            self._say("note", review_text(record))
             self.findings = ()
             return record
 
     def export_html(self, path: Path) -> Path | None:
         """Write the conversation as one file that needs no other; None if that failed."""
         with self._telling():
-            write_atomic(
-                path, page.report(self.turns, list(self.analysts), self.image, self.said_by)
-            )
+            when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+            said = list(self.analysts), self.image, self.said_by, when
+            write_atomic(path, html("report", self.turns, *said))
             self._say("note", f"The report lies in {path}.")
             return path
 

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import ipywidgets as widgets
 from IPython.display import display
 
-from dfa_lib.chat import page, parts
+from dfa_lib.chat import parts
 from dfa_lib.chat.occlusion import LEGEND, paint
+from dfa_lib.chat.page import html
 from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.records import Face
 from dfa_lib.runtime import work_path
@@ -88,9 +89,9 @@ class ChatView:
             answer = ""
             for piece in pieces:
                 if not answer:  # by now the question is in the transcript
-                    self.log.value = page.transcript(self.session.turns)
+                    self.log.value = html("transcript", self.session.turns)
                 answer += piece
-                self.live.value = page.live(answer)
+                self.live.value = html("live", answer)
 
     def on_evidence(self) -> None:
         """Show which patches move the verdict."""
@@ -130,15 +131,15 @@ class ChatView:
     def refresh(self) -> None:
         """Show the session as it is now."""
         session, mine = self.session, self.session.heard
-        self.log.value = page.transcript(session.turns)
+        self.log.value = html("transcript", session.turns)
         self.live.value = ""
         said = session.said_by.items()
         others = {name: one.verdict for name, one in said if one.verdict and one is not mine}
-        self.verdict.value = page.verdict_html(session.who, mine.verdict, others)
-        shown, map_ = session.image, mine.evidence
-        self.picture.value = "" if shown is None else page.figure(shown, "The picture as analysed")
-        self.evidence.value = "" if map_ is None else page.figure(paint(shown, map_), LEGEND)
-        self.form.found.value = page.found(session.findings)
+        self.verdict.value = html("verdict", session.who, mine.verdict, others)
+        moved = None if mine.evidence is None else paint(session.image, mine.evidence)
+        self.picture.value = html("figure", session.image, "The picture as analysed")
+        self.evidence.value = html("figure", moved, LEGEND)
+        self.form.found.value = html("found", session.findings)
 
     def close(self) -> None:
         """Take the view off the page and out of the kernel's memory.
@@ -160,7 +161,7 @@ class ChatView:
     def _busy(self, remark: str) -> Iterator[None]:
         """Bar the controls meanwhile: a click would only queue up behind the answer."""
         self._bar(True)
-        self.live.value = page.live(remark)
+        self.live.value = html("live", remark)
         try:
             yield
         finally:  # also when the person interrupts the kernel
@@ -179,7 +180,7 @@ class ChatView:
 
     def _layout(self, samples: list[Face]) -> widgets.Widget:
         self.who.layout.display = "" if len(self.session.analysts) > 1 else "none"
-        top = [widgets.HTML(page.head()), parts.row([self.who]), self._gallery(samples)]
+        top = [widgets.HTML(html("head")), parts.row([self.who]), self._gallery(samples)]
         left = parts.column([self.picture, self.verdict, self.evidence], "1 1 300px")
         right = parts.column([*self._talk(), self._form()], "3 1 420px")
         table = parts.row([left, right])
@@ -200,7 +201,6 @@ class ChatView:
     def _form(self) -> widgets.Widget:
         """Where a person confirms, corrects, or adds a finding."""
         form = self.form
-        title = widgets.HTML(page.FORM)
         add = self._button("Add finding", self.on_finding)
         clear = self._button("Clear findings", self.on_clear)
         keep = self._button("Keep my verdict", self.on_review, primary=True)
@@ -211,7 +211,7 @@ class ChatView:
             [form.person, form.category, form.words],
             [keep, agree],
         ]
-        box = widgets.VBox([title, *map(parts.row, rows)])
+        box = widgets.VBox([widgets.HTML(html("form")), *map(parts.row, rows)])
         box.add_class("dfa-form")
         return box
 
@@ -223,7 +223,7 @@ class ChatView:
         return gallery
 
     def _card(self, face: Face, number: int) -> widgets.Widget:
-        content = page.picture(self.session.gallery.image(face), f"Face {number}", 84)
+        content = html("picture", self.session.gallery.image(face), f"Face {number}", 84)
         button = self._button(f"Face {number}", partial(self.on_pick, face.id))
         return parts.column([widgets.HTML(content), button], "0 0 auto")
 
