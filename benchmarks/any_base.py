@@ -28,7 +28,7 @@ from benchmarks.geometry import BASES, TOY, picture
 from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import PrefixLoss, shares
 from dfa_lib.gpt.memory import image_tokens
-from dfa_lib.gpt.trees import Node, grove, pack
+from dfa_lib.gpt.trees import Branch, Tree, pack
 
 LENGTHS = (5, 8, 11, 3, 6, 7, 9)
 """Tokens of the QA of an image; about half of each is its answer."""
@@ -90,11 +90,14 @@ FAMILIES = {
 
 
 def reference(
-    model: nn.Module, trees: list[list[Node]], pictures: dict[str, Tensor], left: bool
+    model: nn.Module, trees: list[Tree], pictures: dict[str, Tensor], left: bool
 ) -> Tensor:
     """Return the stock model's loss on one padded sequence per QA."""
-    rows = [(i, [*t[0].ids, *n.ids], len(t[0].ids) + n.answer) for i, t in enumerate(trees)
-            for n in t[1:]]  # fmt: skip
+    rows = [
+        (number, [*tree.prefix, *branch.ids], len(tree.prefix) + branch.answer)
+        for number, tree in enumerate(trees)
+        for branch in tree.branches
+    ]
     width = max(len(ids) for _, ids, _ in rows)
     ids, labels, mask = [], [], []
     for _, row, cut in rows:
@@ -118,12 +121,12 @@ def compare(config: PreTrainedConfig) -> dict[str, float | bool]:
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).train()
     count, pictures = inputs(config, images=2)
     last = config.get_text_config().vocab_size if count < 100 else 3000
-    trees = [
-        [Node([1, *[config.image_token_id] * count, 5]),
-         *(Node(torch.randint(6, min(290, last), (n,)).tolist(), 0, n // 2) for n in LENGTHS)]
-        for _ in range(2)
-    ]  # fmt: skip
-    packed = pack([grove(trees)])
+    trees = []
+    for _ in range(2):
+        words = [torch.randint(6, min(290, last), (length,)).tolist() for length in LENGTHS]
+        branches = [Branch(ids, len(ids) // 2) for ids in words]
+        trees.append(Tree([1, *[config.image_token_id] * count, 5], branches))
+    packed = pack([trees])
     packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
     model.set_attn_implementation({"": "sdpa", "text_config": TREES})
     ours = PrefixLoss(model)(pictures, packed)

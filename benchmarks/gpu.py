@@ -28,7 +28,7 @@ from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import PrefixLoss, core, parts
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.gpt.memory import image_tokens
-from dfa_lib.gpt.trees import Node, Packed, grove, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 if __package__:
     from benchmarks.geometry import BASES, build, picture
@@ -181,19 +181,19 @@ def optimiser_of(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(trained, lr=1e-4)
 
 
-def trees(model: nn.Module, side: int, images: int) -> list[list[Node]]:
+def trees(model: nn.Module, side: int, images: int) -> list[Tree]:
     """Return one tree of seven QA for each image, of random words."""
     config, generator = core(model).config, torch.Generator().manual_seed(0)
-    head = Node([1, *[config.image_token_id] * image_tokens(config, side)])
+    head = [1, *[config.image_token_id] * image_tokens(config, side)]
     last = min(3000, config.get_text_config().vocab_size)
     words = [torch.randint(4, last, (n,), generator=generator).tolist() for n in LENGTHS]
-    return [[head, *(Node(ids, 0, len(ids) // 2) for ids in words)] for _ in range(images)]
+    return [Tree(head, [Branch(ids, len(ids) // 2) for ids in words])] * images
 
 
 def row_of(bench: Bench, model: nn.Module, side: int, images: int) -> tuple[dict, Packed]:
     """Return pictures and the packed row of their QA."""
     pictures = picture(core(model).config, side, images, bench.device)
-    packed = pack([grove(trees(model, side, images))]).to(torch.device(bench.device))
+    packed = pack([trees(model, side, images)]).to(torch.device(bench.device))
     weights = torch.full_like(packed.weights, 1 / len(packed.weights))
     return pictures, replace(packed, weights=weights)
 
@@ -212,11 +212,11 @@ def padded_loss(bench: Bench, model: nn.Module, side: int, images: int) -> Calla
 def padded_batch(bench: Bench, model: nn.Module, side: int, images: int) -> dict[str, Tensor]:
     """Return the same QA as sequences of their own, padded on the right, with labels."""
     rows, labels = [], []
-    for head, *answers in trees(model, side, images):
-        for node in answers:
-            rows.append(torch.tensor([*head.ids, *node.ids]))
+    for head, branches in trees(model, side, images):
+        for branch in branches:
+            rows.append(torch.tensor([*head, *branch.ids]))
             labels.append(rows[-1].clone())
-            labels[-1][: len(head.ids) + node.answer] = -100
+            labels[-1][: len(head) + branch.answer] = -100
     pad = nn.utils.rnn.pad_sequence
     ids = pad(rows, batch_first=True, padding_value=0)
     widths = torch.tensor([len(row) for row in rows])

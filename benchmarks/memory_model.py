@@ -29,7 +29,7 @@ from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, image_t
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.samples import Sample, collate
 from dfa_lib.gpt.train import Trainer
-from dfa_lib.gpt.trees import Node, pack
+from dfa_lib.gpt.trees import Branch, Tree, pack
 from dfa_lib.taxonomy import Category, Task
 
 HERE = runtime.device()
@@ -56,8 +56,8 @@ class Unread:
 
     def samples(self, preset: Preset) -> list[Sample]:
         """Return as many typical images as fit into one row."""
-        tree = (Node(self.prefix), *([Node([1] * TEXT, 0, TEXT - ANSWER)] * QA))
-        count = max(1, preset.row // (len(self.prefix) + QA * TEXT))
+        tree = Tree(self.prefix, [Branch([1] * TEXT, TEXT - ANSWER)] * QA)
+        count = max(1, preset.row // tree.tokens)
         tasks = (Task.FC,) * QA
         face = SimpleNamespace(id="random", category=Category.FORGED, split=None)
         return [Sample(face, tree, tasks)] * count
@@ -69,8 +69,8 @@ def as_measured(name: str) -> Need:
     preset = replace(PRESETS[name], rank=128, paged=True, checkpointing=True, vision="frozen",
                      four_bit=base.four_bit)  # fmt: skip
     config = base.config(False)
-    answers = (Node([0] * length, 0, length // 2) for length in LENGTHS)
-    row = pack([[Node([0] * (1 + image_tokens(config, base.side))), *answers]])
+    answers = [Branch([0] * length, length // 2) for length in LENGTHS]
+    row = pack([[Tree([0] * (1 + image_tokens(config, base.side)), answers)]])
     return need(preset, torch.bfloat16, config, row)
 
 

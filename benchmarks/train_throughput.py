@@ -31,7 +31,7 @@ from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.samples import encode
 from dfa_lib.gpt.train import make_optimizer
-from dfa_lib.gpt.trees import Node, grove, pack
+from dfa_lib.gpt.trees import Branch, Tree, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
@@ -45,20 +45,20 @@ class Batch:
     """Images (I, 3, S, S) with a tree of QA each."""
 
     pictures: Tensor
-    trees: Sequence[Sequence[Node]]
+    trees: Sequence[Tree]
 
     @property
     def questions(self) -> int:
         """QA of all images."""
-        return sum(len(tree) - 1 for tree in self.trees)
+        return sum(len(tree.branches) for tree in self.trees)
 
 
 def separate(model: PeftModel, batch: Batch) -> Tensor:
     """(a): the stock model on padded sequences; the mean loss over all supervised tokens."""
     samples = [
-        (picture, [*tree[0].ids, *node.ids], [-100] * (len(tree[0].ids) + node.answer))
+        (picture, [*tree.prefix, *branch.ids], [-100] * (len(tree.prefix) + branch.answer))
         for picture, tree in zip(batch.pictures, batch.trees, strict=True)
-        for node in tree[1:]
+        for branch in tree.branches
     ]
     return stock_loss(model, samples)
 
@@ -67,10 +67,10 @@ def turns(model: PeftModel, batch: Batch) -> Tensor:
     """(b): the QA of an image one after the other, each reading all before it."""
     samples = []
     for picture, tree in zip(batch.pictures, batch.trees, strict=True):
-        ids, labels = [*tree[0].ids], [-100] * len(tree[0].ids)
-        for node in tree[1:]:
-            ids = [*ids, *node.ids]
-            labels += [-100] * node.answer + list(node.ids[node.answer :])
+        ids, labels = [*tree.prefix], [-100] * len(tree.prefix)
+        for branch in tree.branches:
+            ids = [*ids, *branch.ids]
+            labels += [-100] * branch.answer + list(branch.ids[branch.answer :])
         samples.append((picture, ids, labels))
     return stock_loss(model, samples)
 
@@ -96,7 +96,7 @@ def stock_loss(model: PeftModel, samples: Sequence[tuple[Tensor, list[int], list
 def shared(model: PeftModel, batch: Batch) -> Tensor:
     """(c): one row, the images' trees side by side."""
     core(model).set_attn_implementation({"text_config": TREES})
-    packed = pack([grove(batch.trees)])
+    packed = pack([batch.trees])
     packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
     return PrefixLoss(model)({"pixel_values": batch.pictures}, packed)
 
@@ -106,8 +106,8 @@ WAYS = {"(a) one sequence per QA": separate, "(b) turns": turns, "(c) ours": sha
 
 def tokens(batch: Batch) -> dict[str, int]:
     """Tokens each way computes on, padding included."""
-    ends = [len(tree[0].ids) + len(node.ids) for tree in batch.trees for node in tree[1:]]
-    rows = [sum(len(node.ids) for node in tree) for tree in batch.trees]
+    ends = [len(t.prefix) + len(branch.ids) for t in batch.trees for branch in t.branches]
+    rows = [tree.tokens for tree in batch.trees]
     return dict(zip(WAYS, (max(ends) * len(ends), max(rows) * len(rows), sum(rows)), strict=True))
 
 
@@ -187,10 +187,10 @@ def llava_batch() -> tuple[PeftModel, Batch]:
     """LLaVA-1.5 in small, and one image with seven QA; half of each is its answer."""
     model = add_lora(small_llava(), replace(NANO, rank=16))
     generator = torch.Generator().manual_seed(0)
-    tree = [Node([1, *[IMAGE] * 576])]
+    tree = Tree([1, *[IMAGE] * 576], [])
     for length in LENGTHS:
         ids = torch.randint(4, VOCABULARY, (length,), generator=generator).tolist()
-        tree.append(Node(ids, 0, length // 2))
+        tree.branches.append(Branch(ids, length // 2))
     return model, Batch(torch.randn(1, 3, 336, 336, generator=generator), [tree])
 
 

@@ -20,7 +20,7 @@ from dfa_lib.gpt.forward import PrefixLoss, core
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import make_optimizer
-from dfa_lib.gpt.trees import Node, Packed, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 PRESET = replace(NANO, vision="frozen", rank=4, alpha=8)
 FILE = Path(sys.argv[1]) / "checkpoint.safetensors"
@@ -46,9 +46,9 @@ def samples() -> list[tuple[dict[str, torch.Tensor], Packed]]:
     found = []
     for answer in ("Yes.", "The nose is blurred, and the eyes."):
         branches = [prompter.answer(*qa) for qa in (("Why?", answer), ("Sure?", "Yes."))]
-        tree = [Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in branches)]
+        tree = Tree(prompter.prefix, [Branch(*branch) for branch in branches])
         picture = torch.randn(1, 3, 32, 32, generator=generator)
-        found.append(({"pixel_values": picture}, pack([tree])))
+        found.append(({"pixel_values": picture}, pack([[tree]])))
     return found
 
 

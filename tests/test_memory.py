@@ -20,7 +20,7 @@ from dfa_lib.gpt.memory import need, preflight
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import LLAVA_7B, NANO
 from dfa_lib.gpt.train import make_optimizer
-from dfa_lib.gpt.trees import Node, Packed, grove, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "measured"
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
@@ -52,8 +52,7 @@ def test_the_rehearsal_predicts_the_peak(vision, checkpointing, images, tmp_path
     if checkpointing:
         model.get_base_model().model.language_model.gradient_checkpointing_enable()
     prompter = Prompter(processor)
-    branches = [Node([5] * 90, 0, 30)] * 4
-    packed = pack([grove([[Node(prompter.prefix), *branches]] * images)])
+    packed = pack([[Tree(prompter.prefix, [Branch([5] * 90, 30)] * 4)] * images])
     pictures = {"pixel_values": torch.zeros(images, 3, 32, 32)}
     measured = peak_of_a_step(PrefixLoss(model), preset, pictures, packed)
     assert need(preset, torch.float32, packed=packed).total * 2**30 == pytest.approx(

@@ -17,7 +17,7 @@ from dfa_lib.gpt.forward import (
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
-from dfa_lib.gpt.trees import Node, Packed, additive, grove, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, additive, pack
 from dfa_lib.records import DataError
 
 FAMILIES = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
@@ -59,12 +59,11 @@ def causal(width, dtype):
 def trees_of(processor, qa):
     prompter = Prompter(processor)
     written = [[prompter.answer(*pair) for pair in pairs] for pairs in qa]
-    return [[Node(prompter.prefix), *(Node(ids, 0, cut) for ids, cut in row)] for row in written]
+    return [Tree(prompter.prefix, [Branch(*one) for one in row]) for row in written]
 
 
-def packed_loss(model, processor, images, qa, one_row=False):
-    trees = trees_of(processor, qa)
-    packed = pack([grove(trees)] if one_row else trees)
+def packed_loss(model, processor, images, qa):
+    packed = pack([trees_of(processor, qa)])
     return PrefixLoss(model)(Prompter(processor).pictures(images), packed)
 
 
@@ -131,8 +130,7 @@ def test_loss_and_gradients_equal_independent_samples(tiny, images, attention):
     model, processor = tiny
     theirs = loss_and_gradients(model, independent_loss, processor, images, QA)
     model.set_attn_implementation({"text_config": attention})
-    for one_row in (False, True):
-        assert_equal(loss_and_gradients(model, packed_loss, processor, images, QA, one_row), theirs)
+    assert_equal(loss_and_gradients(model, packed_loss, processor, images, QA), theirs)
     model.set_attn_implementation("eager")
 
 
@@ -145,12 +143,12 @@ def test_loss_and_gradients_equal_a_padded_batch(tiny, images, side):
 
 def test_rows_hold_whole_trees_up_to_a_budget(tiny):
     trees = trees_of(tiny[1], [*QA, QA[1], QA[0]])
-    samples = [Sample(str(number), tuple(tree), ()) for number, tree in enumerate(trees)]
-    longest = max(sample.tokens for sample in samples)
+    samples = [Sample(str(number), tree, ()) for number, tree in enumerate(trees)]
+    longest = max(sample.tree.tokens for sample in samples)
     for budget in (1, longest, longest + 40, 10_000):
         filled = rows(samples, budget)
         assert sorted(s.face for row in filled for s in row) == sorted(s.face for s in samples)
-        assert all(len(row) == 1 or sum(s.tokens for s in row) <= budget for row in filled)
+        assert all(len(row) == 1 or sum(s.tree.tokens for s in row) <= budget for row in filled)
     assert len(rows(samples, 10_000)) == 1 and len(rows(samples, 1)) == len(samples)
     assert 1 < len(rows(samples, longest + 40)) < len(samples)
 
@@ -178,14 +176,14 @@ def test_an_empty_answer_is_refused(tiny):
         Prompter(tiny[1]).answer("Is it forged?", " ")
 
 
-def test_mask_of_a_nested_tree():
-    tree = [Node([1, 2]), Node([3], 0), Node([4], 1, 0), Node([5], 1, 0), Node([6, 7], 0)]
-    packed = pack([tree, [Node([1])]])
+def test_mask_of_two_trees_in_a_row():
+    trees = [Tree([1, 2], [Branch([3], 0), Branch([4, 5], 1)]), Tree([6], [Branch([7], 1)])]
+    packed = pack([trees, [Tree([1], [])]])
     seen = packed.mask(torch.float32)[0, 0] == 0
-    expected = ["1000000", "1100000", "1110000", "1111000", "1110100", "1100010", "1100011"]
+    expected = ["1000000", "1100000", "1110000", "1101000", "1101100", "0000010", "0000011"]
     assert ["".join(str(int(x)) for x in row) for row in seen] == expected
-    assert packed.positions[0].tolist() == [0, 1, 2, 3, 3, 2, 3]
-    assert packed.sources.tolist() == [2, 2]
+    assert packed.positions[0].tolist() == [0, 1, 2, 2, 3, 0, 1]
+    assert packed.sources.tolist() == [1, 3] and packed.targets.tolist() == [3, 5]
 
 
 def test_vision_features_are_of_each_patch(tiny, images):
@@ -206,9 +204,9 @@ def test_option_scores_equal_whole_sequences(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
     answers = ["This face is forged.", "This face is bona fide.", "No."]
-    tree = grove([options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")])
+    first = [options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")]
     prefix = encode_prefix(model, prompter, prompter.pictures(images))
-    ours = score(model, prefix, [2, 0], [tree, options(prompter, "Why?", answers)])
+    ours = score(model, prefix, [2, 0], [first, [options(prompter, "Why?", answers)]])
     asked = [(2, "Is it?"), (2, "Is this face forged?"), (0, "Why?")]
     for index, (image, question) in enumerate(asked):
         for place, answer in enumerate(answers):

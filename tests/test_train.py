@@ -294,8 +294,8 @@ def test_talk_changes_with_the_step_and_closed_questions_stay(preset):
     sample = encode(prompter, RECORDS[1].model_copy(update={"qa": (asked[0], *3 * asked[1:])}))
     less = [sample.with_talk(2, step) for step in range(3)]
     assert all(one.tasks == (Task.DF_D, Task.FC, Task.FC) for one in less)
-    kept = [{id(branch) for branch in one.tree[1:]} for one in less]
-    assert set.union(*kept) == {id(branch) for branch in sample.tree[1:]}
+    kept = [{id(branch) for branch in one.tree.branches} for one in less]
+    assert set.union(*kept) == {id(branch) for branch in sample.tree.branches}
     assert kept[0] != kept[1] and sample.with_talk(9, 0) == sample
 
 

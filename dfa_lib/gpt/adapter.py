@@ -23,7 +23,7 @@ from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.forward import core, hidden_states, on_device
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
-from dfa_lib.gpt.trees import Node, pack
+from dfa_lib.gpt.trees import Branch, Tree, pack
 from dfa_lib.records import DataError
 
 CARD = "MODEL_CARD.md"
@@ -171,8 +171,8 @@ def _first_logits(model: nn.Module, processor: ProcessorMixin) -> Tensor:
     """Return the logits (V,) of an answer's first token on a grey picture."""
     prompter = Prompter(processor)
     pictures = on_device(model, prompter.pictures([np.full((224, 224, 3), 128, np.uint8)]))
-    tree = [Node(prompter.prefix), Node(prompter.question("Is it forged?"), 0)]
-    hidden = hidden_states(model, pack([tree]), pictures, shared=False)
+    tree = Tree(prompter.prefix, [Branch(prompter.question("Is it forged?"), 0)])
+    hidden = hidden_states(model, pack([[tree]]), pictures, shared=False)
     return core(model).get_output_embeddings()(hidden[0, -1]).float()
 
 

@@ -19,7 +19,6 @@ from dfa_lib.gpt.forward import check_image_tokens, pooled, vision_features
 from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
-from dfa_lib.gpt.trees import grove
 
 
 class LocalAnalyst:
@@ -109,11 +108,12 @@ class LocalAnalyst:
         owners = [image for image, row in enumerate(rows) if row]
         if not owners:
             return
-        trees = [grove(self._options(q.text, q.options) for q in rows[i]) for i in owners]
+        trees = [[self._options(q.text, q.options) for q in rows[i]] for i in owners]
         scores = iter(score(self.model, prefix, owners, trees))
         for question in (q for i in owners for q in rows[i]):
             own = tuple(islice(scores, len(question.options)))
-            tokens = sum(len(n.ids) for n in self._options(question.text, question.options)[1:])
+            branches = self._options(question.text, question.options).branches
+            tokens = sum(len(branch.ids) for branch in branches)
             yield Reply(question.options[int(np.argmax(own))], own, tokens, 0.0)
 
     def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:

@@ -4,7 +4,7 @@ Nothing here knows a family: what the processor made of the picture is handed on
 are found by ``get_encoder`` and ``get_decoder``, M-RoPE positions by ``get_rope_index``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.trees import Node, Packed, pack
+from dfa_lib.gpt.trees import Packed, Tree, pack
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import CLASSES
 
@@ -100,16 +100,16 @@ def hidden_states(
 
 
 @torch.no_grad()
-def shares(model: nn.Module, tree: Sequence[Node], pictures: Pictures) -> bool:
+def shares(model: nn.Module, tree: Tree, pictures: Pictures) -> bool:
     """Return whether the last branch of ``tree`` reads the same beside the others as alone.
 
     Alone means the model's own forward pass on image and branch, without a mask of ours. It
     differs, for instance, where image tokens look at each other in both directions.
     """
-    device, branch = core(model).device, len(tree[-1].ids)
-    together = hidden_states(model, pack([tree]).to(device), pictures)[0, -branch:]
-    single = pack([[tree[0], tree[-1]]]).to(device)
-    apart = (together - hidden_states(model, single, pictures, False)[0, -branch:]).abs().max()
+    device, length = core(model).device, len(tree.branches[-1].ids)
+    together = hidden_states(model, pack([[tree]]).to(device), pictures)[0, -length:]
+    single = pack([[tree._replace(branches=tree.branches[-1:])]]).to(device)
+    apart = (together - hidden_states(model, single, pictures, False)[0, -length:]).abs().max()
     rounding = torch.finfo(together.dtype).eps * (1e3 if together.dtype == torch.float32 else 20)
     # not <=: weights that are not finite are a matter of the loss
     return not bool(apart > rounding * together.abs().max())

@@ -18,7 +18,7 @@ from dfa_lib.gpt.forward import (
     token_kinds,
 )
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.trees import Node, additive, pack
+from dfa_lib.gpt.trees import Branch, Tree, additive, pack
 
 KeysValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values, each (B, heads, tokens, width)."""
@@ -62,25 +62,25 @@ def encode_prefix(model: nn.Module, prompter: Prompter, pictures: Pictures) -> P
     return Prefix(_contents(cache), int(positions.max()) + 1)
 
 
-def options(prompter: Prompter, question: str, answers: Sequence[str]) -> list[Node]:
+def options(prompter: Prompter, question: str, answers: Sequence[str]) -> Tree:
     """The tree of one question with each whole answer as a branch of its own."""
     written = [prompter.answer(question, answer) for answer in answers]
     head, cut = written[0]
-    return [Node(head[:cut]), *(Node(ids[cut:], parent=0, answer=0) for ids, cut in written)]
+    return Tree(head[:cut], [Branch(ids[cut:], 0) for ids, cut in written])
 
 
 @torch.inference_mode()
 def score(
-    model: nn.Module, prefix: Prefix, owners: Sequence[int], trees: Sequence[Sequence[Node]]
+    model: nn.Module, prefix: Prefix, owners: Sequence[int], rows: Sequence[Sequence[Tree]]
 ) -> list[float]:
-    """Return the log-probability of each whole answer, end included, in the order of the nodes.
+    """Return the log-probability of each branch, in their order: a whole answer, end included.
 
-    Tree i is asked about image ``owners[i]`` of the prefix batch.
+    Row i is asked about image ``owners[i]`` of the prefix batch.
     """
-    packed = pack(trees, past=prefix.position).to(prefix.device)
+    packed = pack(rows, past=prefix.position).to(prefix.device)
     mask = packed.mask(core(model).dtype, prefix.tokens)
     hidden = _read(model, _cache(prefix.cache, owners), packed.ids, packed.positions, mask)
-    sums = hidden.new_zeros(sum(n.answer is not None for t in trees for n in t), dtype=torch.float)
+    sums = torch.zeros(int(packed.answers[-1]) + 1, device=hidden.device)
     lost = nn.functional.cross_entropy(
         answer_logits(model, hidden, packed), packed.targets, reduction="none"
     )

@@ -25,7 +25,7 @@ from dfa_lib.gpt.base import add_lora, read_config, read_processor
 from dfa_lib.gpt.forward import answer_loss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO, Preset
-from dfa_lib.gpt.trees import Node, Packed, grove, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 GIB = 2**30
 QA, TEXT, ANSWER = 7, 64, 32
@@ -121,8 +121,8 @@ def preflight(preset: Preset) -> str:
 
 def _typical(config: PreTrainedConfig, preset: Preset) -> Packed:
     image = image_tokens(config, preset.side)
-    tree = [Node([0] * (image + 1)), *([Node([0] * TEXT, 0, TEXT - ANSWER)] * QA)]
-    return pack([grove([tree] * max(1, preset.row // (image + 1 + QA * TEXT)))])
+    tree = Tree([0] * (image + 1), [Branch([0] * TEXT, TEXT - ANSWER)] * QA)
+    return pack([[tree] * max(1, preset.row // tree.tokens)])
 
 
 def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.trees import Node, Packed, grove, pack
+from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 from dfa_lib.records import DataError, Face, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Task
 
@@ -20,18 +20,13 @@ class Sample:
     """One image with all its QA as a tree: the prefix, then a branch for each, with its task."""
 
     face: Face
-    tree: tuple[Node, ...]
+    tree: Tree
     tasks: tuple[Task, ...]
 
     @property
     def answers(self) -> list[int]:
         """Supervised tokens of each answer."""
-        return [len(n.ids) - n.answer for n in self.tree if n.answer is not None]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the whole row."""
-        return sum(len(node.ids) for node in self.tree)
+        return [len(branch.ids) - branch.answer for branch in self.tree.branches]
 
     def with_talk(self, count: int, step: int) -> "Sample":
         """Return the sample with ``count`` turns of its free conversation, others at each step."""
@@ -45,8 +40,7 @@ class Sample:
 
     def _only(self, kept: Sequence[int]) -> "Sample":
         """Return the sample with the branches of these numbers."""
-        root, *branches = self.tree
-        tree = (root, *(branches[at] for at in kept))
+        tree = self.tree._replace(branches=[self.tree.branches[at] for at in kept])
         return replace(self, tree=tree, tasks=tuple(self.tasks[at] for at in kept))
 
 
@@ -58,9 +52,9 @@ def encode(prompter: Prompter, record: InstructRecord) -> Sample:
         written = [prompter.answer(qa.question, qa.answer) for qa in record.qa]
     except DataError as error:
         raise DataError(f"face {record.id}: {error}") from None
-    branches = (Node(np.array(ids, np.int32), 0, cut) for ids, cut in written)
+    branches = [Branch(np.array(ids, np.int32), cut) for ids, cut in written]
     tasks = tuple(qa.task for qa in record.qa)
-    return Sample(record.face, (Node(prompter.prefix), *branches), tasks)
+    return Sample(record.face, Tree(prompter.prefix, branches), tasks)
 
 
 def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
@@ -69,9 +63,9 @@ def rows(samples: Sequence[Sample], budget: int) -> list[list[Sample]]:
     First fit, longest first; a sample beyond the budget has a row of its own.
     """
     filled: list[list[Sample]] = []
-    for sample in sorted(samples, key=lambda sample: -sample.tokens):
-        rooms = (row for row in filled if sum(s.tokens for s in row) + sample.tokens <= budget)
-        row = next(rooms, None)
+    for sample in sorted(samples, key=lambda sample: -sample.tree.tokens):
+        room = budget - sample.tree.tokens
+        row = next((row for row in filled if sum(s.tree.tokens for s in row) <= room), None)
         if row is None:
             filled.append(row := [])
         row.append(sample)
@@ -86,7 +80,7 @@ def collate(row: Sequence[Sample], whole: Sequence[Sample], preset: Preset) -> P
     either, an answer counts ``preset.weights`` of its task, or once; in DF-D, that of a bona fide
     face counts ``preset.bona_fide`` as much.
     """
-    packed = pack([grove(sample.tree for sample in row)])
+    packed = pack([[sample.tree for sample in row]])
     each = torch.tensor([token for sample in row for token, _ in _counts(sample, preset)])
     total = sum(answer for sample in whole for _, answer in _counts(sample, preset))
     return replace(packed, weights=each[packed.answers] / total)

@@ -30,7 +30,7 @@ from dfa_lib.gpt.forward import PrefixLoss, check_image_tokens, core, on_device,
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.samples import Sample, categories, collate, encode, plan, rows
-from dfa_lib.gpt.trees import Node, Packed
+from dfa_lib.gpt.trees import Branch, Packed, Tree
 from dfa_lib.records import (
     DataError,
     InstructRecord,
@@ -191,8 +191,8 @@ class Trainer:
     def _can_share(self, model: nn.Module) -> bool:
         """Return whether this base's questions can share an image; say so if they cannot."""
         blank = self.prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
-        branches = (Node(self.prompter.question(text), 0) for text in ("?", "Is it forged?"))
-        able = shares(model, [Node(self.prompter.prefix), *branches], on_device(model, blank))
+        branches = [Branch(self.prompter.question(text), 0) for text in ("?", "Is it forged?")]
+        able = shares(model, Tree(self.prompter.prefix, branches), on_device(model, blank))
         if not able and self.main:
             print(f"{self.preset.name}: this family cannot share an image: one sequence per QA")
         return able
@@ -305,8 +305,8 @@ def _fingerprint(model: nn.Module, samples: Sequence[Sample], preset: Preset, se
     digest = hashlib.sha256(repr((preset, seed, probe(model).tolist())).encode())
     for sample in samples:
         digest.update(sample.face.sha256.encode())
-        for node in sample.tree:
-            digest.update(np.asarray(node.ids, np.int32).tobytes())
+        for ids in (sample.tree.prefix, *(branch.ids for branch in sample.tree.branches)):
+            digest.update(np.asarray(ids, np.int32).tobytes())
     return digest.hexdigest()
 
 

@@ -1,41 +1,48 @@
-"""Token trees: an image prefix, questions and answers as branches, laid out in rows.
+"""Token trees: an image or a question once, what follows it as branches, laid out in rows.
 
-With branches laid out depth first, the mask of any tree needs one number per token: token k
-is seen by the queries from k to the end of the branches that continue it.
+With the branches of a tree behind its prefix, the mask of any row needs one number per token:
+token k is seen by the queries from k to the end of its branch, or of its tree if k is in the
+prefix.
 
     query q sees key k   <=>   k <= q < until[k]
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Node:
-    """A run of tokens that continues the run of its ``parent`` (None: it opens the row).
-
-    Tokens from index ``answer`` on are supervised in training and scored in inference.
-    """
+class Branch(NamedTuple):
+    """Tokens that follow a prefix; those from index ``answer`` on are supervised or scored."""
 
     ids: Sequence[int]
-    parent: int | None = None
-    answer: int | None = None
+    answer: int
+
+
+class Tree(NamedTuple):
+    """A prefix that is read once, and branches that each see it and themselves."""
+
+    prefix: Sequence[int]
+    branches: Sequence[Branch]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prefix and branches."""
+        return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Trees of several images, one or more per row, padded on the right.
+    """Rows of trees, padded on the right.
 
     ``ids``, ``positions``, ``until``: (B, L). The M scored tokens: ``rows`` and ``sources`` say
     where each is predicted from, ``targets`` what it is, ``weights`` what it counts and
-    ``answers`` which answer (numbered through the batch) it belongs to; all (M,). ``segments``:
-    (start, end of its first node, end) of parts that need not look at each other: the trees of a
-    single row, else all rows at once.
+    ``answers`` which branch (numbered through the batch) it belongs to; all (M,). ``segments``:
+    (start, end of its prefix, end) of each tree where there is a single row.
     """
 
     ids: Tensor
@@ -65,58 +72,36 @@ def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def pack(trees: Sequence[Sequence[Node]], past: int = 0) -> Packed:
-    """Lay out one tree of nodes per row, or several (``grove``); positions begin at ``past``.
+def pack(rows: Sequence[Sequence[Tree]], past: int = 0) -> Packed:
+    """Lay out the trees of each row side by side; none sees another. Positions begin at ``past``.
 
-    Nodes stand in depth-first order. Weights are 1; training sets its own.
+    Weights are 1; training sets its own.
     """
-    width = max(sum(len(node.ids) for node in tree) for tree in trees)
-    ids = np.zeros((len(trees), width), np.int64)
+    width = max(sum(tree.tokens for tree in row) for row in rows)
+    ids = np.zeros((len(rows), width), np.int64)
     positions = np.zeros_like(ids)
-    until = np.tile(np.arange(1, width + 1), (len(trees), 1))  # padding sees and is seen by itself
+    until = np.tile(np.arange(1, width + 1), (len(rows), 1))  # padding sees and is seen by itself
     scored, segments, answers = [], [], 0
-    for row, tree in enumerate(trees):
-        stops = np.cumsum([len(node.ids) for node in tree]).tolist()
-        depths: list[int] = []
-        for index, (node, stop) in enumerate(zip(tree, stops, strict=True)):
-            start, end = stop - len(node.ids), stops[_last(tree, index)]
-            above = node.parent
-            depths.append(past if above is None else depths[above] + len(tree[above].ids))
-            ids[row, start:stop] = node.ids
-            positions[row, start:stop] = np.arange(depths[index], depths[index] + stop - start)
-            until[row, start:stop] = end
-            if above is None:
-                segments.append((start, stop, end))
-            if node.answer is not None:
-                sources = np.arange(start, stop)[node.answer :] - 1
-                if node.answer == 0 and above is not None:  # its first token follows its parent
-                    sources[0] = stops[above] - 1
-                told = zip(sources.tolist(), node.ids[node.answer :], strict=True)
-                scored += [(row, source, token, answers) for source, token in told]
+    for number, row in enumerate(rows):
+        end = 0
+        for tree in row:
+            start, end = end, end + tree.tokens
+            branching = stop = start + len(tree.prefix)
+            segments.append((start, branching, end))
+            ids[number, start:branching] = tree.prefix
+            positions[number, start:branching] = past + np.arange(branching - start)
+            until[number, start:branching] = end
+            for branch in tree.branches:
+                begin, stop = stop, stop + len(branch.ids)
+                ids[number, begin:stop] = branch.ids
+                positions[number, begin:stop] = past + branching - start + np.arange(stop - begin)
+                until[number, begin:stop] = stop
+                sources = np.arange(begin - 1, stop - 1)
+                sources[:1] = branching - 1  # its first token follows the prefix
+                told = zip(sources[branch.answer :], branch.ids[branch.answer :], strict=True)
+                scored += [(number, int(source), int(token), answers) for source, token in told]
                 answers += 1
     columns = torch.tensor(scored, dtype=torch.long).reshape(-1, 4).unbind(1)
     grid = (torch.from_numpy(array) for array in (ids, positions, until))
-    if len(trees) > 1:
-        segments = [(0, min(len(tree[0].ids) for tree in trees), width)]
-    return Packed(*grid, *columns, torch.ones(len(scored)), tuple(segments))
-
-
-def grove(trees: Iterable[Sequence[Node]]) -> list[Node]:
-    """Several trees side by side in one row; none sees another."""
-    joined: list[Node] = []
-    for tree in trees:
-        first = len(joined)
-        joined += [
-            Node(n.ids, None if n.parent is None else n.parent + first, n.answer) for n in tree
-        ]
-    return joined
-
-
-def _last(tree: Sequence[Node], index: int) -> int:
-    """Return the index of the last node that continues node ``index``."""
-    family = {index}
-    for later in range(index + 1, len(tree)):
-        if tree[later].parent not in family:
-            break
-        family.add(later)
-    return max(family)
+    alone = tuple(segments) if len(rows) == 1 else ()
+    return Packed(*grid, *columns, torch.ones(len(scored)), alone)
