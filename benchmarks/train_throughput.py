@@ -185,7 +185,7 @@ def nano_batch(images: int = 4) -> tuple[PeftModel, Batch]:
 
 def llava_batch() -> tuple[PeftModel, Batch]:
     """LLaVA-1.5 in small, and one image with seven QA; half of each is its answer."""
-    model = add_lora(small_llava(), replace(NANO, rank=16))
+    model = add_lora(small_llava(), replace(NANO, rank=16, vision="frozen"))
     generator = torch.Generator().manual_seed(0)
     tree = Tree([1, *[IMAGE] * 576], [])
     for length in LENGTHS:

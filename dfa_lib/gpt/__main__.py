@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from dfa_lib.errors import DataError, command
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.runtime import prepare, work_path
@@ -43,16 +45,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _preset(args: argparse.Namespace) -> Preset:
     """The named preset with the fields of ``--set`` in place."""
-    kinds = {field.name: field.type for field in fields(Preset)}
-    changes = {}
-    for change in args.set:
-        name, _, value = change.partition("=")
-        try:
-            kind = kinds[name]
-            changes[name] = {"True": True, "False": False}[value] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            raise DataError(f"--set {change}: takes FIELD=VALUE with one of {[*kinds]}") from None
-    return replace(PRESETS[args.preset], **changes)
+    try:
+        changes = dict(change.partition("=")[::2] for change in args.set)
+        return replace(PRESETS[args.preset], **changes)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        known = ", ".join(field.name for field in fields(Preset))
+        raise DataError(
+            f"--set {wrong['loc'][0]}={wrong['input']}: {wrong['msg']}; takes FIELD=VALUE with a "
+            f"field of {known}"
+        ) from None
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -161,9 +162,9 @@ def _about(folder: Path) -> tuple[Preset, Tensor]:
         return Preset(**{"side": 0, **given}), torch.tensor(about["probe"])
     except (OSError, json.JSONDecodeError, KeyError):
         raise DataError(f"{file}: missing or incomplete; save the adapter again") from None
-    except TypeError as error:
-        what = str(error).removeprefix("Preset.__init__() ")
-        raise DataError(f"{file}: from another version of dfa_lib ({what}); tune again") from None
+    except ValidationError as error:
+        name = error.errors()[0]["loc"][0]
+        raise DataError(f"{file}: {name}: from another version of dfa_lib; tune again") from None
 
 
 @torch.inference_mode()

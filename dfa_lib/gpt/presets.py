@@ -1,16 +1,19 @@
 """Presets: one frozen bundle per base model, from the embedded nano to the paper's 13B."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
+from typing import Literal
 
-from dfa_lib.records import DataError
+from pydantic import ConfigDict, PositiveInt
+from pydantic.dataclasses import dataclass
 
 WEIGHTS = Path(__file__).parent / "weights"
+Tuning = Literal["lora", "full", "frozen"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Preset:
-    """Everything tuning needs to know about one base.
+    """Everything tuning needs to know about one base; pydantic checks and converts the fields.
 
     Args:
         base: A hub id, a folder, or the name of weights in this package.
@@ -44,9 +47,9 @@ class Preset:
     licence: str
     side: int
     epochs: float
-    batch: int
-    row: int
-    rank: int
+    batch: PositiveInt
+    row: PositiveInt
+    rank: PositiveInt
     lr_lora: float
     lr_projector: float
     lr_vision: float
@@ -67,16 +70,10 @@ class Preset:
     save_minutes: float = 10.0
     max_new_tokens: int = 256
     turns: int = 8
-    language: str = "lora"
-    projector: str = "full"
-    vision: str = "frozen"
+    language: Tuning = "lora"
+    projector: Tuning = "full"
+    vision: Tuning = "frozen"
     processor: dict = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse ways of tuning that do not exist."""
-        for part in ("language", "projector", "vision"):
-            if (how := getattr(self, part)) not in ("lora", "full", "frozen"):
-                raise DataError(f"preset {self.name}: {part} {how!r}: takes lora, full or frozen")
 
     @property
     def scale(self) -> float:
@@ -157,12 +154,16 @@ PRESETS = {
         replace(SMOLVLM, name="smolvlm-256m", base="HuggingFaceTB/SmolVLM-256M-Instruct"),
         replace(SMOLVLM, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"),
         replace(QWEN, name="qwen3-vl-2b", base="Qwen/Qwen3-VL-2B-Instruct"),
-        replace(QWEN, name="qwen2.5-vl-3b", base="Qwen/Qwen2.5-VL-3B-Instruct",
-                licence="qwen-research (non-commercial)"),
+        replace(
+            QWEN,
+            name="qwen2.5-vl-3b",
+            base="Qwen/Qwen2.5-VL-3B-Instruct",
+            licence="qwen-research (non-commercial)",
+        ),
         replace(QWEN, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct"),
         LLAVA_7B,
         replace(QWEN, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct"),
         replace(QWEN, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct"),
         replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf"),
     )
-}  # fmt: skip
+}
