@@ -25,10 +25,9 @@ from transformers import (
 )
 
 from benchmarks.geometry import BASES, TOY, picture
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import PrefixLoss, shares
 from dfa_lib.gpt.memory import image_tokens
-from dfa_lib.gpt.trees import Branch, Tree, pack
+from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 
 LENGTHS = (5, 8, 11, 3, 6, 7, 9)
 """Tokens of the QA of an image; about half of each is its answer."""

@@ -24,11 +24,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import PrefixLoss, core, parts
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix
 from dfa_lib.gpt.memory import image_tokens
-from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
+from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
 if __package__:
     from benchmarks.geometry import BASES, build, picture

@@ -24,14 +24,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks.small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.forward import PrefixLoss, core
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.samples import encode
 from dfa_lib.gpt.train import make_optimizer
-from dfa_lib.gpt.trees import Branch, Tree, pack
+from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE

@@ -14,13 +14,12 @@ from tiny_llava import tiny_llava
 from torch.distributed.fsdp import fully_shard
 
 from dfa_lib.gpt import checkpoint
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora
 from dfa_lib.gpt.forward import PrefixLoss, core
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.train import make_optimizer
-from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
+from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
 PRESET = replace(NANO, vision="frozen", rank=4, alpha=8)
 FILE = Path(sys.argv[1]) / "checkpoint.safetensors"

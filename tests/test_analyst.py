@@ -1,8 +1,10 @@
 """The local analyst: batches of images, several questions each, and a chat."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from PIL import Image
+from stock import stock_answer
 from tiny_llava import tiny_llava
 
 from dfa_lib.analysts import Question
@@ -60,8 +62,6 @@ def test_stream_joins_to_the_written_answer(pair, images):
 
 
 def test_history_is_read_as_far_as_the_preset_follows(pair, images):
-    from dataclasses import replace
-
     history = [("Is it forged?", "This face is forged."), ("Why?", "The nose is blurred.")]
     forgetful = LocalAnalyst(pair, replace(NANO, turns=0))
     attentive = LocalAnalyst(pair, replace(NANO, turns=2))
@@ -91,9 +91,4 @@ def test_the_embedded_base_writes_the_tokens_of_generate():
     asked = [prompter.question(text) for text in texts] * 3
     ours = decode(model, prefix, owners, asked, prompter.eos, 40)
     for picture, text, ids in zip(np.repeat(pictures, 3, 0), texts * 3, ours, strict=True):
-        turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-        prompt = processor.apply_chat_template(turn, add_generation_prompt=True)
-        inputs = processor(images=Image.fromarray(picture), text=prompt, return_tensors="pt")
-        out = model.generate(**inputs, max_new_tokens=40, do_sample=False)
-        theirs = out[0, inputs["input_ids"].shape[1] :].tolist()
-        assert ids == [token for token in theirs if token != prompter.eos]
+        assert ids == stock_answer(model, processor, picture, text, 40)

@@ -1,7 +1,6 @@
 """Bases that cannot be had: a real server plays the hub, and every refusal is one line."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,12 +143,8 @@ def test_four_bits_are_for_the_layers_with_lora_alone(family):
     linears = [n for n, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     spared = _nf4(model.config, torch.float32).llm_int8_skip_modules
     quantised = {name for name in linears if should_convert_module(name, spared)}
-    layers = (
-        add_lora(model, replace(NANO, vision="frozen", rank=2))
-        .peft_config["default"]
-        .target_modules
-    )
-    assert quantised == {name for name in linears if re.fullmatch(layers, name)}
+    tuned = add_lora(model, replace(NANO, vision="frozen", rank=2)).get_base_model()
+    assert quantised == {name for name, layer in tuned.named_modules() if is_lora(layer)}
     assert len(quantised) == 14
 
 

@@ -13,6 +13,7 @@ from colours import RECORDS, Colours, preset_on, run
 from openai import OpenAI
 from peft import PeftModel
 from served import serving
+from stock import stock_answer, stock_prompt
 from tiny_families import save_family
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -55,17 +56,9 @@ def image(number: int) -> np.ndarray:
     return Colours().image(RECORDS[number].face)
 
 
-def stock_answer(model: torch.nn.Module, processor: AutoProcessor) -> str:
-    """What ``generate`` answers, by the chat template of the processor alone."""
-    parts = [{"type": "image"}, {"type": "text", "text": QUESTION}]
-    text = processor.apply_chat_template(
-        [{"role": "user", "content": parts}], add_generation_prompt=True
-    )
-    inputs = processor(images=[image(1)], text=[text], return_tensors="pt")
-    out = model.generate(**inputs, max_new_tokens=12, do_sample=False)
-    return processor.tokenizer.decode(
-        out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    ).strip()
+def generated(model: torch.nn.Module, processor: AutoProcessor) -> str:
+    ids = stock_answer(model, processor, image(1), QUESTION, 12)
+    return processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
 def local_answer(source, preset) -> str:
@@ -78,11 +71,8 @@ def test_the_processor_writes_as_many_image_tokens_as_the_model_has_features(tun
     model, processor = load_base(preset)
     prompter = Prompter(processor)
     check_image_tokens(model, prompter)
-    parts = [{"type": "image"}, {"type": "text", "text": QUESTION}]
-    told = processor.apply_chat_template(
-        [{"role": "user", "content": parts}], add_generation_prompt=True
-    )
-    whole = processor(images=[image(0)], text=[told])["input_ids"][0]
+    told = [stock_prompt(processor, QUESTION)]
+    whole = processor(images=[image(0)], text=told)["input_ids"][0]
     assert [*prompter.prefix, *prompter.question(QUESTION)] == list(whole)
 
 
@@ -102,7 +92,7 @@ def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):
     plain = PeftModel.from_pretrained(stock, tuned / "tuned" / "adapter").eval()
     expected = local_answer((model, processor), preset)
     assert expected
-    assert stock_answer(plain, AutoProcessor.from_pretrained(preset.base)) == expected
+    assert generated(plain, AutoProcessor.from_pretrained(preset.base)) == expected
 
 
 def test_merged_it_says_the_same_and_never_an_image_token(tuned, merged):
@@ -116,7 +106,7 @@ def test_merged_it_says_the_same_and_never_an_image_token(tuned, merged):
     for one in (model, whole):
         one.get_output_embeddings().register_forward_hook(lambda *given: given[-1] + wanted)
     assert local_answer((model, processor), preset) == expected
-    assert stock_answer(whole, processor) == expected
+    assert generated(whole, processor) == expected
 
 
 @pytest.mark.full

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stock import stock_answer, stock_prompt
 from tiny_llava import tiny_llava
 
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import (
     PrefixLoss,
     check_image_tokens,
@@ -17,7 +17,7 @@ from dfa_lib.gpt.forward import (
 from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
-from dfa_lib.gpt.trees import Branch, Packed, Tree, additive, pack
+from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, pack
 from dfa_lib.records import DataError
 
 FAMILIES = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
@@ -69,8 +69,7 @@ def packed_loss(model, processor, images, qa):
 
 def stock_inputs(processor, image, question, answer):
     """One QA the usual way: the processor expands the image, labels mask the prompt."""
-    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-    prompt = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
+    prompt = stock_prompt(processor, question)
     gap = "" if prompt.endswith("\n") else " "
     texts = [prompt, prompt + gap + answer + processor.tokenizer.eos_token]
     picture = Image.fromarray(image)
@@ -214,29 +213,14 @@ def test_option_scores_equal_whole_sequences(tiny, images):
             assert ours[3 * index + place] == pytest.approx(-whole.item(), abs=1e-4)
 
 
-def generate(model, processor, image, question, limit):
-    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-    prompt = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
-    inputs = processor(images=[Image.fromarray(image)], text=[prompt], return_tensors="pt")
-    with torch.inference_mode():
-        out = model.generate(
-            **inputs,
-            max_new_tokens=limit,
-            do_sample=False,
-            suppress_tokens=[processor.image_token_id],
-        )
-    ids = out[0, inputs.input_ids.shape[1] :].tolist()
-    eos = processor.tokenizer.eos_token_id
-    return ids[: ids.index(eos)] if eos in ids else ids
-
-
 def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
     asked = [(0, "Is it forged?"), (2, "Why?"), (0, "Describe the eyes of this face."), (1, "?")]
     prefix = encode_prefix(model, prompter, prompter.pictures(images))
     # a frequent token of these random answers plays the end of sequence for some rows
-    free = [generate(model, processor, images[i], q, 12) for i, q in asked]
+    never = {"suppress_tokens": [processor.image_token_id]}
+    free = [stock_answer(model, processor, images[i], q, 12, **never) for i, q in asked]
     stop = free[0][min(3, len(free[0]) - 1)]
     owners, questions = zip(*((i, prompter.question(q)) for i, q in asked), strict=True)
     assert decode(model, prefix, owners, questions, prompter.eos, 12) == free

@@ -89,9 +89,15 @@ def _train(args: argparse.Namespace) -> None:
             print(f"`python -m dfa_lib.instruct faces --size {preset.side}` makes show more")
     model, processor = load_base(preset, None if here.device.type == "cpu" else str(here.device))
     train(
-        add_lora(model, preset, args.seed), processor, faces, parts[Split.TRAIN], preset,
-        args.out or work_path() / "02_gpt", validation=parts[Split.VAL], seed=args.seed,
-    )  # fmt: skip
+        add_lora(model, preset, args.seed),
+        processor,
+        faces,
+        parts[Split.TRAIN],
+        preset,
+        args.out or work_path() / "02_gpt",
+        validation=parts[Split.VAL],
+        seed=args.seed,
+    )
 
 
 def _merge(args: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from transformers import (
 
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 from dfa_lib import runtime
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.forward import core, part_of, parts
 from dfa_lib.gpt.presets import WEIGHTS, Preset
+from dfa_lib.gpt.trees import TREES
 from dfa_lib.records import DataError
 
 NO_PACKAGE = {"ImportError", "ModuleNotFoundError", "AttributeError"}
@@ -116,20 +115,20 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
     return tunable
 
 
-def _targets(model: PreTrainedModel, preset: Preset) -> tuple[str, list[str]]:
-    """Return a pattern of the layers that get LoRA, and the names of what is tuned whole."""
+def _targets(model: PreTrainedModel, preset: Preset) -> tuple[list[str], list[str]]:
+    """Return the names of the layers that get LoRA, and of what is tuned whole."""
     owner = part_of(model)
     # the full path, because the last names alone match other parts as well
-    layers = {
-        re.sub(r"\d+", r"\\d+", re.escape(name))
+    layers = [
+        name
         for name, layer in core(model).named_modules()
         if isinstance(layer, nn.Linear) and layer in owner
         if getattr(preset, owner[layer]) == "lora"
-    }
-    wholes = [n for part, names in parts(model).items() if getattr(preset, part) == "full"
-              for n in names]  # fmt: skip
+    ]
+    full = [names for part, names in parts(model).items() if getattr(preset, part) == "full"]
+    wholes = [name for names in full for name in names]
     nested = {w for w in wholes for other in wholes if w.startswith(f"{other}.")}
-    return "|".join(f".*{name}" for name in sorted(layers)), [w for w in wholes if w not in nested]
+    return layers, [name for name in wholes if name not in nested]
 
 
 def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:

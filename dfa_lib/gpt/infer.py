@@ -111,9 +111,8 @@ def decode(
         if not running.any():
             break
         if not running.all():  # finished rows leave the batch
-            alive, real, tokens, positions = (
-                kept[running] for kept in (alive, real, tokens, positions)
-            )
+            alive, real = alive[running], real[running]
+            tokens, positions = tokens[running], positions[running]
             cache.batch_select_indices(running.nonzero()[:, 0])
         ids, positions = tokens[:, None], positions[:, -1:] + 1
         real = nn.functional.pad(real, (0, 1), value=True)
@@ -175,9 +174,12 @@ def _read(
     words = core(model).get_input_embeddings()(ids)
     with precision(model):
         read = core(model).get_decoder()(
-            inputs_embeds=words, attention_mask=mask, position_ids=positions,
-            past_key_values=cache, use_cache=True,
-        )  # fmt: skip
+            inputs_embeds=words,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
     return read.last_hidden_state
 
 

@@ -20,12 +20,11 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
 
 from dfa_lib import runtime
-from dfa_lib.gpt.attention import TREES
 from dfa_lib.gpt.base import add_lora, read_config, read_processor
 from dfa_lib.gpt.forward import answer_loss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO, Preset
-from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
+from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
 GIB = 2**30
 QA, TEXT, ANSWER = 7, 64, 32

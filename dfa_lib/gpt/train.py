@@ -7,8 +7,8 @@ rate), so that a run taken up again after an interruption ends with the same wei
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +74,15 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 def make_optimizer(model: nn.Module, preset: Preset) -> Optimizer:
     """Return AdamW with a learning rate of its own for each part."""
     owner = part_of(model)
-    peaks = {
-        "language": preset.lr_lora, "projector": preset.lr_projector, "vision": preset.lr_vision,
-    }  # fmt: skip
-    held: dict[str, list[nn.Parameter]] = {part: [] for part in peaks}
+    groups = {
+        "language": {"params": [], "peak": preset.lr_lora},
+        "projector": {"params": [], "peak": preset.lr_projector},
+        "vision": {"params": [], "peak": preset.lr_vision},
+    }
     for module in model.modules():
-        held[owner.get(module, "language")] += [
-            p for p in module.parameters(recurse=False) if p.requires_grad
-        ]
-    groups = [{"params": held[part], "peak": peak} for part, peak in peaks.items() if held[part]]
+        tuned = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        groups[owner.get(module, "language")]["params"] += tuned
+    groups = [group for group in groups.values() if group["params"]]
     if preset.paged and next(model.parameters()).is_cuda:
         from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
 
@@ -243,7 +243,8 @@ def train(
     """
     prompter = Prompter(processor)
     check_image_tokens(model, prompter)
-    samples, held_out = ([encode(prompter, r) for r in part] for part in (records, validation))
+    samples = [encode(prompter, record) for record in records]
+    held_out = [encode(prompter, record) for record in validation]
     order = plan(len(samples), preset, seed)
     run = _fingerprint(model, samples, preset, seed)
     trainer = Trainer(model, prompter, faces, preset, seed)
@@ -252,7 +253,11 @@ def train(
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
     saved = time.monotonic()
     bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
-    with _journal(out / LOG, log, watch) if trainer.main else nullcontext(log.append) as keep:
+    if trainer.main:
+        write_jsonl(out / LOG, log)
+    with JsonlLog(out / LOG) if trainer.main else nullcontext() as journal:
+        if log and watch and journal:
+            watch(log)
         for done, row in enumerate(bar, start=begin + 1):
             batch = [samples[i] for i in row]
             if preset.talk:
@@ -261,7 +266,11 @@ def train(
             due = done % preset.save_every == 0 or done == len(order) or trainer.late(saved)
             if due and held_out:
                 step = step.model_copy(update=trainer.validate(held_out))
-            keep(step)  # before the checkpoint, so that no step of a resumed run lacks its line
+            log.append(step)
+            if journal:  # before the checkpoint, so that no step of a resumed run lacks its line
+                journal.append(step)
+                if watch:
+                    watch(log)
             if due:
                 checkpoint.save(out / CHECKPOINT, *state, done, run)
                 saved = time.monotonic()
@@ -274,25 +283,6 @@ def train(
     trainer.accelerator.wait_for_everyone()
     model.eval()
     return log
-
-
-@contextmanager
-def _journal(
-    path: Path, log: list[Step], watch: Callable[[Sequence[Step]], None] | None
-) -> Iterator[Callable[[Step], None]]:
-    """Yield what keeps a step: in ``log``, in the file, and shown."""
-    write_jsonl(path, log)
-    if log and watch:
-        watch(log)
-    with JsonlLog(path) as file:
-
-        def keep(step: Step) -> None:
-            log.append(step)
-            file.append(step)
-            if watch:
-                watch(log)
-
-        yield keep
 
 
 def _mixed() -> str:
