@@ -7,7 +7,7 @@ rate), so that a run taken up again after an interruption ends with the same wei
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -134,6 +134,26 @@ class Trainer:
         spare = max(map(len, shares)) - len(mine)
         return [(row, 1.0) for row in mine] + [(shares[0][0], 0.0)] * spare
 
+    def steps(
+        self, samples: Sequence[Sample], held_out: Sequence[Sample], order: np.ndarray, begin: int
+    ) -> Iterator[tuple[Step, bool]]:
+        """Do the steps of ``order`` (steps, batch) after the first ``begin``.
+
+        Yields each step, and whether a checkpoint is due; there ``held_out`` samples are scored.
+        """
+        saved, talk = time.monotonic(), self.preset.talk
+        bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not self.main)
+        for done, row in enumerate(bar, start=begin + 1):
+            batch = [samples[i].with_talk(talk, done) if talk else samples[i] for i in row]
+            step = self.step(batch, done - 1, len(order))
+            due = done % self.preset.save_every == 0 or done == len(order) or self._late(saved)
+            if due and held_out:
+                step = step.model_copy(update=self.validate(held_out))
+            bar.set_postfix(loss=f"{step.loss:.3f}")
+            yield step, due
+            if due:
+                saved = time.monotonic()
+
     def step(self, batch: Sequence[Sample], number: int, steps: int) -> Step:
         """Optimiser step ``number`` of ``steps`` on ``batch``, each process on its share."""
         begin = time.perf_counter()
@@ -173,7 +193,7 @@ class Trainer:
         answers = sum(len(sample.answers) for sample in samples)
         return {"val_loss": loss, "val_right": 1 - wrong / answers}
 
-    def late(self, saved: float) -> bool:
+    def _late(self, saved: float) -> bool:
         """Return whether some process has not saved since the preset's minutes."""
         waited = float(time.monotonic() - saved > 60 * self.preset.save_minutes)
         return bool(self._summed([torch.tensor(waited, device=self.accelerator.device)]))
@@ -251,30 +271,19 @@ def train(
     state = trainer.accelerator, trainer.plain, trainer.optimizer
     begin = checkpoint.load(out / CHECKPOINT, *state, run)
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
-    saved = time.monotonic()
-    bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not trainer.main)
     if trainer.main:
         write_jsonl(out / LOG, log)
     with JsonlLog(out / LOG) if trainer.main else nullcontext() as journal:
         if log and watch and journal:
             watch(log)
-        for done, row in enumerate(bar, start=begin + 1):
-            batch = [samples[i] for i in row]
-            if preset.talk:
-                batch = [sample.with_talk(preset.talk, done) for sample in batch]
-            step = trainer.step(batch, done - 1, len(order))
-            due = done % preset.save_every == 0 or done == len(order) or trainer.late(saved)
-            if due and held_out:
-                step = step.model_copy(update=trainer.validate(held_out))
+        for step, due in trainer.steps(samples, held_out, order, begin):
             log.append(step)
             if journal:  # before the checkpoint, so that no step of a resumed run lacks its line
                 journal.append(step)
                 if watch:
                     watch(log)
             if due:
-                checkpoint.save(out / CHECKPOINT, *state, done, run)
-                saved = time.monotonic()
-            bar.set_postfix(loss=f"{step.loss:.3f}")
+                checkpoint.save(out / CHECKPOINT, *state, step.step, run)
     weights = {name: whole(p) for name, p in trainable(model).items()}
     if trainer.main:
         facts = _facts(samples, log)
