@@ -90,6 +90,17 @@ def test_preflight_says_what_to_do(monkeypatch):
     assert preflight(NANO).endswith("free: take a smaller preset")
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["rank=x", "rank=-3", "rank", "vision=ful", "four_bit=maybe", "foo=1", "weights=3"],
+)
+def test_a_field_of_a_preset_that_cannot_be_is_refused_in_one_line(change, capsys):
+    assert main(["check", "--set", change]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"dfa_lib.gpt: --set {change.partition('=')[0]}=")
+    assert printed.err.count("\n") == 1 and "takes FIELD=VALUE with a field of" in printed.err
+
+
 @pytest.mark.parametrize("base", ["/no/such/folder", "."])
 def test_a_base_that_cannot_be_had_is_refused_before_it_is_rehearsed(base, capsys):
     assert main(["check", "--set", f"base={base}"]) == 2

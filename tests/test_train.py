@@ -35,6 +35,11 @@ def preset(tmp_path_factory) -> Preset:
 
 
 @pytest.fixture(scope="module")
+def prompter(preset) -> Prompter:
+    return Prompter(load_base(preset)[1])
+
+
+@pytest.fixture(scope="module")
 def tuned(preset, tmp_path_factory):
     out = tmp_path_factory.mktemp("tuned")
     model, log = run(preset, out)
@@ -86,10 +91,13 @@ def test_a_base_in_half_precision_is_tuned_asked_and_loaded(preset, tmp_path, mo
     assert next(here.stream(asked[0][0], [], "Why?"))
 
 
-def test_log_is_written_as_it_goes(tuned):
+def test_log_is_written_as_it_goes_and_read_with_what_overflowed_in_fp16(tuned, tmp_path):
     out, _, log = tuned
     assert list(read_jsonl(out / "log.jsonl", Step)) == log
     assert [step.step for step in log] == list(range(1, 7))
+    overflowed = log[0].model_copy(update={"norm": float("inf")})
+    write_jsonl(tmp_path / "log.jsonl", [overflowed])
+    assert list(read_jsonl(tmp_path / "log.jsonl", Step)) == [overflowed]
 
 
 def test_what_is_held_out_is_scored_at_every_checkpoint(preset, tuned, tmp_path):
@@ -154,12 +162,6 @@ def test_state_of_any_optimiser_and_of_the_fp16_scaler_comes_back(tmp_path):
     assert optimizer.state[layer.weight]["step"] == 7
     assert torch.equal(optimizer.state[layer.weight]["state1"], kept["state1"])
     assert accelerator.scaler.state_dict()["scale"] == 512.0
-
-
-def test_a_step_that_overflowed_in_fp16_stays_readable(tmp_path):
-    step = Step(step=1, loss=1.0, norm=float("inf"), lr_lora=0.1, lr_projector=0.1, seconds=1.0)
-    write_jsonl(tmp_path / "log.jsonl", [step])
-    assert list(read_jsonl(tmp_path / "log.jsonl", Step)) == [step]
 
 
 def interrupt(preset: Preset, out: Path) -> None:
@@ -238,8 +240,7 @@ def test_a_loss_that_is_not_finite_names_the_faces(preset, tmp_path):
     assert not (tmp_path / "adapter").exists()
 
 
-def test_a_record_without_answers_is_refused(preset):
-    prompter = Prompter(load_base(preset)[1])
+def test_a_record_without_answers_is_refused(prompter):
     with pytest.raises(DataError, match="face 1: qa"):
         encode(prompter, record(1).model_copy(update={"qa": ()}))
     silent = record(1).qa[0].model_copy(update={"answer": " "})
@@ -248,8 +249,7 @@ def test_a_record_without_answers_is_refused(preset):
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_weights_of_shares_sum_to_one_over_the_batch(preset, balanced):
-    prompter = Prompter(load_base(preset)[1])
+def test_weights_of_shares_sum_to_one_over_the_batch(preset, prompter, balanced):
     samples = [encode(prompter, r) for r in RECORDS[:5]]
     shares = [
         collate(part, samples, replace(preset, balanced=balanced, bona_fide=1.0))
@@ -261,8 +261,7 @@ def test_weights_of_shares_sum_to_one_over_the_batch(preset, balanced):
         torch.testing.assert_close(answers[answers > 0], torch.full((4,), 1 / 7))
 
 
-def test_an_answer_counts_what_the_preset_gives_its_task(preset):
-    prompter = Prompter(load_base(preset)[1])
+def test_an_answer_counts_what_the_preset_gives_its_task(preset, prompter):
     sample = encode(prompter, RECORDS[1])
     for balanced, share in ((True, 3 / 4), (False, None)):
         weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0}, bona_fide=5.0)
@@ -273,8 +272,7 @@ def test_an_answer_counts_what_the_preset_gives_its_task(preset):
         assert counted.tolist() == pytest.approx([expected, 1 - expected])
 
 
-def test_a_verdict_on_a_bona_fide_face_counts_what_the_preset_says(preset):
-    prompter = Prompter(load_base(preset)[1])
+def test_a_verdict_on_a_bona_fide_face_counts_what_the_preset_says(preset, prompter):
     pair = [
         encode(prompter, next(r for r in RECORDS if r.face.category.forged is f))
         for f in (False, True)
@@ -288,8 +286,7 @@ def test_a_verdict_on_a_bona_fide_face_counts_what_the_preset_says(preset):
     assert counts[False] == pytest.approx(3 * counts[True])
 
 
-def test_talk_changes_with_the_step_and_closed_questions_stay(preset):
-    prompter = Prompter(load_base(preset)[1])
+def test_talk_changes_with_the_step_and_closed_questions_stay(prompter):
     asked = RECORDS[1].qa
     sample = encode(prompter, RECORDS[1].model_copy(update={"qa": (asked[0], *3 * asked[1:])}))
     less = [sample.with_talk(2, step) for step in range(3)]
