@@ -1,8 +1,9 @@
 """Every lesson in Colab's situation: its versions, an empty folder, nothing but the notebook.
 
 The environment is built once, from ``tests/colab/pins.txt``, and kept in pytest's cache; each
-run works on a copy of hard links. What cannot be had here is Colab's own Python, its front end
-and its other packages.
+run works on a copy of hard links. The first lesson's kernel starts from nothing, the others are
+forked from a process that has loaded what Colab brings. What cannot be had here is Colab's own
+Python, its front end and its other packages.
 """
 
 import hashlib
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from lessons import LESSONS, NAMES, ROOT
+from warm import warm_kernels, write_kernel
 
 from tools.colab import address
 from tools.run_notebooks import run_notebook
@@ -25,8 +28,21 @@ from tools.run_notebooks import run_notebook
 PINS = ROOT / "tests" / "colab" / "pins.txt"
 REPOSITORY = "a-school/dfa-course"
 LAUNCH = "import google.colab, runpy; runpy.run_module('ipykernel_launcher', run_name='__main__')"
+BROUGHT = (
+    "google.colab", "ipykernel.kernelapp", "ipywidgets", "matplotlib.pyplot", "openai", "peft",
+    "torch", "transformers.models.auto.modeling_auto",
+)  # fmt: skip
+"""What a forked kernel has loaded before its lesson installs the package."""
+KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
 pytestmark = [pytest.mark.colab, pytest.mark.timeout(2400)]
+
+
+class Colab(NamedTuple):
+    """A session's Python and what its kernels find in their environment."""
+
+    python: Path
+    settings: dict[str, str]
 
 
 def shell(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -38,8 +54,12 @@ def shell(*command: str | Path, cwd: Path = ROOT) -> str:
 
 def installed(python: Path) -> dict[str, str]:
     """Distribution -> version, or where it was had from."""
-    lines = shell(python, "-m", "pip", "freeze", "--all").splitlines()
-    return dict(line.replace(" @ ", "==", 1).split("==", 1) for line in lines if "-e " not in line)
+    (packages,) = python.parent.parent.glob("lib/python*/site-packages")
+    found = {}
+    for one in distributions(path=[str(packages)]):
+        origin = one.read_text("direct_url.json")
+        found[one.name] = json.loads(origin)["url"] if origin else one.version
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -52,29 +72,39 @@ def pristine(pytestconfig: pytest.Config) -> Path:
     if not (folder / "complete").exists():
         venv.create(folder / "venv", clear=True, symlinks=True, with_pip=True)
         (folder / "pins.txt").write_text(pins)
-        shell(folder / "venv" / "bin" / "python", "-m", "pip", "install", "-q", "-r",
-              folder / "pins.txt")  # fmt: skip
+        python = folder / "venv" / "bin" / "python"
+        shell(python, "-m", "pip", "install", "-q", "--no-compile", "-r", folder / "pins.txt")
+        shell(python, "-c", f"import {', '.join(BROUGHT[1:])}")  # compiles what is used alone
         (folder / "complete").touch()
     return folder / "venv"
 
 
 @pytest.fixture(scope="module")
-def colab(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The Python of a fresh session, whose kernels take the place of this environment's."""
+def colab(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Colab]:
+    """The Python of a fresh session, and the settings of its kernels."""
     session = pristine.with_name("session")
     shutil.rmtree(session, ignore_errors=True)
     shutil.copytree(pristine, session, symlinks=True, copy_function=os.link)
-    kernels = tmp_path_factory.mktemp("kernels")
-    environment = {"PYTHONPATH": str(ROOT / "tests" / "colab"), **served_by_git(kernels)}
-    start = [str(session / "bin" / "python"), "-c", LAUNCH, "-f", "{connection_file}"]
-    spec = {"argv": start, "display_name": "Colab", "language": "python", "env": environment}
-    place = kernels / "kernels" / "python3"
-    place.mkdir(parents=True)
-    (place / "kernel.json").write_text(json.dumps(spec))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_PATH", str(kernels))
-        yield session / "bin" / "python"
+    served = served_by_git(tmp_path_factory.mktemp("git"))
+    yield Colab(session / "bin" / "python", {"PYTHONPATH": str(ROOT / "tests" / "colab"), **served})
     shutil.rmtree(session)
+
+
+@pytest.fixture(scope="module")
+def forked(colab: Colab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the kernels lie that are forked from a process of the session's Python."""
+    folder = tmp_path_factory.mktemp("forked")
+    with warm_kernels(folder, str(colab.python), BROUGHT, colab.settings):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def fresh(colab: Colab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the kernel lies that starts from nothing."""
+    folder = tmp_path_factory.mktemp("fresh")
+    start = [str(colab.python), "-c", LAUNCH, "-f", "{connection_file}"]
+    write_kernel(folder, start, colab.settings)
+    return folder
 
 
 def served_by_git(folder: Path) -> dict[str, str]:
@@ -87,15 +117,23 @@ def served_by_git(folder: Path) -> dict[str, str]:
             "GIT_CONFIG_VALUE_0": f"https://github.com/{REPOSITORY}"}  # fmt: skip
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=NAMES)
-def test_a_lesson_opened_from_its_badge(lesson: Path, colab: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lesson", "kernel"), zip(LESSONS, KERNELS, strict=True), ids=NAMES)
+def test_a_lesson_opened_from_its_badge(
+    lesson: Path,
+    kernel: str,
+    colab: Colab,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Fails when a lesson needs a file beside it, a newer version than Colab has, or a file
     that is not packaged; and when setting it up replaces what the session has loaded."""
-    before = installed(colab)
+    monkeypatch.setenv("JUPYTER_PATH", str(request.getfixturevalue(kernel)))
+    before = installed(colab.python)
     notebook = Path(shutil.copy(lesson, tmp_path))
     address([notebook], REPOSITORY)
     run_notebook(notebook, tmp_path, {"FAST": True})
-    after = installed(colab)
-    assert f"git+https://github.com/{REPOSITORY}@" in after.pop("dfa_lib")
+    after = installed(colab.python)
+    assert after.pop("dfa_lib") == f"https://github.com/{REPOSITORY}"
     before.pop("dfa_lib", None)
     assert {name: after.get(name) for name in before} == before

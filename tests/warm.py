@@ -1,11 +1,11 @@
 """Kernels forked from a process that has imported the libraries and this package.
 
-    python -P warm.py SOCKET                    the process that forks, until its stdin ends
-    python -P warm.py SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
+    python -P warm.py serve SOCKET MODULE ...       the process that forks, until its stdin ends
+    python -P warm.py ask SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
 
 Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. Each
-is still a process of its own, but starts no workers; in ``test_colab_session.py`` kernels start
-from nothing.
+is still a process of its own, but starts no workers; the first kernel of
+``test_colab_session.py`` starts from nothing.
 """
 
 import atexit
@@ -18,9 +18,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 LARGE = (
     "ipykernel.kernelapp", "openai", "sklearn.metrics",
@@ -30,19 +31,24 @@ LARGE = (
 
 
 @contextmanager
-def warm_kernels(folder: Path) -> Iterator[Path]:
-    """Serve kernels and yield what to name in JUPYTER_PATH; where one cannot, an empty folder."""
+def warm_kernels(
+    folder: Path,
+    python: str = sys.executable,
+    modules: Iterable[str] = LARGE,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Path]:
+    """Serve kernels of ``python`` and yield what to name in JUPYTER_PATH.
+
+    Where one cannot, that is an empty folder.
+    """
     if not hasattr(os, "pidfd_open"):  # no Linux
         yield folder
         return
-    address = str(folder / "socket")
-    command = [sys.executable, "-P", __file__, address]
-    spec = {"argv": [*command, "{connection_file}"], "display_name": "warm", "language": "python"}
-    place = folder / "kernels" / "python3"
-    place.mkdir(parents=True)
-    (place / "kernel.json").write_text(json.dumps(spec))
+    address, program = str(folder / "socket"), [python, "-P", __file__]
+    write_kernel(folder, [*program, "ask", address, "{connection_file}"], settings)
     # workers for joblib would import for two seconds each, to make a hundred faces
-    environment = os.environ | {"JOBLIB_MULTIPROCESSING": "0"}
+    environment = os.environ | settings | {"JOBLIB_MULTIPROCESSING": "0"}
+    command = [*program, "serve", address, *modules]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as server:
         while not Path(address).exists():
             assert server.poll() is None, "the process that forks kernels has ended"
@@ -51,9 +57,17 @@ def warm_kernels(folder: Path) -> Iterator[Path]:
         server.stdin.close()
 
 
-def serve(address: str) -> None:
+def write_kernel(folder: Path, command: list[str], settings: Mapping[str, str]) -> None:
+    """Tell Jupyter, where JUPYTER_PATH names ``folder``, how to start its kernel for Python."""
+    spec = {"argv": command, "display_name": "Python", "language": "python", "env": dict(settings)}
+    place = folder / "kernels" / "python3"
+    place.mkdir(parents=True)
+    (place / "kernel.json").write_text(json.dumps(spec))
+
+
+def serve(address: str, *modules: str) -> None:
     """Fork for each request, until stdin ends; return in a kernel alone."""
-    for name in LARGE:
+    for name in modules:
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what watches a kernel
     listener = socket.socket(socket.AF_UNIX)
@@ -99,7 +113,7 @@ def become(asked: dict, files: list[int]) -> None:
     os._exit(0)  # the libraries' own ends wait seconds for threads that did not come along
 
 
-def ask(address: str, arguments: list[str]) -> int:
+def ask(address: str, *arguments: str) -> int:
     """Have a kernel forked, hand interruptions on to it and return how it ended."""
     with socket.socket(socket.AF_UNIX) as asking, asking.makefile() as told:
         asking.connect(address)
@@ -112,5 +126,4 @@ def ask(address: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    address, *arguments = sys.argv[1:]
-    sys.exit(ask(address, arguments) if arguments else serve(address))
+    sys.exit({"serve": serve, "ask": ask}[sys.argv[1]](*sys.argv[2:]))
