@@ -27,7 +27,8 @@ from tools.cut_people import extended, matte, shirt
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
 ANCHORS, ALIKE, SHAPE = 160, 6, 24
-LIKENESS = 0.7  # greatest correlation of the detail of a blend with that of a person
+TRIES = 4  # at an anchor, before the blend least like a person is taken
+LIKENESS = 0.7  # correlation with the detail of a person above which a blend is tried again
 SHARES = np.float32([0.34, 0.33, 0.33])
 """How much each of the people gives to the coarse tones, the outline and the shape of an anchor."""
 REACH = 24  # pixels either side of the silhouette in which the distance to it is blended
@@ -283,12 +284,18 @@ def unit(rows: Floats) -> Floats:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
+def leads(rng: Rng, usual: NDArray[np.int64], women: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Choose who leads each anchor (ANCHORS,): half women, and everybody alike often."""
+    sexes = [rng.permutation(usual[women[usual] == woman]) for woman in (True, False)]
+    return rng.permutation(np.concatenate([np.resize(one, ANCHORS // 2) for one in sexes]))
+
+
 def anchors(
     shown: list[list[Example]], women: NDArray[np.bool_], mean: Points
 ) -> dict[str, NDArray]:
     """Blend ANCHORS heads, each of three people who are alike; see ``facesim.people.Model``.
 
-    A blend that resembles one of the people is drawn again.
+    A blend that resembles one of the people is tried again with others, TRIES times at most.
     """
     rng, n = np.random.default_rng(0), len(women) // 2
     looks = likeness(shown, women)
@@ -301,12 +308,17 @@ def anchors(
     textures = np.stack([texture(one.layers, inside) for one in shown[0]])
     usually, known = textures.mean(axis=0), unit(textures - textures.mean(axis=0))
     rows: dict[str, list] = {name: [] for name in ("files", "points", "traits", "members", "women")}
-    while len(rows["members"]) < ANCHORS:
-        who, where = chosen(apart, rng.choice(usual), rng), places(rng, mean)
+    for first in leads(rng, usual, women):
+        least = np.inf
+        for _ in range(TRIES):
+            tried, there = chosen(apart, first, rng), places(rng, mean)
+            blend = blended([shown[0][at] for at in tried], there, shares(mean))
+            like = (known @ unit(texture(blend, inside) - usually)).max()
+            if like < least:
+                least, who, where, neutral = like, tried, there, blend
+            if least < LIKENESS:
+                break
         takes = [[take[at] for at in who] for take in shown]
-        neutral = blended(takes[0], where, shares(mean))
-        if (known @ unit(texture(neutral, inside) - usually)).max() > LIKENESS:
-            continue
         told = [(skin(plain), opened(wide)) for plain, wide in zip(*takes, strict=True)]
         rows["files"] += packed([neutral, blended(takes[1], where, shares(mean))])
         rows["points"].append([mean_of([one.points for one in people]) for people in takes])
