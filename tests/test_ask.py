@@ -248,6 +248,8 @@ def test_answers_to_other_questions_are_not_taken_up(run: Run, photo: Path, tmp_
     run(photo, "--resume", tmp_path / "kept.jsonl")
     status, out, err = run(photo, "Which kind?", "--csv", "--resume", tmp_path / "kept.jsonl")
     assert (status, out) == (2, "") and err.endswith("or options; choose another file\n")
+    status, out, _ = run(photo, "--every", "2", "--resume", tmp_path / "kept.jsonl")
+    assert (status, out) == (2, ""), "frames would be mixed with those of another interval"
 
 
 def video(path: Path, seconds: int = 2) -> Path:
@@ -272,6 +274,40 @@ def test_of_a_video_frames_are_sampled(run: Run, tmp_path: Path) -> None:
     said = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and [one["second"] for one in said] == [0, 0.8, 1.6]
     assert run(clip, "--every", "0")[2].startswith("dfa_lib.ask: --every 0.0: not a time;")
+
+
+class Clip:
+    """A capture of ten frames a second from second 10 to 13, or one of which none can be decoded.
+
+    OpenCV writes no such file itself.
+    """
+
+    def __init__(self, whole: bool) -> None:
+        self.whole, self.at = whole, -1
+
+    def grab(self) -> bool:
+        self.at += 1
+        return self.at < 30
+
+    def get(self, _: int) -> float:
+        return 10_000 + 100 * self.at
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return self.whole, np.zeros((8, 8, 3), np.uint8)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_video_may_start_late_or_hold_no_frame_that_decodes(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = video(tmp_path / "clip.avi")
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Clip(whole))
+    found = list(shots([clip], 1))
+    assert [shot.second for shot in found] == ([10, 11, 12] if whole else [None])
+    assert whole or "no frame of this video can be decoded" in found[0].error
 
 
 def test_a_broken_video_is_named(run: Run, tmp_path: Path) -> None:

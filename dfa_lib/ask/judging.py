@@ -88,7 +88,7 @@ class Session:
         if resume is None:
             yield from self._fresh(shots(sources, every), "")
             return
-        run = self._run()
+        run = self._run(every)
         with JsonlLog(resume) as log:
             known, names = kept(resume, run), {printable(source) for source in sources}
             yield from (said for said in known.values() if said.picture in names)
@@ -133,10 +133,10 @@ class Session:
             return json.loads(file.read_text(encoding="utf-8"))["preset"]["side"]
         return NANO.side
 
-    def _run(self) -> str:
+    def _run(self, every: float) -> str:
         """Return what tells this run from one with another model, other questions or options."""
         model = self.analyst.fingerprint, self._calibration  # lesson 03 may have run since
-        return digest(repr((model, self._questions, self._aligned)))[:16]
+        return digest(repr((model, self._questions, self._aligned, every)))[:16]
 
 
 def _looked(shots: Iterable[Shot], aligned: bool, side: int) -> Iterator[Shot]:
