@@ -91,21 +91,17 @@ def _below(folder: Path) -> list[Path]:
 
 def _frames(path: Path, every: float) -> Iterator[Shot]:
     """Decode only the frames that are wanted; the others are skipped unseen."""
-    name, video = printable(path), cv2.VideoCapture(str(path))
-    due, decoded = 0.0, False
+    name, video, due = printable(path), cv2.VideoCapture(str(path)), 0.0
     try:
         while video.grab():
             second = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if second < due:
                 continue
             whole, frame = video.retrieve()
-            if not whole:
-                continue
-            yield Shot(name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), round(second, 3))
-            decoded = True
-            while due <= second:  # a clip may start late
-                due += every
-        if not decoded:
+            if whole:
+                yield Shot(name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), round(second, 3))
+                due = every * (second // every + 1)  # a clip may start late
+        if not due:
             why = f"{name}: no frame of this video can be decoded; save it as MP4 (H.264)"
             yield Shot(name, path, error=why)
     finally:
