@@ -94,7 +94,7 @@ class Film:
 
 
 def visit(film: Film, stranger: Path) -> Image.Image:
-    """Ask about a reenacted face, an edited one that the analyst misses, a cat; return a still."""
+    """Ask about painted lips, untouched eyes, a smoothed face and a cat; return a still."""
     film.take(1.5)
     film.press("Face 5", 2.0)
     film.press("Forged?", 1.6)
