@@ -37,7 +37,7 @@ test: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-test $(VENV)/.installed-site $(VENV)/.installed-llm
 	tools/chromium.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
