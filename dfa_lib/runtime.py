@@ -33,7 +33,7 @@ def prepare() -> None:
     does not have yet are not shown.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="300")
+        os.environ.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="3000")
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
 
 
