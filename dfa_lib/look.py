@@ -150,7 +150,7 @@ def jpeg_figures() -> None:
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    options = {"quality": 50, "optimize": True, "progressive": True}
+    options = {"quality": 50, "optimize": True}
     set_matplotlib_formats("jpeg", dpi=144, pil_kwargs=options)
     formatters = get_ipython().display_formatter.formatters
     draw = formatters["image/jpeg"].lookup_by_type(Figure)

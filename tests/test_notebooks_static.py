@@ -21,7 +21,7 @@ COMMON = {"PRESET": "nano", "SOURCE": "procedural", "FAST": False, "WORK": "work
 CARD = ("You will learn", "You need", "You will make", "Time and memory", "Last verified")
 LAST = ["Exercises", "Recap"]
 BADGE = "https://colab.research.google.com/github/{repo}/blob/main/notebooks/{name}"
-KEY = re.compile(r"\b(sk|hf)[-_]\w{20,}|\bAKIA[0-9A-Z]{16}\b")
+KEY = re.compile(r"\b(sk|hf)[-_]\w{20,}|AKIA[0-9A-Z]{16}")
 MACHINE = re.compile(r"(?<![\w.])/(home|root|tmp|Users)/|site-packages|Warning:")
 
 
