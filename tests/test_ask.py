@@ -310,6 +310,12 @@ def test_a_video_may_start_late_or_hold_no_frame_that_decodes(
     assert whole or "no frame of this video can be decoded" in found[0].error
 
 
+def test_frames_keep_their_interval(tmp_path: Path) -> None:
+    """Prevents the third of .6 that is 2.9999999999999996, and with it a frame too many."""
+    found = [shot.second for shot in shots([video(tmp_path / "clip.avi")], 0.2)]
+    assert found == pytest.approx([0.2 * at for at in range(10)])
+
+
 def test_a_broken_video_is_named(run: Run, tmp_path: Path) -> None:
     torn = tmp_path / "clip.mp4"
     torn.write_bytes(b"\0\0\0\x18ftypisom" + bytes(500))

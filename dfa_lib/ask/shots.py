@@ -95,12 +95,12 @@ def _frames(path: Path, every: float) -> Iterator[Shot]:
     try:
         while video.grab():
             second = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if second < due:
+            if second < due - 0.001:  # clocks of films are of milliseconds
                 continue
             whole, frame = video.retrieve()
             if whole:
                 yield Shot(name, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), round(second, 3))
-                due = every * (second // every + 1)  # a clip may start late
+                due = every * ((second + 0.001) // every + 1)  # a clip may start late
         if not due:
             why = f"{name}: no frame of this video can be decoded; save it as MP4 (H.264)"
             yield Shot(name, path, error=why)

@@ -214,11 +214,6 @@ def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
     table[:, known] = log_softmax(margin, axis=1)
     return table
-    margin = model.decision_function(features)  # predict_log_proba would round to -inf
-    margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
-    known = [labels(task).index(name) for name in model.classes_]
-    table[:, known] = log_softmax(margin, axis=1)
-    return table
 
 
 def _log_shares(faces: Sequence[Face], task: Task) -> tuple[float, ...]:
