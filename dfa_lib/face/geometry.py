@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
 
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Region
@@ -169,31 +170,16 @@ def warp(image: Image, source: Points, target: Points) -> Image:
     """
     height, width = image.shape[:2]
     border = _border(height, width)
-    shift = _thin_plate(
+    spline = RBFInterpolator(
         np.concatenate([target, border]),
         np.concatenate([source - target, np.zeros_like(border)]),
-        _nodes(height, width),
+        smoothing=1e-2,  # closed lips repeat a knot
+        kernel="thin_plate_spline",
     )
+    shift = spline(_nodes(height, width)).astype(np.float32)
     field = cv2.resize(shift.reshape(_GRID, _GRID, 2), (width, height))
     at = _pixels(height, width) + field
     return cv2.remap(image, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-
-
-def _thin_plate(knots: Points, values: Points, at: Points, slack: float = 1e-2) -> Points:
-    """Interpolate ``values`` (n, 2) given at ``knots`` (n, 2) by a thin plate at ``at`` (m, 2)."""
-    n = len(knots)
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = _plate(knots, knots) + slack * np.eye(n)  # closed lips repeat a knot
-    system[:n, n], system[:n, n + 1 :] = 1, knots
-    system[n:, :n] = system[:n, n:].T
-    weights = np.linalg.solve(system, np.concatenate([values, np.zeros((3, 2))]))
-    basis = np.column_stack([_plate(at, knots), np.ones(len(at)), at])
-    return (basis @ weights).astype(np.float32)
-
-
-def _plate(a: Points, b: Points) -> NDArray[np.float64]:
-    squared = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=2)
-    return 0.5 * squared * np.log(squared + 1e-9)
 
 
 @lru_cache(maxsize=8)
