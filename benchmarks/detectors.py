@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from skimage import data
 from skimage.feature import Cascade
 
-from dfa_lib.conditions import grey
+from dfa_lib.conditions import grey, jpeg
 from dfa_lib.face.detect import find_faces
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Image, Points, frame, move
 from dfa_lib.photo import open_photo
@@ -99,7 +99,7 @@ def changes() -> dict[str, Callable[[Image, Points], tuple[Image, Points]]]:
         "dark": lambda image, points: ((image * 0.25).astype(np.uint8), points),
         "tilted 30": lambda image, points: turned(image, points, 30),
         "tilted 60": lambda image, points: turned(image, points, 60),
-        "jpeg 20": lambda image, points: (_jpeg(image, 20), points),
+        "jpeg 20": lambda image, points: (jpeg(image, 20), points),
         "small": lambda image, points: _placed(image, points, 120, 1200),
         "filling": lambda image, points: _filling(image, points),
         "half profile": lambda image, points: _aside(image, points, 40),
@@ -195,11 +195,6 @@ def _error(faces: list[Points], truth: Points) -> float | None:
 
 def _share(hits: list[bool]) -> float:
     return round(float(np.mean(hits)), 3)
-
-
-def _jpeg(image: Image, quality: int) -> Image:
-    coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(coded, cv2.IMREAD_COLOR)
 
 
 def turned(image: Image, points: Points, degrees: float) -> tuple[Image, Points]:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Split
@@ -48,6 +47,8 @@ class Everyday:
         image = self.images.image(face)
         if face.split is not Split.TRAIN:
             return image
+        import torch  # here, because cameras and benchmarks need only the operations
+
         rng = np.random.default_rng(torch.randint(2**31, ()).item())
         if rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])

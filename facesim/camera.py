@@ -6,6 +6,7 @@ One distribution for all classes: what is left to tell them apart is the forgery
 import cv2
 import numpy as np
 
+from dfa_lib.conditions import grey, jpeg
 from dfa_lib.face.geometry import Image
 
 _GREY_SHARE, _HARD_SHARE = 0.04, 0.15
@@ -20,8 +21,9 @@ def shoot(image: Image, rng: np.random.Generator, difficulty: float = 0.5) -> Im
     picture = _colour(_lens(image, rng, difficulty), rng) + _noise(image.shape, rng, difficulty)
     picture = np.clip(picture, 0, 255).astype(np.uint8)
     if rng.random() < _GREY_SHARE:
-        picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return _jpeg(_resized(picture, rng, difficulty), rng, difficulty)
+        picture = grey(picture)
+    picture = _resized(picture, rng, difficulty)
+    return jpeg(picture, rng.integers(92 - round(36 * difficulty), 98))
 
 
 def _lens(image: Image, rng: np.random.Generator, difficulty: float) -> Image:
@@ -53,9 +55,3 @@ def _resized(picture: Image, rng: np.random.Generator, difficulty: float) -> Ima
     small = (max(round(width * factor), 1), max(round(height * factor), 1))
     picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _jpeg(picture: Image, rng: np.random.Generator, difficulty: float) -> Image:
-    quality = int(rng.integers(92 - round(36 * difficulty), 98))
-    _, code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])

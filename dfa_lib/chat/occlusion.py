@@ -12,6 +12,7 @@ import numpy as np
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.chat.verdict import forged_logit
+from dfa_lib.conditions import grey
 
 GRID = 8
 LEGEND = (
@@ -31,13 +32,12 @@ def occlusion_map(analyst: Analyst, image: np.ndarray) -> np.ndarray:
 
 def paint(image: np.ndarray, evidence: np.ndarray, size: int = 256) -> np.ndarray:
     """Lay a map (g, g) over the picture (H, W, 3); return (size, size, 3) uint8."""
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    picture = cv2.resize(grey, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    plain = cv2.resize(grey(image), (size, size), interpolation=cv2.INTER_CUBIC)
     level = evidence / max(float(np.abs(evidence).max()), 1e-6)
     level = cv2.resize(level, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
     colour = np.where(level > 0, _ORANGE, _BLUE)
     strength = 0.75 * np.abs(level)
-    return (picture * (1 - strength) + colour * strength).astype(np.uint8)
+    return (plain * (1 - strength) + colour * strength).astype(np.uint8)
 
 
 def _hide(image: np.ndarray, row: int, column: int) -> np.ndarray:

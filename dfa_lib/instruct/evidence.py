@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfa_lib.conditions import grey
 from dfa_lib.face.geometry import Image, Mask, Points, Portrait, mirrored, region_masks, warp
 from dfa_lib.taxonomy import Region
 
@@ -64,8 +65,7 @@ def difference(bona_fide: Image, forged: Image) -> Plane:
 def _alike(one: Image, two: Image) -> tuple[Image, Image]:
     """Give both pictures the tones of the brighter one, and none colours if one has none."""
     if min(float(np.ptp(picture[::4, ::4], axis=2).mean()) for picture in (one, two)) <= 1:
-        greys = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (one, two))
-        one, two = (cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB) for grey in greys)
+        one, two = grey(one), grey(two)
     if one.mean() > two.mean():
         return one, in_tones_of(two, one)
     return in_tones_of(one, two), two
