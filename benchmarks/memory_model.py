@@ -27,7 +27,7 @@ from dfa_lib.gpt.base import add_lora
 from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, image_tokens, need
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.samples import Sample, collate
-from dfa_lib.gpt.train import Trainer
+from dfa_lib.gpt.trainer import Trainer
 from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 from dfa_lib.taxonomy import Category, Task
 

@@ -29,7 +29,7 @@ from dfa_lib.gpt.forward import PrefixLoss, core
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.gpt.samples import encode
-from dfa_lib.gpt.train import make_optimizer
+from dfa_lib.gpt.trainer import make_optimizer
 from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet

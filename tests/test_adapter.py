@@ -111,12 +111,6 @@ def test_merged_it_holds_what_vllm_reads(family, tmp_path):
     assert not [name for name in names if "lora" in name or "base_layer" in name]
 
 
-def test_merged_in_half_precision_it_says_the_same(tuned, tmp_path):
-    merge(tuned[0], tmp_path / "merged", torch.bfloat16)
-    model = LlavaForConditionalGeneration.from_pretrained(tmp_path / "merged")
-    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-
-
 def test_adapter_folder_is_complete_and_readable(tuned):
     adapter = tuned[0] / "adapter"
     names = {path.name for path in adapter.iterdir()}

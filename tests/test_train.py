@@ -8,21 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from colours import ANSWERS, RECORDS, Colours, preset_on, record, run, trainable
 from tiny_llava import save_tiny
 
 from dfa_lib import runtime
 from dfa_lib.analysts import Question
-from dfa_lib.gpt import checkpoint
-from dfa_lib.gpt import train as training
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.samples import collate, encode, plan
-from dfa_lib.gpt.train import Step, schedule, train
+from dfa_lib.gpt.train import CHECKPOINT, train
+from dfa_lib.gpt.trainer import Step, Trainer, schedule
 from dfa_lib.records import DataError, read_jsonl, write_jsonl
 from dfa_lib.taxonomy import Category, Task
 
@@ -143,30 +141,22 @@ def test_gradients_are_clipped(preset, tmp_path, monkeypatch):
     assert min(s.norm for s in log) > 0.1
 
 
-def test_state_of_any_optimiser_and_of_the_fp16_scaler_comes_back(tmp_path):
-    """8-bit optimisers keep their step as an int, and moments in shapes of their own."""
-    layer = torch.nn.Linear(2, 2, bias=False)
-    file, optimizer = tmp_path / "state.safetensors", torch.optim.SGD(layer.parameters())
-    kept = {"step": 7, "state1": torch.arange(4, dtype=torch.uint8), "absmax1": torch.ones(1)}
-    optimizer.state[layer.weight] = dict(kept)
-    accelerator = Accelerator()
-    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
-    checkpoint.save(file, accelerator, layer, optimizer, 3, "run")
-    weight = layer.weight.detach().clone()
-    optimizer.state.clear()
-    accelerator.scaler = torch.amp.GradScaler("cpu")
-    layer.weight.data.zero_()
-    assert checkpoint.load(file, accelerator, layer, optimizer, "another run") == 0
-    assert checkpoint.load(file, accelerator, layer, optimizer, "run") == 3
-    assert torch.equal(layer.weight, weight)
-    assert optimizer.state[layer.weight]["step"] == 7
-    assert torch.equal(optimizer.state[layer.weight]["state1"], kept["state1"])
-    assert accelerator.scaler.state_dict()["scale"] == 512.0
+def test_the_fp16_scaler_comes_back(preset, prompter, tmp_path):
+    trainers = []
+    for scale in (512.0, 1.0):
+        model = add_lora(load_base(preset)[0], preset)
+        trainer = Trainer(model, prompter, Colours(), preset, seed=0)
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        trainers.append(trainer)
+    trainers[0].save(tmp_path / "checkpoint.pt", "run", 3)
+    assert trainers[1].load(tmp_path / "checkpoint.pt", "another run") == 0
+    assert trainers[1].load(tmp_path / "checkpoint.pt", "run") == 3
+    assert trainers[1].accelerator.scaler.state_dict()["scale"] == 512.0
 
 
 def interrupt(preset: Preset, out: Path) -> None:
     """Break a run off at its fourth step."""
-    step = training.Trainer.step
+    step = Trainer.step
 
     def interrupted(self, batch, number, steps):
         if number == 3:
@@ -174,7 +164,7 @@ def interrupt(preset: Preset, out: Path) -> None:
         return step(self, batch, number, steps)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Trainer, "step", interrupted)
+        patch.setattr(Trainer, "step", interrupted)
         run(preset, out)
 
 
@@ -221,12 +211,10 @@ def test_another_run_does_not_take_up_a_foreign_checkpoint(preset, tuned, tmp_pa
 
 @pytest.mark.parametrize("other", [{"rank": 2}, {"language": "frozen"}], ids=str)
 def test_a_run_with_other_targets_is_not_taken_up(preset, tuned, tmp_path, other):
-    shutil.copy(tuned[0] / training.CHECKPOINT, tmp_path)
+    shutil.copy(tuned[0] / CHECKPOINT, tmp_path)
     model, processor = load_base(preset)
     model = add_lora(model, replace(preset, **other))
-    with pytest.raises(
-        DataError, match=r"checkpoint.safetensors: of a run with other LoRA targets"
-    ):
+    with pytest.raises(DataError, match=r"checkpoint.pt: of a run with other LoRA targets"):
         train(model, processor, Colours(), RECORDS, preset, tmp_path)
 
 

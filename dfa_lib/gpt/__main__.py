@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         one.add_argument("--preset", choices=PRESETS, default="nano")
         one.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="as rank=64")
-    train.add_argument("--data", type=Path, help="default: work/01_instruct")
-    train.add_argument("--out", type=Path, help="default: work/02_gpt")
+    train.add_argument("--data", type=Path, default=work_path() / "01_instruct")
+    train.add_argument("--out", type=Path, default=work_path() / "02_gpt")
     train.add_argument("--seed", type=int, default=0)
     merge = commands.add_parser("merge", help="adapter and base as one checkpoint, for serving")
     merge.set_defaults(run=_merge)
@@ -76,12 +76,8 @@ def _train(args: argparse.Namespace) -> None:
     from dfa_lib.instruct.faceset import FaceSet
     from dfa_lib.taxonomy import Split
 
-    data = args.data or work_path() / "01_instruct"
-    parts: dict[Split, list] = {Split.TRAIN: [], Split.VAL: []}
-    for record in load_records(data / "instruct.jsonl"):
-        parts.get(record.face.split, []).append(record)
     here = PartialState(cpu=not torch.cuda.is_available())  # each process has its own GPU
-    faces = FaceSet.read(data)
+    faces, records = FaceSet.read(args.data), [*load_records(args.data / "instruct.jsonl")]
     if here.is_main_process:
         _check(args)
         if (side := faces.image(faces.faces[0]).shape[0]) < preset.side:
@@ -92,10 +88,10 @@ def _train(args: argparse.Namespace) -> None:
         add_lora(model, preset, args.seed),
         processor,
         faces,
-        parts[Split.TRAIN],
+        [record for record in records if record.face.split is Split.TRAIN],
         preset,
-        args.out or work_path() / "02_gpt",
-        validation=parts[Split.VAL],
+        args.out,
+        validation=[record for record in records if record.face.split is Split.VAL],
         seed=args.seed,
     )
 

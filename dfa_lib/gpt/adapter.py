@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -32,21 +31,13 @@ PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
 
 
 def save_tuned(
-    model: PeftModel,
-    processor: ProcessorMixin,
-    preset: Preset,
-    folder: Path,
-    facts: Mapping,
-    weights: Mapping[str, Tensor] | None = None,
+    model: PeftModel, processor: ProcessorMixin, preset: Preset, folder: Path, facts: Mapping
 ) -> Path:
-    """Write the adapter folder at once: it is complete or not there. ``facts`` go on the card.
-
-    ``weights`` stand in for the model's own where those lie in pieces on several machines.
-    """
+    """Write the adapter folder at once: it is complete or not there. ``facts`` go on the card."""
     with _whole(folder) as partial:
         model.peft_config["default"].base_model_name_or_path = _portable(preset)
         # "auto" would ask the hub whether the vocabulary was resized
-        model.save_pretrained(partial, save_embedding_layers=False, state_dict=weights)
+        model.save_pretrained(partial, save_embedding_layers=False)
         (partial / "README.md").unlink(missing_ok=True)
         processor.save_pretrained(partial)
         about = {"preset": asdict(preset), "probe": probe(model).tolist()}
@@ -61,19 +52,18 @@ def load_tuned(folder: Path, device: str | None = None) -> tuple[PeftModel, Proc
     ``folder`` holds the adapter itself or a folder ``adapter`` with it. Raises DataError in
     one line for pickled files, a foreign base, missing or broken weights.
     """
-    preset = _about(_inner(folder))[0]
-    return *_attached(_inner(folder), load_base(preset, device)[0]), preset
+    preset = _about(folder := _inner(folder))[0]
+    return *_attached(folder, load_base(preset, device)[0]), preset
 
 
-def merge(folder: Path, out: Path, dtype: torch.dtype | None = None) -> Path:
+def merge(folder: Path, out: Path) -> Path:
     """Write base and adapter as one plain checkpoint, as servers want it; complete or not there.
 
     How far merging moved the logits of an answer is printed. A 4-bit base is read in half
-    precision: merging into four bits would lose the tuning. Works on the CPU; needs as much
-    memory as the whole base in ``dtype``.
+    precision: merging into four bits would lose the tuning. Works on the CPU.
     """
     preset = _about(folder := _inner(folder))[0]
-    dtype = dtype or (torch.float16 if preset.four_bit else None)
+    dtype = torch.float16 if preset.four_bit else None
     base, _ = load_base(replace(preset, four_bit=False), "cpu", dtype)
     model, processor = _attached(folder, base)
     before = _first_logits(model, processor)
@@ -159,12 +149,9 @@ def _about(folder: Path) -> tuple[Preset, Tensor]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         given = {name: value for name, value in about["preset"].items() if name in known}
-        return Preset(**{"side": 0, **given}), torch.tensor(about["probe"])
-    except (OSError, json.JSONDecodeError, KeyError):
-        raise DataError(f"{file}: missing or incomplete; save the adapter again") from None
-    except ValidationError as error:
-        name = error.errors()[0]["loc"][0]
-        raise DataError(f"{file}: {name}: from another version of dfa_lib; tune again") from None
+        return Preset(**given), torch.tensor(about["probe"])
+    except (OSError, KeyError, ValueError):  # the last of JSON's and pydantic's
+        raise DataError(f"{file}: missing, torn or from another version; tune again") from None
 
 
 @torch.inference_mode()
