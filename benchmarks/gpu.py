@@ -25,7 +25,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from dfa_lib.gpt.forward import PrefixLoss, core, parts
-from dfa_lib.gpt.infer import Thread, decode, encode_prefix
+from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix
 from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
@@ -390,15 +390,13 @@ def asking(bench: Bench) -> None:
     look = picture(model.config, base.side, 1, bench.device)
     ids = torch.randint(4, 3000, (84,)).tolist()
 
-    def first() -> Thread:
-        thread = Thread([], encode_prefix(model, prompt, look))
-        next(thread.steps(model, ids[:40], -1, 1))
-        return thread
+    def first() -> Prefix:
+        prefix = encode_prefix(model, prompt, look)
+        next(decode_steps(model, prefix, [0], [ids[:40]], -1, 1))
+        return prefix
 
-    thread = first()
-    opening = bench.seconds(first)
-    # a copy each time, so that the same words are new to every one
-    later = bench.seconds(lambda: next(replace(thread).steps(model, ids, -1, 1)))
+    prefix, opening = first(), bench.seconds(first)
+    later = bench.seconds(lambda: next(decode_steps(model, prefix, [0], [ids], -1, 1)))
     bench.tell(
         "first token", first_ms=opening * 1e3, follow_up_ms=later * 1e3, ratio=later / opening
     )

@@ -24,7 +24,7 @@ from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
 from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.gpt.infer import Thread, decode, encode_prefix
+from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
 
@@ -102,18 +102,19 @@ def first_tokens() -> tuple[float, float]:
     picture = torch.randn(1, 3, 336, 336)
     ids = torch.randint(4, VOCABULARY, (FIRST + ANSWER + FOLLOW,)).tolist()
 
-    def first() -> Thread:
-        thread = Thread([], encode_prefix(model, FixedPrompt(), {"pixel_values": picture}))
-        next(thread.steps(model, ids[:FIRST], -1, 1))
-        return thread
+    def first() -> Prefix:
+        prefix = encode_prefix(model, FixedPrompt(), {"pixel_values": picture})
+        next(decode_steps(model, prefix, [0], [ids[:FIRST]], -1, 1))
+        return prefix
+
+    def follow(prefix: Prefix) -> None:
+        next(decode_steps(model, prefix, [0], [ids], -1, 1))
 
     opening, following = [], []
     for _ in range(ROUNDS + 1):
-        seconds, thread = timed(first)
+        seconds, prefix = timed(first)
         opening.append(seconds)
-        said = ids[: FIRST + ANSWER]
-        next(thread.steps(model, said, -1, 1))  # what an answer leaves in the cache
-        following.append(timed(lambda: next(thread.steps(model, ids, -1, 1)))[0])  # noqa: B023
+        following.append(timed(lambda: follow(prefix))[0])  # noqa: B023
     return min(opening[1:]), min(following[1:])
 
 

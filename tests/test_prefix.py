@@ -14,7 +14,7 @@ from dfa_lib.gpt.forward import (
     shares,
     vision_features,
 )
-from dfa_lib.gpt.infer import Thread, decode, encode_prefix, options, score
+from dfa_lib.gpt.infer import decode, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, pack
@@ -226,19 +226,3 @@ def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
     assert decode(model, prefix, owners, questions, prompter.eos, 12) == free
     cut = [ids[: ids.index(stop)] if stop in ids else ids for ids in free]
     assert decode(model, prefix, owners, questions, stop, 12) == cut
-
-
-def test_a_chat_reuses_what_it_has_read(tiny, images):
-    model, processor = tiny
-    prompter = Prompter(processor)
-    prefix = encode_prefix(model, prompter, prompter.pictures(images[:1]))
-    thread = Thread([], prefix)
-    first = list(thread.steps(model, prompter.question("Is it?"), prompter.eos, 8))
-    assert first == decode(model, prefix, [0], [prompter.question("Is it?")], prompter.eos, 8)[0]
-    history = [("Is it?", "This face is forged.")]
-    follow = prompter.question("Why?", history)
-    fresh = Thread([], prefix)
-    assert list(thread.steps(model, follow, prompter.eos, 8)) == list(
-        fresh.steps(model, follow, prompter.eos, 8)
-    )
-    torch.testing.assert_close(thread.cache, fresh.cache, atol=1e-5, rtol=1e-4)

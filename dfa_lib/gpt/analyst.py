@@ -16,7 +16,7 @@ from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
 from dfa_lib.gpt.forward import check_image_tokens, pooled, vision_features
-from dfa_lib.gpt.infer import Prefix, Thread, decode, encode_prefix, options, score
+from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix, options, score
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
 
@@ -52,7 +52,7 @@ class LocalAnalyst:
         check_image_tokens(self.model, self.prompter)
         self._options = cache(lambda text, answers: options(self.prompter, text, answers))
         self._question = cache(self.prompter.question)
-        self._thread: tuple[str, Thread] | None = None
+        self._seen: tuple[str, Prefix] | None = None
 
     def reply(
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
@@ -65,15 +65,12 @@ class LocalAnalyst:
         return replies
 
     def stream(self, image: np.ndarray, history: Sequence[Turn], text: str) -> Iterator[str]:
-        """Answer ``text`` piece by piece; what was read of this chat before is not read again."""
+        """Answer ``text`` piece by piece; the image of the question before is not read again."""
         turns = list(history)[-self.preset.turns :] if self.preset.turns else []
-        ids = self.prompter.question(text, turns)
-        tokens: list[int] = []
-        shown = ""
-        for token in self._thread_of(image).steps(
-            self.model, ids, self.prompter.eos, self.preset.max_new_tokens
-        ):
-            tokens.append(token)
+        ids, limit = self.prompter.question(text, turns), self.preset.max_new_tokens
+        prefix, tokens, shown = self._prefix_of(image), [], ""
+        for more in decode_steps(self.model, prefix, [0], [ids], self.prompter.eos, limit):
+            tokens += more.values()
             whole = self._text(tokens)
             if not whole.endswith("\ufffd"):  # half of a character waits for the other half
                 yield whole[len(shown) :]
@@ -95,7 +92,7 @@ class LocalAnalyst:
         self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
     ) -> list[list[Reply]]:
         begin = time.perf_counter()
-        prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures(images))
+        prefix = self._read(images)
         chosen = self._choose(prefix, [[q for q in row if q.options] for row in questions])
         free = [(i, q) for i, row in enumerate(questions) for q in row if not q.options]
         written = iter(self._write(prefix, free))
@@ -129,10 +126,12 @@ class LocalAnalyst:
     def _text(self, ids: Sequence[int]) -> str:
         return self.prompter.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
 
-    def _thread_of(self, image: np.ndarray) -> Thread:
-        """The chat on this image, begun anew when the image changes."""
+    def _prefix_of(self, image: np.ndarray) -> Prefix:
+        """The prefix of the image that is talked about, read anew when the image changes."""
         key = digest(image.tobytes())
-        if self._thread is None or self._thread[0] != key:
-            prefix = encode_prefix(self.model, self.prompter, self.prompter.pictures([image]))
-            self._thread = key, Thread([], prefix)
-        return self._thread[1]
+        if self._seen is None or self._seen[0] != key:
+            self._seen = key, self._read([image])
+        return self._seen[1]
+
+    def _read(self, images: Sequence[np.ndarray]) -> Prefix:
+        return encode_prefix(self.model, self.prompter, self.prompter.pictures(images))

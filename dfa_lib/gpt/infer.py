@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from dfa_lib.gpt.forward import (
@@ -18,28 +18,20 @@ from dfa_lib.gpt.forward import (
     token_kinds,
 )
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.trees import Branch, Tree, additive, pack
-
-KeysValues = tuple[tuple[Tensor, Tensor], ...]
-"""Per layer keys and values, each (B, heads, tokens, width)."""
+from dfa_lib.gpt.trees import Branch, Tree, pack
 
 
 @dataclass(frozen=True)
 class Prefix:
     """Image prefixes of one length that were read: their cache, and the position after them."""
 
-    cache: KeysValues
+    cache: DynamicCache
     position: int
 
-    @property
-    def tokens(self) -> int:
-        """Cached tokens of each image."""
-        return self.cache[0][0].shape[2]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the cache lies."""
-        return self.cache[0][0].device
+    def of(self, owners: Sequence[int]) -> DynamicCache:
+        """Return a cache to go on with, whose row i is that of image ``owners[i]``."""
+        rows = torch.tensor(owners, device=self.cache.layers[0].keys.device)
+        return DynamicCache((layer.keys[rows], layer.values[rows]) for layer in self.cache.layers)
 
 
 @torch.inference_mode()
@@ -59,7 +51,7 @@ def encode_prefix(model: nn.Module, prompter: Prompter, pictures: Pictures) -> P
             **token_kinds(model, ids),
             **pictures,
         )
-    return Prefix(_contents(cache), int(positions.max()) + 1)
+    return Prefix(cache, int(positions.max()) + 1)
 
 
 def options(prompter: Prompter, question: str, answers: Sequence[str]) -> Tree:
@@ -77,9 +69,9 @@ def score(
 
     Row i is asked about image ``owners[i]`` of the prefix batch.
     """
-    packed = pack(rows, past=prefix.position).to(prefix.device)
-    mask = packed.mask(core(model).dtype, prefix.tokens)
-    hidden = _read(model, _cache(prefix.cache, owners), packed.ids, packed.positions, mask)
+    packed = pack(rows, past=prefix.position).to(core(model).device)
+    mask = packed.mask(core(model).dtype, prefix.cache.get_seq_length())
+    hidden = _read(model, prefix.of(owners), packed.ids, packed.positions, mask)
     sums = torch.zeros(int(packed.answers[-1]) + 1, device=hidden.device)
     lost = nn.functional.cross_entropy(
         answer_logits(model, hidden, packed), packed.targets, reduction="none"
@@ -87,7 +79,6 @@ def score(
     return sums.index_add(0, packed.answers, -lost).tolist()
 
 
-@torch.inference_mode()
 def decode(
     model: nn.Module,
     prefix: Prefix,
@@ -100,77 +91,60 @@ def decode(
 
     Question i is asked about image ``owners[i]`` of the prefix batch; equal to asking one by one.
     """
-    ids, positions, real = _pad_left(questions, prefix)
-    cache, answers = _cache(prefix.cache, owners), [[] for _ in questions]
-    alive = torch.arange(len(questions), device=ids.device)
-    for _ in range(limit):
-        tokens = _next_token(model, cache, ids, positions, real)
-        running = tokens != eos
-        for index, token in zip(alive[running].tolist(), tokens[running].tolist(), strict=True):
-            answers[index].append(token)
-        if not running.any():
-            break
-        if not running.all():  # finished rows leave the batch
-            alive, real = alive[running], real[running]
-            tokens, positions = tokens[running], positions[running]
-            cache.batch_select_indices(running.nonzero()[:, 0])
-        ids, positions = tokens[:, None], positions[:, -1:] + 1
-        real = nn.functional.pad(real, (0, 1), value=True)
+    answers: list[list[int]] = [[] for _ in questions]
+    for tokens in decode_steps(model, prefix, owners, questions, eos, limit):
+        for row, token in tokens.items():
+            answers[row].append(token)
     return answers
 
 
-@dataclass
-class Thread:
-    """A chat on one image: the tokens read after its prefix, with keys and values of all."""
-
-    ids: list[int]
-    prefix: Prefix
-    cache: KeysValues = ()
-
-    @torch.inference_mode()
-    def steps(self, model: nn.Module, ids: Sequence[int], eos: int, limit: int) -> Iterator[int]:
-        """Yield the greedy answer to a prompt token by token, computing what is new only.
-
-        ``ids`` is the whole conversation after the image; whatever it has in common with
-        what was read before is taken from the cache.
-        """
-        pairs = zip(self.ids, ids[:-1], strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self.ids, fresh = list(ids[:common]), list(ids[common:])
-        kept = self.prefix.tokens + common
-        read = self.cache or self.prefix.cache
-        cache = DynamicCache(tuple((k[:, :, :kept], v[:, :, :kept]) for k, v in read))
-        for _ in range(limit):
-            behind, positions, _ = _pad_left([fresh], self.prefix)
-            real = behind.new_ones(1, self.prefix.tokens + len(self.ids) + len(fresh)).bool()
-            token = int(_next_token(model, cache, behind, positions + len(self.ids), real))
-            self.cache = _contents(cache)  # first: interrupted here, a longer cache does no harm
-            self.ids += fresh
-            if token == eos:
-                return
-            fresh = [token]
-            yield token
-
-
-def _next_token(
-    model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, real: Tensor
-) -> Tensor:
-    """Feed ``ids`` (R, Q) after the cache; return the likeliest next tokens (R,).
-
-    ``real`` (R, cached + Q) is False where a row is padded.
-    """
-    place = torch.arange(real.shape[1], device=real.device)
-    seen = (place <= place[-ids.shape[1] :, None]) & real[:, None]
-    hidden = _read(model, cache, ids, positions, additive(seen, core(model).dtype)[:, None])
-    logits = core(model).get_output_embeddings()(hidden[:, -1])
-    logits[:, core(model).config.image_token_id] = -torch.inf  # an answer holds no picture
-    return logits.argmax(-1)
+@torch.inference_mode()
+def decode_steps(
+    model: nn.Module,
+    prefix: Prefix,
+    owners: Sequence[int],
+    questions: Sequence[Sequence[int]],
+    eos: int,
+    limit: int,
+) -> Iterator[dict[int, int]]:
+    """Yield the next token of each answer that has not ended, by question, as ``decode`` does."""
+    device, cache = core(model).device, prefix.of(owners)
+    ids, real = (
+        pad_sequence(rows, batch_first=True, padding_side="left").to(device)
+        for rows in (
+            [torch.tensor(question) for question in questions],
+            [torch.ones(len(question), dtype=torch.long) for question in questions],
+        )
+    )
+    positions = (real.cumsum(1) - 1).clamp(min=0) + prefix.position
+    seen = nn.functional.pad(real, (cache.get_seq_length(), 0), value=1)
+    running = torch.arange(len(questions), device=device)
+    for _ in range(limit):
+        hidden = _read(model, cache, ids, positions, seen)[:, -1]
+        logits = core(model).get_output_embeddings()(hidden)
+        logits[:, core(model).config.image_token_id] = -torch.inf  # an answer holds no picture
+        tokens = logits.argmax(-1)
+        going = tokens != eos
+        if not going.all():  # finished rows leave the batch
+            running, tokens, positions, seen = (
+                rows[going] for rows in (running, tokens, positions, seen)
+            )
+            cache.batch_select_indices(going.nonzero()[:, 0])
+        if not going.any():
+            return
+        yield dict(zip(running.tolist(), tokens.tolist(), strict=True))
+        ids, positions = tokens[:, None], positions[:, -1:] + 1
+        seen = nn.functional.pad(seen, (0, 1), value=1)
 
 
 def _read(
     model: nn.Module, cache: DynamicCache, ids: Tensor, positions: Tensor, mask: Tensor
 ) -> Tensor:
-    """Return the hidden states (R, Q, D) of tokens that go on after the cache, and extend it."""
+    """Return the hidden states (R, Q, D) of tokens that go on after the cache, and extend it.
+
+    ``mask`` says what each token sees, (R, 1, Q, cached + Q), or which are no padding, (R, cached
+    + Q).
+    """
     words = core(model).get_input_embeddings()(ids)
     with precision(model):
         read = core(model).get_decoder()(
@@ -181,23 +155,3 @@ def _read(
             use_cache=True,
         )
     return read.last_hidden_state
-
-
-def _pad_left(questions: Sequence[Sequence[int]], prefix: Prefix) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ids and positions (R, Q), and which places are no padding (R, cached + Q)."""
-    width = max(map(len, questions))
-    ids = torch.tensor([[0] * (width - len(q)) + list(q) for q in questions], device=prefix.device)
-    gaps = torch.tensor([[width - len(q)] for q in questions], device=prefix.device)
-    place = torch.arange(width, device=prefix.device) - gaps
-    real = nn.functional.pad(place >= 0, (prefix.tokens, 0), value=True)
-    return ids, place.clamp(min=0) + prefix.position, real
-
-
-def _cache(pairs: KeysValues, rows: Sequence[int]) -> DynamicCache:
-    """Return a cache with ``rows`` of these contents; they stay as they are."""
-    index = torch.as_tensor(rows, device=pairs[0][0].device)
-    return DynamicCache(tuple((keys[index], values[index]) for keys, values in pairs))
-
-
-def _contents(cache: DynamicCache) -> KeysValues:
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
