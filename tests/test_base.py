@@ -79,16 +79,16 @@ def refusals(hub: str, home: Path, *bases: str) -> list[str]:
 @pytest.mark.slow
 def test_a_gated_and_a_missing_model_are_told_apart(hub, tmp_path):
     gated, missing, typo = refusals(hub, tmp_path, "gated/llava", "nobody/llava", "no/such/folder")
-    assert "its owner asks for consent; accept on https://huggingface.co/gated/llava" in gated
-    assert "no such folder here and no such model on the hub" in missing
-    assert "no such folder here and no such model on the hub" in typo
+    assert "; accept its terms on https://huggingface.co/gated/llava, then `hf auth login`" in gated
+    assert "nobody/llava is not a local folder and is not a valid model identifier" in missing
+    assert "base no/such/folder cannot be loaded: Repo id must be in the form" in typo
 
 
 @pytest.mark.full
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(tmp_path):
     (away,) = refusals("http://127.0.0.1:9", tmp_path, "some/llava")
-    assert "the hub cannot be reached and no copy lies here; connect, or point `base`" in away
+    assert "We couldn't connect to 'http://127.0.0.1:9' to load the files" in away
 
 
 ELSEWHERE = [preset for preset in PRESETS.values() if not Path(preset.source).is_dir()]

@@ -1,7 +1,8 @@
 """The untuned base of a preset, and the LoRA that makes it tunable."""
 
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from textwrap import shorten
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -24,9 +25,6 @@ from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.gpt.trees import TREES
 from dfa_lib.records import DataError
 
-NO_PACKAGE = {"ImportError", "ModuleNotFoundError", "AttributeError"}
-"""What transformers raises where a processor of videos has no torchvision."""
-
 
 def load_base(
     preset: Preset, device: str | None = None, dtype: torch.dtype | None = None
@@ -44,7 +42,7 @@ def load_base(
     small = preset.source.startswith(str(WEIGHTS)) or device.startswith("cpu")
     dtype = dtype or (torch.float32 if small else here.dtype)
     config, processor = read_config(preset), read_processor(preset)
-    try:
+    with _one_line(preset):
         model, info = AutoModelForImageTextToText.from_pretrained(
             preset.source,
             dtype=dtype,
@@ -54,8 +52,6 @@ def load_base(
             quantization_config=_nf4(config, dtype) if preset.four_bit else None,
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise DataError(_why_not(preset, error)) from None
     if info["missing_keys"]:
         raise DataError(
             f"preset {preset.name}: {preset.source} lacks {len(info['missing_keys'])} weights of a "
@@ -66,23 +62,19 @@ def load_base(
 
 def read_config(preset: Preset) -> PreTrainedConfig:
     """Return the base's config alone; refused as ``load_base`` refuses it."""
-    try:
+    with _one_line(preset):
         config = AutoConfig.from_pretrained(preset.source)
         if not hasattr(config, "vision_config"):
             raise ValueError(f"its model type is {config.model_type!r}, which reads no images")
-    except (OSError, ValueError) as error:
-        raise DataError(_why_not(preset, error)) from None
     return config
 
 
 def read_processor(preset: Preset) -> ProcessorMixin:
     """Return the base's processor alone; refused as ``load_base`` refuses it."""
-    try:
+    with _one_line(preset):
         processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
         if not isinstance(processor, ProcessorMixin):
             raise ValueError("it has no processor for pictures and text")
-    except (OSError, ValueError, ImportError, AttributeError) as error:
-        raise DataError(_why_not(preset, error)) from None
     return processor
 
 
@@ -103,12 +95,9 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
         modules_to_save=wholes,
         task_type="CAUSAL_LM",
     )
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            tunable = get_peft_model(model, config)
-    except ValueError as error:
-        raise DataError(f"preset {preset.name}: {' '.join(str(error).split()):.160}") from None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tunable = get_peft_model(model, config)
     for parameter in tunable.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -147,29 +136,18 @@ def _nf4(config: PreTrainedConfig, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _why_not(preset: Preset, error: Exception) -> str:
-    """Return what is wrong with the base, and the mend, in one line."""
-    causes, cause = set(), error
-    while cause:
-        causes.add(type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
-    page = f"https://huggingface.co/{preset.base}"
-    if "bitsandbytes" in reason:
-        reason, mend = "4-bit weights need bitsandbytes", "run `pip install bitsandbytes`"
-    elif not (find_spec("torchvision") and find_spec("num2words")) and causes & NO_PACKAGE:
-        reason = "a package that its processor needs is missing"
-        mend = "run `pip install torchvision num2words`"
-    elif Path(preset.source).is_dir():
-        reason = f"the folder holds no whole image-text model: {reason:.120}"
-        mend = "point `base` at the folder of one, with its processor"
-    elif "GatedRepoError" in causes:
-        reason, mend = "its owner asks for consent", f"accept on {page}, then `hf auth login`"
-    elif "RepositoryNotFoundError" in causes or "HFValidationError" in causes:
-        reason, mend = "no such folder here and no such model on the hub", "mend its name"
-    elif causes & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError"}:
-        reason = "the hub cannot be reached and no copy lies here"
-        mend = "connect, or point `base` at a local folder"
-    else:
-        reason, mend = f"{reason:.160}", "mend this, or point `base` at a local folder"
-    return f"preset {preset.name}: base {preset.source} cannot be loaded: {reason}; {mend}"
+@contextmanager
+def _one_line(preset: Preset) -> Iterator[None]:
+    """Turn what transformers finds wrong with a base into a DataError that has the mend."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
+        said = shorten(str(error), 200).rstrip(".")
+        mend = "point `base` at a model of the hub, or at a folder with model and processor"
+        if "gated" in said:
+            mend = f"accept its terms on https://huggingface.co/{preset.base}, then `hf auth login`"
+        elif isinstance(error, AttributeError):  # where a processor of videos lacks torchvision
+            mend = "run `pip install torchvision num2words`"
+        raise DataError(
+            f"preset {preset.name}: base {preset.source} cannot be loaded: {said}; {mend}"
+        ) from None
