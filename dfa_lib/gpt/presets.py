@@ -1,6 +1,10 @@
-"""Presets: one frozen bundle per base model, from the embedded nano to the paper's 13B."""
+"""Presets: one frozen bundle per base model, from the embedded nano to the paper's 13B.
 
-from dataclasses import field, replace
+They stand in ``presets.toml``, each with what differs from the recipe of LLaVA-1.5.
+"""
+
+import tomllib
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -8,12 +12,15 @@ from pydantic import ConfigDict, PositiveInt
 from pydantic.dataclasses import dataclass
 
 WEIGHTS = Path(__file__).parent / "weights"
+TABLES = Path(__file__).parent / "presets.toml"
 Tuning = Literal["lora", "full", "frozen"]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Preset:
     """Everything tuning needs to know about one base; pydantic checks and converts the fields.
+
+    Defaults are the recipe of LLaVA-1.5, in four bits so that it fits a GPU with 15 GiB.
 
     Args:
         base: A hub id, a folder, or the name of weights in this package.
@@ -46,15 +53,15 @@ class Preset:
     base: str
     licence: str
     side: int
-    epochs: float
-    batch: PositiveInt
-    row: PositiveInt
     rank: PositiveInt
-    lr_lora: float
-    lr_projector: float
-    lr_vision: float
     alpha: int = 0
-    dropout: float = 0.0
+    epochs: float = 1.0
+    batch: PositiveInt = 32
+    row: PositiveInt = 1024
+    lr_lora: float = 2e-4
+    lr_projector: float = 2e-5
+    lr_vision: float = 2e-5
+    dropout: float = 0.05
     warmup: float = 0.03
     clip: float = 1.0
     balanced: bool = False
@@ -63,9 +70,9 @@ class Preset:
     talk: int = 0
     everyday: bool = False
     naming: float = 0.0
-    four_bit: bool = False
-    paged: bool = False
-    checkpointing: bool = False
+    four_bit: bool = True
+    paged: bool = True
+    checkpointing: bool = True
     save_every: int = 200
     save_minutes: float = 10.0
     max_new_tokens: int = 256
@@ -87,83 +94,8 @@ class Preset:
         return str(embedded) if embedded.is_dir() else self.base
 
 
-NANO = Preset(
-    name="nano",
-    base="nano",
-    licence="the licence of this repository",
-    side=128,
-    epochs=4,
-    batch=16,
-    row=1024,
-    rank=16,
-    lr_lora=3e-3,
-    lr_projector=1e-3,
-    lr_vision=1e-3,
-    balanced=True,
-    weights={"DF-C": 2.0, "AD": 2.0},
-    bona_fide=2.0,
-    talk=1,
-    everyday=True,
-    naming=0.3,
-    save_every=100,
-    max_new_tokens=160,
-    turns=0,
-    vision="full",
-)
-
-LLAVA_7B = Preset(
-    name="llava-1.5-7b",
-    base="llava-hf/llava-1.5-7b-hf",
-    licence="llama2",
-    side=336,
-    epochs=1,
-    batch=32,
-    row=1024,
-    rank=128,
-    lr_lora=2e-4,
-    lr_projector=2e-5,
-    lr_vision=2e-5,
-    dropout=0.05,
-    four_bit=True,
-    paged=True,
-    checkpointing=True,
-)
-
-SMOLVLM = replace(
-    LLAVA_7B,
-    licence="apache-2.0",
-    side=512,
-    row=2048,
-    rank=64,
-    four_bit=False,
-    paged=False,
-    processor={"do_image_splitting": False, "size": {"longest_edge": 512}},
-)
-QWEN = replace(
-    LLAVA_7B,
-    licence="apache-2.0",
-    side=448,
-    rank=64,
-    processor={"min_pixels": 448**2, "max_pixels": 448**2},
-)
-
 PRESETS = {
-    preset.name: preset
-    for preset in (
-        NANO,
-        replace(SMOLVLM, name="smolvlm-256m", base="HuggingFaceTB/SmolVLM-256M-Instruct"),
-        replace(SMOLVLM, name="smolvlm-500m", base="HuggingFaceTB/SmolVLM-500M-Instruct"),
-        replace(QWEN, name="qwen3-vl-2b", base="Qwen/Qwen3-VL-2B-Instruct"),
-        replace(
-            QWEN,
-            name="qwen2.5-vl-3b",
-            base="Qwen/Qwen2.5-VL-3B-Instruct",
-            licence="qwen-research (non-commercial)",
-        ),
-        replace(QWEN, name="qwen3-vl-4b", base="Qwen/Qwen3-VL-4B-Instruct"),
-        LLAVA_7B,
-        replace(QWEN, name="qwen2.5-vl-7b", base="Qwen/Qwen2.5-VL-7B-Instruct"),
-        replace(QWEN, name="qwen3-vl-8b", base="Qwen/Qwen3-VL-8B-Instruct"),
-        replace(LLAVA_7B, name="llava-1.5-13b", base="llava-hf/llava-1.5-13b-hf"),
-    )
+    name: Preset(name=name, **fields)
+    for name, fields in tomllib.loads(TABLES.read_text(encoding="utf-8")).items()
 }
+NANO = PRESETS["nano"]
