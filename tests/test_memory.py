@@ -18,8 +18,8 @@ from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.forward import PrefixLoss
 from dfa_lib.gpt.memory import need, preflight
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.presets import LLAVA_7B, NANO
-from dfa_lib.gpt.train import make_optimizer
+from dfa_lib.gpt.presets import NANO, PRESETS
+from dfa_lib.gpt.trainer import make_optimizer
 from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "measured"
@@ -82,7 +82,7 @@ def test_what_saves_memory_saves_it(tmp_path):
 def test_preflight_says_what_to_do(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 8.0)
     assert preflight(NANO).endswith("8.00 GiB are free: go ahead")
-    assert "4-bit weights; here use 'nano'" in preflight(LLAVA_7B)
+    assert "4-bit weights; here use 'nano'" in preflight(PRESETS["llava-1.5-7b"])
     monkeypatch.setattr(memory, "free_memory", lambda: 0.02)
     said = preflight(NANO)
     assert said.endswith("free: try a lower `row`, a lower `rank` or a smaller preset")

@@ -5,10 +5,10 @@ and every storage is counted while it lives. So the answer follows the code that
 benchmarks/memory_model.py holds it against measured peaks.
 """
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from weakref import WeakSet, finalize
 
 import psutil
 import torch
@@ -129,20 +129,18 @@ def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:
     decoder = model.model.get_decoder()
     if preset.checkpointing:
         decoder.gradient_checkpointing_enable({"use_reentrant": False})
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        fake = {n: torch.empty_like(t, device="cpu") for n, t in model.state_dict().items()}
-        model.load_state_dict(fake, assign=True)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as counted:
+        model.to_empty(device="cpu")
         model.tie_weights()
-        with _Counted() as counted:
-            hidden = decoder(
-                inputs_embeds=_words(model, row, preset),
-                attention_mask=row.mask(model.dtype),
-                position_ids=row.positions,
-                use_cache=False,
-                segments=row.segments,
-            ).last_hidden_state
-            answer_loss(model, hidden, row).backward()
-    return counted.peak
+        hidden = decoder(
+            inputs_embeds=_words(model, row, preset),
+            attention_mask=row.mask(model.dtype),
+            position_ids=row.positions,
+            use_cache=False,
+            segments=row.segments,
+        ).last_hidden_state
+        answer_loss(model, hidden, row).backward()
+    return counted.peak - sum(weight.nbytes for weight in {*model.parameters(), *model.buffers()})
 
 
 def _words(model: nn.Module, row: Packed, preset: Preset) -> Tensor:
@@ -161,30 +159,21 @@ class _Counted(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alive: dict[int, int] = {}
+        self.known: WeakSet[torch.UntypedStorage] = WeakSet()
         self.now = self.peak = 0
 
     def __torch_dispatch__(
         self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
     ) -> object:
         """Run ``func`` and count what is new in its result."""
-        given = {_key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if (
-                isinstance(tensor, Tensor)
-                and (key := _key(tensor)) not in given | self.alive.keys()
-            ):
-                storage = tensor.untyped_storage()
-                self.alive[key] = storage.nbytes()
-                self.now += storage.nbytes()
-                self.peak = max(self.peak, self.now)
-                weakref.finalize(storage, self._drop, key)
+        for storage in (t.untyped_storage() for t in tree_leaves(result) if isinstance(t, Tensor)):
+            if storage not in self.known:
+                self.known.add(storage)
+                self._add(storage.nbytes())
+                finalize(storage, self._add, -storage.nbytes())
         return result
 
-    def _drop(self, key: int) -> None:
-        self.now -= self.alive.pop(key)
-
-
-def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    def _add(self, count: int) -> None:
+        self.now += count
+        self.peak = max(self.peak, self.now)
