@@ -44,6 +44,7 @@ class Unread:
         self.config, self.side = BASES[name].config(False), BASES[name].side
         count = image_tokens(self.config, self.side)
         self.prefix = [1, *[self.config.image_token_id] * count]
+        self.blank = self.pictures([None])
 
     def question(self, text: str) -> list[int]:
         """Return a token for each letter."""

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
+from jinja2 import StrictUndefined, Template
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoProcessor, ProcessorMixin
 
 from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.forward import core, hidden_states, on_device
@@ -46,26 +46,43 @@ def save_tuned(
     return folder
 
 
-def load_tuned(folder: Path, device: str | None = None) -> tuple[PeftModel, ProcessorMixin, Preset]:
+def load_tuned(
+    folder: Path, device: str | None = None, to_merge: bool = False
+) -> tuple[PeftModel, ProcessorMixin, Preset]:
     """Return the tuned model, its processor and preset, from the folder tuning wrote.
 
-    ``folder`` holds the adapter itself or a folder ``adapter`` with it. Raises DataError in
-    one line for pickled files, a foreign base, missing or broken weights.
+    ``folder`` holds the adapter itself or a folder ``adapter`` with it. A base of four bits is
+    read in half precision ``to_merge``: four bits would lose the tuning. Raises DataError in one
+    line for pickled files, a foreign base, missing or broken weights.
     """
-    preset = _about(folder := _inner(folder))[0]
-    return *_attached(folder, load_base(preset, device)[0]), preset
+    folder = _inner(folder)
+    weights, (preset, own) = check_adapter(folder), _about(folder)
+    if to_merge and preset.four_bit:
+        base, _ = load_base(replace(preset, four_bit=False), device, torch.float16)
+    else:
+        base, _ = load_base(preset, device)
+    if not torch.allclose(probe(base), own, rtol=0.02, atol=1e-3):
+        raise DataError(
+            f"{folder}: was tuned on another base than {preset.source}; point `base` in "
+            "preset.json at the one it was tuned on, or tune again"
+        )
+    try:
+        model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
+        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+        lost = wanted.keys() - weights.keys()
+    except KeyError as error:  # where a whole module is missing
+        lost = {str(error)}
+    if lost:  # of LoRA's, peft would warn, and go on with what it drew at random
+        raise DataError(f"{folder}: lacks weights, {min(lost)} among them; save it again")
+    return model.eval(), AutoProcessor.from_pretrained(folder), preset
 
 
 def merge(folder: Path, out: Path) -> Path:
     """Write base and adapter as one plain checkpoint, as servers want it; complete or not there.
 
-    How far merging moved the logits of an answer is printed. A 4-bit base is read in half
-    precision: merging into four bits would lose the tuning. Works on the CPU.
+    How far merging moved the logits of an answer is printed. Works on the CPU.
     """
-    preset = _about(folder := _inner(folder))[0]
-    dtype = torch.float16 if preset.four_bit else None
-    base, _ = load_base(replace(preset, four_bit=False), "cpu", dtype)
-    model, processor = _attached(folder, base)
+    model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
     before = _first_logits(model, processor)
     merged = model.merge_and_unload()
     apart = (_first_logits(merged, processor) - before).abs().max() / before.abs().max()
@@ -75,7 +92,7 @@ def merge(folder: Path, out: Path) -> Path:
     with _whole(out) as partial:
         merged.save_pretrained(partial)
         processor.save_pretrained(partial)
-        shutil.copy(folder / CARD, partial / CARD)
+        shutil.copy(_inner(folder) / CARD, partial / CARD)
     return out
 
 
@@ -124,25 +141,6 @@ def _inner(folder: Path) -> Path:
     return folder / "adapter" if (folder / "adapter").is_dir() else folder
 
 
-def _attached(folder: Path, base: PreTrainedModel) -> tuple[PeftModel, ProcessorMixin]:
-    """Return the adapter of ``folder`` on its base, and its processor."""
-    weights, (preset, own) = check_adapter(folder), _about(folder)
-    if not torch.allclose(probe(base), own, rtol=0.02, atol=1e-3):
-        raise DataError(
-            f"{folder}: was tuned on another base than {preset.source}; point `base` in "
-            "preset.json at the one it was tuned on, or tune again"
-        )
-    try:
-        model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
-        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
-        lost = wanted.keys() - weights.keys()
-    except KeyError as error:  # where a whole module is missing
-        lost = {str(error)}
-    if lost:  # of LoRA's, peft would warn, and go on with what it drew at random
-        raise DataError(f"{folder}: lacks weights, {min(lost)} among them; save it again")
-    return model.eval(), AutoProcessor.from_pretrained(folder)
-
-
 def _about(folder: Path) -> tuple[Preset, Tensor]:
     """Return preset and probe of the base, from preset.json; fields of older versions are left."""
     file, known = folder / "preset.json", {field.name for field in fields(Preset)}
@@ -156,9 +154,9 @@ def _about(folder: Path) -> tuple[Preset, Tensor]:
 
 @torch.inference_mode()
 def _first_logits(model: nn.Module, processor: ProcessorMixin) -> Tensor:
-    """Return the logits (V,) of an answer's first token on a grey picture."""
+    """Return the logits (V,) of an answer's first token on a black picture."""
     prompter = Prompter(processor)
-    pictures = on_device(model, prompter.pictures([np.full((224, 224, 3), 128, np.uint8)]))
+    pictures = on_device(model, prompter.blank)
     tree = Tree(prompter.prefix, [Branch(prompter.question("Is it forged?"), 0)])
     hidden = hidden_states(model, pack([[tree]]), pictures, shared=False)
     return core(model).get_output_embeddings()(hidden[0, -1]).float()
@@ -171,25 +169,8 @@ def _portable(preset: Preset) -> str:
 
 
 def _card(model: PeftModel, preset: Preset, facts: Mapping) -> str:
-    trainable, total = model.get_nb_trainable_parameters()  # with peft's copies of the modules
+    trained, total = model.get_nb_trainable_parameters()  # with peft's copies of the modules
     total -= sum(w.numel() for name, w in model.named_parameters() if "original_module" in name)
-    rows = {
-        "base": preset.base,
-        "licence of the base": preset.licence,
-        "trained": f"{trainable:,} of {total:,} parameters (LoRA rank {preset.rank})",
-        "tuned": f"LLM {preset.language}, projector {preset.projector}, encoder {preset.vision}",
-        **facts,
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"""# DFA-GPT tuned from {preset.name}
-
-Answers questions on face images: detection, classification and description of deepfakes.
-Made for teaching and research; never the sole ground for a decision about a person.
-
-| | |
-|---|---|
-{table}
-
-Load it with `dfa_lib.gpt.adapter.load_tuned(folder)` or plain
-`PeftModel.from_pretrained(base, folder)`.
-"""
+    text = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
+    card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    return card.render(preset=preset, trained=f"{trained:,} of {total:,}", facts=facts)

@@ -6,7 +6,6 @@ are found by ``get_encoder`` and ``get_decoder``, M-RoPE positions by ``get_rope
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -205,8 +204,7 @@ def vision_features(model: nn.Module, pictures: Pictures) -> Tensor:
 
 def check_image_tokens(model: nn.Module, prompter: Prompter) -> None:
     """Refuse a processor that writes another number of image tokens than the model has features."""
-    blank = prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
-    seen = image_features(model, blank).pooler_output
+    seen = image_features(model, prompter.blank).pooler_output
     features = sum(one.numel() // one.shape[-1] for one in seen)
     if features != prompter.image_tokens:
         raise DataError(

@@ -24,8 +24,9 @@ class Prompter:
     """Turns pictures, questions and answers into model inputs by the processor's template.
 
     ``prefix`` is what every prompt on a picture begins with, up to the end of its image
-    tokens; ``question`` and ``answer`` return tokens that follow it. Raises DataError for a
-    processor without chat template or image tokens.
+    tokens; ``question`` and ``answer`` return tokens that follow it. ``blank`` is what the model
+    is given of a black picture. Raises DataError for a processor without chat template or image
+    tokens.
     """
 
     def __init__(self, processor: ProcessorMixin) -> None:
@@ -34,7 +35,8 @@ class Prompter:
         self.eos: int = processor.tokenizer.eos_token_id
         self._opening = self._text([], "?")
         after = self._tokens(self._opening)
-        ids = self._read([Image.new("RGB", (224, 224))])["input_ids"][0].tolist()
+        ids, self.blank = self._read([Image.new("RGB", (224, 224))])
+        ids = ids[0].tolist()
         if ids[-len(after) :] != after:
             raise DataError("processor: its image tokens change the text that follows them")
         self.prefix = ids[: -len(after)]
@@ -46,14 +48,14 @@ class Prompter:
         Raises DataError if one takes other tokens than ``prefix``, as families without a
         fixed image size do for pictures of another shape.
         """
-        inputs = self._read([Image.fromarray(image) for image in images])
-        heads = inputs["input_ids"][:, : len(self.prefix)]
+        ids, inputs = self._read([Image.fromarray(image) for image in images])
+        heads = ids[:, : len(self.prefix)]
         if not (heads == heads.new_tensor(self.prefix)).all():
             raise DataError(
                 f"picture of {images[0].shape[:2]} pixels: has another number of image tokens than "
                 "224 x 224; set the image size of the preset's processor"
             )
-        return {key: value for key, value in inputs.items() if key not in WORDS}
+        return inputs
 
     def question(self, text: str, history: Sequence[Turn] = ()) -> list[int]:
         """Return the tokens from the image to the point where the answer begins."""
@@ -94,11 +96,12 @@ class Prompter:
             raise DataError("processor: its chat template writes no image token")
         return ids[ids.index(self.processor.image_token_id) + 1 :]
 
-    def _read(self, pictures: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """Return what the processor makes of the pictures, each with the shortest prompt."""
+    def _read(self, pictures: Sequence[Image.Image]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the ids (I, L) of the shortest prompt on each picture, and the image inputs."""
         nested = [[picture] for picture in pictures]
         texts = [self._opening] * len(pictures)
-        return dict(self.processor(images=nested, text=texts, return_tensors="pt"))
+        read = self.processor(images=nested, text=texts, return_tensors="pt")
+        return read["input_ids"], {key: read[key] for key in read if key not in WORDS}
 
 
 def _message(role: str, text: str) -> dict:

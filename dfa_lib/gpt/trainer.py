@@ -218,9 +218,9 @@ class Trainer:
 
     def _can_share(self, model: nn.Module) -> bool:
         """Return whether this base's questions can share an image; say so if they cannot."""
-        blank = self.prompter.pictures([np.zeros((224, 224, 3), np.uint8)])
         branches = [Branch(self.prompter.question(text), 0) for text in ("?", "Is it forged?")]
-        able = shares(model, Tree(self.prompter.prefix, branches), on_device(model, blank))
+        tree, blank = Tree(self.prompter.prefix, branches), on_device(model, self.prompter.blank)
+        able = shares(model, tree, blank)
         if not able and self.main:
             print(f"{self.preset.name}: this family cannot share an image: one sequence per QA")
         return able
