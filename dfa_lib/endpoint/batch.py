@@ -11,8 +11,7 @@ from openai.types import Batch
 from tqdm.auto import tqdm
 
 from dfa_lib.endpoint import wire
-from dfa_lib.endpoint.contract import CeilingReached, Prices, Spend
-from dfa_lib.endpoint.dialect import Dialect
+from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Spend
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Call
 from dfa_lib.records import DataError
@@ -23,7 +22,7 @@ _MARK, _URL = "dfa_lib", "/v1/chat/completions"
 
 
 def submit(
-    client: openai.OpenAI, store: Store, calls: Iterable[Call], prices: Prices, limits: Spend
+    client: openai.OpenAI, store: Store, calls: Iterable[Call], prices: Prices, ceiling: Ceiling
 ) -> int:
     """Reserve, upload and start one batch after the other; return the number of calls.
 
@@ -34,8 +33,8 @@ def submit(
     sent = 0
     for file, bounds in _files(store, calls, prices):
         name = uuid4().hex
-        if not store.hold(name, bounds, limits):
-            raise CeilingReached(store.spent, limits)
+        if not store.hold(name, bounds, ceiling):
+            raise CeilingReached(store.spent, ceiling)
         upload = client.files.create(file=(f"{name}.jsonl", file), purpose="batch")
         once = client.with_options(max_retries=0)  # a retry could start a second batch
         batch = once.batches.create(
@@ -102,12 +101,9 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
         key, response = row["custom_id"], row["response"] or {}
         if key not in held or response.get("status_code") != 200:
             continue
-        call = Call({}, {}, key, held[key], Dialect())
-        if reply := wire.read(json.dumps(response["body"]), call, prices, batch=True):
-            store.settle(key, reply, held[key])
-            came += 1
-        else:  # charged, but no completion
-            store.write_off(key)
+        reply = wire.read(json.dumps(response["body"]), held[key], prices, batch=True)
+        store.settle(key, reply, held[key])
+        came += reply is not None
     store.close(name)
     if batch.status == "failed":
         found = batch.errors.data if batch.errors else None

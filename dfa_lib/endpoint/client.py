@@ -1,11 +1,11 @@
 """Client of one model: many requests at once, and each answer paid for once."""
 
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import openai
 from pydantic import JsonValue, SecretStr
@@ -24,7 +24,8 @@ from dfa_lib.endpoint.contract import (
     Request,
     Spend,
 )
-from dfa_lib.endpoint.dispatch import MISSING, NO_KEY, Dispatcher, Failed, SpendGuard
+from dfa_lib.endpoint.dispatch import Dispatcher
+from dfa_lib.endpoint.meter import NO_KEY, Failed, Meter
 from dfa_lib.endpoint.reading import sentence
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call, Schema
@@ -62,12 +63,11 @@ class Endpoint:
     ) -> None:
         known = prices or PRICES.get(model)
         self.ceiling = ceiling or Ceiling()
-        if self.ceiling.money is not None and known is None:
+        if self.ceiling.money < math.inf and known is None:
             raise DataError(f"model={model!r}: no price known; give prices=Prices(...) as well")
         self.address = Address.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self.model, self.cache = model, Path(cache)
         self.base_url = self.address.url if base_url else None
-        self._name = f"{model} at {self.address.url}"
         self.prices, self._priced = known or Prices(), known is not None
         self.concurrency, self.timeout, self.retries = concurrency, timeout, retries
         self.options, self.key = dict(options or {}), key
@@ -75,7 +75,7 @@ class Endpoint:
     def estimate(self, requests: Iterable[Request], schema: Schema | None = None) -> Estimate:
         """Say what ``ask`` would cost at most; nothing is sent. Show it first."""
         total, spend = 0, Spend()
-        with Store(self.cache) as store:
+        with self._store() as store:
             for request in requests:
                 total += 1
                 if call := self._next(store, request, schema):
@@ -152,10 +152,10 @@ class Endpoint:
         Half the price, up to a day. What already waits in a batch is not sent again.
         Raises CeilingReached before a batch that could pass the ceiling.
         """
-        with self._batches() as (store, client):
+        with self._batches() as (client, store):
             calls = (self._next(store, request, schema) for request in requests)
             todo = (call for call in calls if call)
-            return batch.submit(client, store, todo, self.prices, self.ceiling.limits)
+            return batch.submit(client, store, todo, self.prices, self.ceiling)
 
     def collect(self, poll: float = 60.0) -> int:
         """Wait for all batches and store their answers; say how many came.
@@ -163,12 +163,12 @@ class Endpoint:
         Looks every ``poll`` seconds, and may be interrupted and called again. Then ``ask``
         yields the answers, and ``submit`` sends those that were invalid or not done once more.
         """
-        with self._batches() as (store, client):
+        with self._batches() as (client, store):
             return batch.collect(client, store, self.prices, poll)
 
     def _next(self, store: Store, request: Request, schema: Schema | None) -> Call | None:
-        body, dialect = self._body(request, schema), store.dialect(self._name)
-        return wire.progress(body, schema, self.prices, store.get, dialect)[1]
+        body = self._body(request, schema)
+        return wire.progress(body, schema, self.prices, store.get, store.dialect)[1]
 
     def _body(self, request: Request, schema: Schema | None) -> Body:
         """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
@@ -176,47 +176,53 @@ class Endpoint:
         return wire.write(request, self.model, schema, {limit: request.max_tokens} | self.options)
 
     @contextmanager
-    def _dispatcher(self) -> Iterator[Dispatcher]:
-        with Store(self.cache) as store:
-            guard = SpendGuard(store, self.ceiling.limits)
-            with self._client(guard.hooks) as client:
-                yield Dispatcher(client, guard, store, self.prices, self._name)
-
-    @contextmanager
-    def _batches(self) -> Iterator[tuple[Store, openai.OpenAI]]:
-        """The cache, to this process alone, and a client for batches; its errors in one line."""
-        if self._secret.get_secret_value() == MISSING:
+    def _batches(self) -> Iterator[tuple[openai.OpenAI, Store]]:
+        """A client for batches and the cache, to this process alone; its errors in one line."""
+        if not self._secret.get_secret_value():
             raise DataError(NO_KEY)
         with (
-            Store(self.cache) as store,
+            self._opened() as (client, _, store),
             (self.cache / "batches.lock").open("w") as lock,
-            self._client({}) as client,
         ):
             locked(lock, self.cache)  # else another process takes a batch half sent for lost
             try:
-                yield store, client
+                yield client, store
             except openai.OpenAIError as error:
                 raise DataError(f"{self.model}: {sentence(error, client.api_key)}") from None
 
-    def _client(self, hooks: dict[str, list[Callable[..., Any]]]) -> openai.OpenAI:
-        key, address = self._secret.get_secret_value(), self.address
-        http = openai.DefaultHttpxClient(
-            trust_env=not address.loopback, auth=address.auth(key), event_hooks=hooks
-        )
-        return openai.OpenAI(
-            base_url=address.url,
-            api_key=key,
-            default_query=address.query,
-            http_client=http,
-            timeout=self.timeout,
-            max_retries=self.retries,
-        )
+    @contextmanager
+    def _dispatcher(self) -> Iterator[Dispatcher]:
+        with self._opened() as opened:
+            yield Dispatcher(*opened, self.prices)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[openai.OpenAI, Meter, Store]]:
+        key = self._secret.get_secret_value()
+        with (
+            self._store() as store,
+            Meter(self.address, key, store, self.prices, self.ceiling) as meter,
+        ):
+            client = openai.OpenAI(
+                base_url=self.address.url,
+                api_key=key or "none found",  # the library wants one
+                default_query=self.address.query,
+                http_client=meter,
+                timeout=self.timeout,
+                max_retries=self.retries,
+            )
+            yield client, meter, store
+
+    def _store(self) -> Store:
+        return Store(self.cache, f"{self.model} at {self.address.url}")
 
     @cached_property
     def _secret(self) -> SecretStr:
-        """The key, wrapped so that no traceback or repr shows it; none is fine until one asks."""
+        """The key, wrapped so that no traceback or repr shows it; empty if the vendor's is missing.
+
+        Servers elsewhere may want none.
+        """
         found = runtime.api_key(self.key, prompt=self.base_url is None)
         if found and self.address.exposed:
             where = f"base_url={self.address.url}: anybody on the way could read {self.key}"
             raise DataError(f"{where}; use https, or unset the key")
-        return SecretStr(found or ("none needed" if self.base_url else MISSING))
+        return SecretStr(found or ("none needed" if self.base_url else ""))

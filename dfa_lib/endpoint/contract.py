@@ -45,27 +45,36 @@ def _chunks(png: bytes) -> set[bytes]:
     return kinds
 
 
-class Answer(Record):
-    """Result of one request.
+class Reply(Record):
+    """One answer of a server as the cache keeps it.
 
-    ``text`` is the model's, ``parsed`` what the schema made of it. An answer that stayed
-    invalid has ``text`` and ``error``; a failed request has ``error`` alone. ``first`` holds
-    log-probabilities of the first token, if the endpoint's ``options`` ask for them.
-    ``cost`` is in dollars and includes a second attempt; ``cached``: paid for earlier.
-    ``settings`` are what the server did not take as asked, such as "seed: not sent".
+    ``first`` holds log-probabilities of the first token, if the endpoint's ``options`` ask for
+    them; ``cost`` is in dollars; ``cut`` tells that the limit of tokens ended it. ``settings`` are
+    what the server did not take as asked, such as "seed: not sent".
     """
 
-    id: str
     text: str | None = None
-    parsed: dict[str, JsonValue] | None = None
     refusal: str | None = None
-    error: str | None = None
     first: dict[str, float] | None = None
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
-    cached: bool = False
+    cut: bool = False
     settings: tuple[str, ...] = ()
+
+
+class Answer(Reply):
+    """Result of one request.
+
+    ``text`` is the model's, ``parsed`` what the schema made of it. An answer that stayed
+    invalid has ``text`` and ``error``; a failed request has ``error`` alone. Tokens and cost
+    include a second attempt; ``cached``: paid for earlier.
+    """
+
+    id: str
+    parsed: dict[str, JsonValue] | None = None
+    error: str | None = None
+    cached: bool = False
 
     @property
     def failed(self) -> bool:
@@ -85,25 +94,19 @@ class Spend(NamedTuple):
         return Spend(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
-class Ceiling(Record):
-    """The most that may be spent on one cache, earlier runs included; None is no limit."""
+class Ceiling(NamedTuple):
+    """The most that may be spent on one cache, earlier runs included; no limit unless given."""
 
-    requests: int | None = None
-    tokens: int | None = None
-    money: float | None = None
-
-    @property
-    def limits(self) -> Spend:
-        """The ceiling with infinity where there is none."""
-        given = (self.requests, self.tokens, self.money)
-        return Spend(*(math.inf if limit is None else limit for limit in given))
+    requests: float = math.inf
+    tokens: float = math.inf
+    money: float = math.inf
 
 
 class CeilingReached(DataError):
     """The next request could pass the ceiling, so it was not sent."""
 
-    def __init__(self, spent: Spend, limits: Spend) -> None:
-        sums = zip(Spend._fields, spent, limits, strict=True)
+    def __init__(self, spent: Spend, ceiling: Ceiling) -> None:
+        sums = zip(Spend._fields, spent, ceiling, strict=True)
         told = ", ".join(f"{used:,.6g} of {limit:,.6g} {name}" for name, used, limit in sums)
         super().__init__(f"ceiling: {told}; raise it and run again, nothing is paid for twice")
 

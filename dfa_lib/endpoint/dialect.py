@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from dfa_lib.records import Record
@@ -122,18 +123,6 @@ class Dialect(Record):
         return self.model_copy(update={"dropped": tuple(sorted({*self.dropped, *names, *pair}))})
 
 
-PROBE = "What colour is this picture? Answer with one word: red, green, blue or yellow."
-_WIDER = " Choose the one word that fits best and write nothing else but that word, please."
-
-
-def probe(model: str, picture: str | None) -> Body:
-    """The question about a picture whose colour is known, blue, or the same, longer, without."""
-    shown = [{"type": "image_url", "image_url": {"url": picture}}] if picture else []
-    content = [*shown, _text(PROBE if picture else PROBE + _WIDER)]
-    messages = [{"role": "user", "content": content}]
-    return {"model": model, "messages": messages, "max_tokens": 300 if picture else 1}
-
-
 def meant(status: int, said: str) -> int:
     """Return the status of what is said: 402 or 400 where "busy" or "trouble" would not pass."""
     kind = {429: (_CREDIT, 402), 500: (_NEVER, 400), 501: ("", 400)}.get(status)
@@ -141,23 +130,27 @@ def meant(status: int, said: str) -> int:
 
 
 def _told(said: str) -> tuple[set[str], str]:
-    """The names in a refusal, and its words, both without what it offers instead."""
+    """Return the names in a refusal, without those it offers instead, and its words."""
     try:
         error = json.loads(said)
     except ValueError:
         error = said
-    error = error.get("error", error) if isinstance(error, dict) else error
-    fields = error if isinstance(error, dict) else {"message": str(error)}
-    details = fields.get("detail") if isinstance(fields.get("detail"), list) else []
-    names = {str(d["loc"][-1]) for d in details if isinstance(d, dict) and d.get("loc")}
-    if isinstance(fields.get("param"), str):
-        names.add(re.split(r"[.\[]", fields["param"])[0])
-    words = " ".join(str(v) for v in (fields.get("message"), fields.get("msg")) if v)
-    words = words or " ".join(str(d.get("msg", "")) for d in details if isinstance(d, dict))
-    words = (words or json.dumps(fields)).lower()
+    parts = sorted(_texts(error), key=len)  # a field, then the sentence about it
+    words = (" ".join(parts) or said).lower()
     before = re.split(_INSTEAD, words)[0]
-    names |= set(re.findall(r"\w+", before if len(before) > 20 else words))
-    return names, " ".join([*(n for n in sorted(names) if n not in words), words])
+    return set(re.findall(r"\w+", before if len(before) > 20 else words)), words
+
+
+def _texts(part: object) -> Iterator[str]:
+    """Yield what a refusal says, without its labels and what it repeats of the request."""
+    if isinstance(part, str):
+        yield part
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name not in {"type", "code", "object", "input", "url"}:
+                yield from _texts(value)
 
 
 def _instruct(messages: list[Body], schema: Body) -> None:

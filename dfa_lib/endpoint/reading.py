@@ -49,31 +49,26 @@ def spoken(text: str | None) -> str | None:
     return (rest if rest == text else rest.strip()) if rest.strip() or not text.strip() else None
 
 
-def valid(text: str | None, schema: type[BaseModel]) -> BaseModel | None:
-    """Return the last object of a text that fits the schema, if any: fenced, or after prose."""
+def understood(
+    text: str | None, schema: type[BaseModel] | None
+) -> tuple[BaseModel | None, str | None]:
+    """Return the last object of a text that fits the schema, if any, or what is wrong with it.
+
+    An object may be fenced or stand after prose. Without a schema any text is right.
+    """
+    said = spoken(text)
+    if said is None or schema is None:
+        return None, "there is no text" if said is None else None
     found = None
-    for part in _objects(spoken(text) or ""):
+    for part in [said, *_objects(said)]:
         try:
             found = schema.model_validate_json(part)
-        except ValidationError:
-            continue
-    return found
-
-
-def problem(text: str | None, schema: type[BaseModel] | None) -> str | None:
-    """What the schema has against a text; None when it is valid."""
-    said = spoken(text)
-    if said is None:
-        return "there is no text"
-    if not schema or valid(said, schema):
-        return None
-    *_, last = [said, *_objects(said)]
-    try:
-        schema.model_validate_json(last)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:3]
-        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in found)
-    return None
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if found:
+        return found, None
+    named = (f"{'.'.join(map(str, one['loc'])) or 'answer'}: {one['msg']}" for one in faults[:3])
+    return None, "; ".join(named)
 
 
 def _objects(text: str) -> Iterator[str]:
@@ -101,7 +96,7 @@ def sentence_in(content: str) -> str:
 
 
 def sentence(error: openai.OpenAIError, key: str) -> str:
-    """What went wrong and what to do about it, then the server's own words, in one line."""
+    """What went wrong and what to do about it, then the server's own words without the ``key``."""
     reason = (FATAL | _PASSING).get(getattr(error, "status_code", 0))
     if isinstance(error, openai.APITimeoutError):
         reason = "no answer in time; ask again, or allow more by timeout"
@@ -109,15 +104,8 @@ def sentence(error: openai.OpenAIError, key: str) -> str:
         reason = f"no server answers at {error.request.url.host}; start it, or check base_url"
     response = getattr(error, "response", None)
     said = f"HTTP {response.status_code}: {sentence_in(response.text)}" if response else str(error)
-    line = one_line(f"{said} {error.__cause__ or ''}", key)
+    said = f"{said} {error.__cause__ or ''}"
+    if len(key) >= 8:  # a shorter one is a word, no secret
+        said = said.replace(key, "***")
+    line = " ".join(said.split())[:300]
     return f"{reason} ({line})" if reason else line
-
-
-def one_line(said: str, key: str) -> str:
-    """The words of a server in one line, without the key should it repeat it."""
-    return " ".join(masked(said, key).split())[:300]
-
-
-def masked(said: str, key: str) -> str:
-    """Return a text without the key; one of fewer than 8 characters is a word, no secret."""
-    return said.replace(key, "***") if len(key) >= 8 else said

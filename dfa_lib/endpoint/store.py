@@ -11,9 +11,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Self
 
-from dfa_lib.endpoint.contract import Spend
+from dfa_lib.endpoint.contract import Ceiling, Reply, Spend
 from dfa_lib.endpoint.dialect import Dialect
-from dfa_lib.endpoint.wire import Reply
 from dfa_lib.records import DataError
 
 _TABLES = """
@@ -31,9 +30,13 @@ _FITS = " WHERE requests + ? <= ? AND tokens + ? <= ? AND money + ? <= ? + 1e-9"
 
 
 class Store:
-    """The cache of one folder. ``spent`` counts what is settled and what is reserved."""
+    """The cache of one folder. ``spent`` counts what is settled and what is reserved.
 
-    def __init__(self, folder: Path) -> None:
+    ``name`` is of the model and its server, of which it keeps the dialect.
+    """
+
+    def __init__(self, folder: Path, name: str = "") -> None:
+        self._name = name
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "answers.sqlite"
         self._db, self._lock = sqlite3.connect(path, timeout=60, check_same_thread=False), RLock()
@@ -57,15 +60,16 @@ class Store:
         row = self._row("SELECT reply FROM answers WHERE key = ?", key)
         return Reply.model_validate_json(row[0]) if row else None
 
-    def dialect(self, name: str) -> Dialect:
-        """What was learned about a model behind a server; the default at first."""
-        row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
+    @property
+    def dialect(self) -> Dialect:
+        """What was learned about the model behind its server; set it for later runs."""
+        row = self._row("SELECT dialect FROM dialects WHERE name = ?", self._name)
         return Dialect.model_validate_json(row[0]) if row else Dialect()
 
-    def learn(self, name: str, dialect: Dialect) -> None:
-        """Keep what was learned, for later runs."""
+    @dialect.setter
+    def dialect(self, learned: Dialect) -> None:
+        row = (self._name, learned.model_dump_json())
         with self._lock, self._db:
-            row = (name, dialect.model_dump_json())
             self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", row)
 
     @property
@@ -73,13 +77,13 @@ class Store:
         """All that may have been paid so far: what never came back counts at its bound."""
         return Spend(*self._row("SELECT * FROM spent"))
 
-    def reserve(self, bound: Spend, limits: Spend) -> bool:
-        """Set ``bound`` aside, unless that would pass the limits; say whether it was done."""
+    def reserve(self, bound: Spend, ceiling: Ceiling) -> bool:
+        """Set ``bound`` aside, unless that would pass the ceiling; say whether it was done."""
         with self._lock, self._db:
-            return self._reserve(bound, limits)
+            return self._reserve(bound, ceiling)
 
-    def _reserve(self, bound: Spend, limits: Spend) -> bool:
-        checks = [number for pair in zip(bound, limits, strict=True) for number in pair]
+    def _reserve(self, bound: Spend, ceiling: Ceiling) -> bool:
+        checks = [number for pair in zip(bound, ceiling, strict=True) for number in pair]
         return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
 
     def release(self, bound: Spend) -> None:
@@ -87,25 +91,28 @@ class Store:
         with self._lock, self._db:
             self._db.execute(_ADD, Spend().plus(bound, -1))
 
-    def settle(self, key: str, reply: Reply, bound: Spend) -> None:
-        """Store a reply and replace its bound by its price, both or neither."""
-        price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
+    def settle(self, key: str, reply: Reply | None, bound: Spend) -> None:
+        """Store a reply and replace its bound by its price, both or neither.
+
+        None is one that was charged and came to nothing: its bound stays spent.
+        """
         with self._lock, self._db:
             self._db.execute("DELETE FROM queued WHERE key = ?", (key,))
-            self._db.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, reply.model_dump_json())
-            )
-            self._db.execute(_ADD, price.plus(bound, -1))
+            if reply:
+                price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
+                row = (key, reply.model_dump_json())
+                self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", row)
+                self._db.execute(_ADD, price.plus(bound, -1))
 
     def waits(self, key: str) -> bool:
         """True for a call that was submitted in a batch and is not collected."""
         return self._row("SELECT 1 FROM queued WHERE key = ?", key) is not None
 
-    def hold(self, batch: str, calls: Mapping[str, Spend], limits: Spend) -> bool:
+    def hold(self, batch: str, calls: Mapping[str, Spend], ceiling: Ceiling) -> bool:
         """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
         total = reduce(Spend.plus, calls.values(), Spend())
         with self._lock, self._db:
-            if not self._reserve(total, limits):
+            if not self._reserve(total, ceiling):
                 return False
             rows = ((key, batch, *bound) for key, bound in calls.items())
             self._db.executemany("INSERT INTO queued VALUES (?, ?, NULL, ?, ?, ?)", rows)
@@ -127,11 +134,6 @@ class Store:
             "SELECT key, requests, tokens, money FROM queued WHERE batch = ?", (batch,)
         )
         return {key: Spend(*bound) for key, *bound in rows}
-
-    def write_off(self, key: str) -> None:
-        """Wait no longer for a reply that was charged and came to nothing."""
-        with self._lock, self._db:
-            self._db.execute("DELETE FROM queued WHERE key = ?", (key,))
 
     def close(self, batch: str) -> None:
         """Forget a batch and give back what is still set aside for it."""

@@ -10,37 +10,27 @@ from typing import Any
 import openai
 from pydantic import BaseModel, JsonValue
 
-from dfa_lib.endpoint.contract import Answer, Prices, Request, Spend
+from dfa_lib.endpoint.contract import Answer, Prices, Reply, Request, Spend
 from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect, parts
-from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, problem, spoken, valid
+from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, spoken, understood
 from dfa_lib.files import data_uri, digest
-from dfa_lib.records import Record
 
 Schema = type[BaseModel]
 
 
-class Reply(Record):
-    """One answer of the server as it is kept: enough to build an Answer without asking again."""
-
-    text: str | None
-    refusal: str | None = None
-    first: dict[str, float] | None = None
-    tokens_in: int
-    tokens_out: int
-    cost: float
-    cut: bool = False
-    settings: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
 class Call:
-    """What is asked, the body that is sent for it in a dialect, its address and highest cost."""
+    """What is asked, the body that is sent for it in a dialect, its address and highest cost.
+
+    ``shows`` is True for a body with pictures.
+    """
 
     asked: Body
     body: Body
     key: str
     bound: Spend
     dialect: Dialect
+    shows: bool
 
     @classmethod
     def of(cls, asked: Body, prices: Prices, dialect: Dialect) -> "Call":
@@ -58,7 +48,8 @@ class Call:
         tokens_in = len(text) - sum(map(len, pictures)) + prices.image_tokens * len(pictures)
         tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
         money = prices.of(tokens_in, tokens_out)
-        return cls(asked, body, key, Spend(1, tokens_in + tokens_out, money), dialect)
+        bound = Spend(1, tokens_in + tokens_out, money)
+        return cls(asked, body, key, bound, dialect, bool(pictures))
 
 
 def write(
@@ -66,24 +57,16 @@ def write(
 ) -> Body:
     """Write a request as a body; ``fields`` are further ones of it, the limit of tokens too."""
     system = [{"role": "system", "content": request.system}] if request.system else []
-    content = [*map(picture, request.images), {"type": "text", "text": request.text}]
+    shown = [{"type": "image_url", "image_url": {"url": data_uri(png)}} for png in request.images]
+    content = [*shown, {"type": "text", "text": request.text}]
     body: Body = {"model": model, "messages": [*system, {"role": "user", "content": content}]}
     if request.seed is not None:
         body["seed"] = request.seed
     if schema:
-        body["response_format"] = _format(schema)
+        tool = openai.pydantic_function_tool(schema)["function"]
+        strict = {"name": tool["name"], "strict": True, "schema": tool["parameters"]}
+        body["response_format"] = {"type": "json_schema", "json_schema": strict}
     return body | dict(fields)
-
-
-def picture(png: bytes) -> dict[str, Any]:
-    """Return a PNG as the part of a message."""
-    return {"type": "image_url", "image_url": {"url": data_uri(png)}}
-
-
-def _format(schema: Schema) -> dict[str, Any]:
-    tool = openai.pydantic_function_tool(schema)["function"]
-    strict = {"name": tool["name"], "strict": True, "schema": tool["parameters"]}
-    return {"type": "json_schema", "json_schema": strict}
 
 
 def after(body: Body, turns: Sequence[tuple[str, str]]) -> Body:
@@ -127,49 +110,56 @@ def progress(
         if reply is None:
             return replies, call
         replies.append(reply)
-        fault = None if reply.refusal else _fault(reply, schema)
+        _, fault = _understood(reply, schema)
         if fault is None:
             break
         body = again(body, reply, fault)
     return replies, None
 
 
-def _fault(reply: Reply, schema: Schema | None) -> str | None:
-    fault = problem(reply.text, schema)
-    return f"cut off at the limit of tokens ({fault})" if fault and reply.cut else fault
+def _understood(reply: Reply, schema: Schema | None) -> tuple[BaseModel | None, str | None]:
+    """What a reply says in terms of the schema, or what is wrong with it."""
+    if reply.refusal:
+        return None, None
+    good, fault = understood(reply.text, schema)
+    return good, f"cut off at the limit of tokens ({fault})" if fault and reply.cut else fault
 
 
 def answer(request: Request, replies: list[Reply], schema: Schema | None, cached: bool) -> Answer:
     """Make one answer of the last reply and the cost of all."""
     last = replies[-1]
-    fault = None if last.refusal else _fault(last, schema)
+    good, fault = _understood(last, schema)
     text, refusal = spoken(last.text), last.refusal
     if request.images and not refusal and text and NO_PICTURE.search(text):
-        text, fault, refusal = None, None, UNABLE
-    good = None if fault or refusal or not schema else valid(last.text, schema)
+        text, good, fault, refusal = None, None, None, UNABLE
+    total = {
+        name: sum(getattr(reply, name) for reply in replies)
+        for name in ("tokens_in", "tokens_out", "cost")
+    }
+    changed = {"text": last.text if fault and text is None else text, "refusal": refusal}
     return Answer(
         id=request.id,
-        text=last.text if fault and text is None else text,
         parsed=good.model_dump(mode="json") if good else None,
-        refusal=refusal,
         error=f"invalid: {fault}" if fault else None,
-        first=last.first,
-        tokens_in=sum(reply.tokens_in for reply in replies),
-        tokens_out=sum(reply.tokens_out for reply in replies),
-        cost=sum(reply.cost for reply in replies),
         cached=cached,
-        settings=last.settings,
+        **dict(last) | total | changed,
     )
 
 
-def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = False) -> Reply | None:
-    """Read a chat completion; None if it is none.
+def read(
+    completion: str,
+    bound: Spend,
+    prices: Prices,
+    settings: tuple[str, ...] = (),
+    batch: bool = False,
+) -> Reply | None:
+    """Read a chat completion that costs ``bound`` at most; None if it is none.
 
     Only the text has to be where it belongs: it is paid for, whatever stands beside it.
     """
     first = None
     try:
-        got = _json(completion if isinstance(completion, str) else completion.decode())
+        got = _json(completion)
         choice = got["choices"][0]
         message = choice.get("message") or {"content": choice["text"]}
         text, refusal = _joined(message.get("content")), message.get("refusal")
@@ -186,18 +176,18 @@ def read(completion: str | bytes, call: Call, prices: Prices, batch: bool = Fals
         refusal=refusal,
         first=first,
         cut=finish in {"length", "max_tokens", "MAX_TOKENS"},
-        settings=call.dialect.settings,
-        **counted(got.get("usage"), call, prices, batch),
+        settings=settings,
+        **counted(got.get("usage"), bound, prices, batch),
     )
 
 
-def counted(usage: Any, call: Call, prices: Prices, batch: bool = False) -> dict[str, float]:
+def counted(usage: Any, bound: Spend, prices: Prices, batch: bool = False) -> dict[str, float]:
     """Return tokens and cost of a Reply; what was not counted took as much as it was allowed."""
     with suppress(LookupError, TypeError, ValueError):
         used = int(float(usage["prompt_tokens"])), int(float(usage.get("completion_tokens") or 0))
         if min(used) >= 0:
             return {"tokens_in": used[0], "tokens_out": used[1], "cost": prices.of(*used, batch)}
-    return {"tokens_in": int(call.bound.tokens), "tokens_out": 0, "cost": call.bound.money}
+    return {"tokens_in": int(bound.tokens), "tokens_out": 0, "cost": bound.money}
 
 
 def _joined(content: Any) -> str | None:
@@ -227,12 +217,12 @@ def _json(content: str) -> Body:
     return {"choices": pieces and [choice], "usage": usage[-1] if usage else None}
 
 
-def status_in(content: str) -> int | None:
-    """The status that an error object inside HTTP 200 speaks of, 400 if none; None if torn."""
+def status_in(content: str) -> int:
+    """Return the status that an error inside HTTP 200 speaks of, 400 if none; 406 for no JSON."""
     try:
-        found = json.loads(content)
+        code = str(json.loads(content)["error"]["code"])
     except ValueError:
-        return 404 if content.lstrip()[:1] == "<" else None
-    error = found.get("error") if isinstance(found, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    return int(code) if re.fullmatch(r"[45]\d\d", str(code)) else 400
+        return 406
+    except (LookupError, TypeError):
+        return 400
+    return int(code) if re.fullmatch(r"[45]\d\d", code) else 400

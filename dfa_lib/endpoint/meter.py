@@ -1,0 +1,145 @@
+"""The HTTP client below openai's: asks each server as it wants to be asked, and keeps the books."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, Lock
+from typing import Any
+
+import openai
+
+from dfa_lib.endpoint import wire
+from dfa_lib.endpoint.address import Address
+from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Spend
+from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES, Dialect, meant
+from dfa_lib.endpoint.reading import sentence_in
+from dfa_lib.endpoint.store import Store
+from dfa_lib.endpoint.wire import Body, Call
+from dfa_lib.records import DataError
+
+NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
+_FORMS = 16  # in which a request is tried; each is refused, and so free, or the last
+
+
+class Failed(Exception):
+    """A request that stayed without an answer; the message is one line without the key."""
+
+
+class Stopped(openai.OpenAIError):
+    """Carries ``reason`` through the openai library, which passes on its own errors at once."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class Meter(openai.DefaultHttpxClient):
+    """Sends chat completions in the ``dialect`` of one server, each attempt below the ceiling.
+
+    The retries of the openai library pass through here, so each is counted: its highest cost is
+    reserved before it is sent, given back if the server refuses it, and replaced by its price
+    when the answer is stored. What never comes back (connection reset, time-out, process killed)
+    may have been paid and stays counted. Requests about files and batches pass as they are.
+    """
+
+    def __init__(
+        self, address: Address, key: str, store: Store, prices: Prices, ceiling: Ceiling
+    ) -> None:
+        hooks = {"response": [_keep_post]}
+        auth = address.auth(key)
+        super().__init__(trust_env=not address.loopback, auth=auth, event_hooks=hooks)
+        self._keyless = not key
+        self._store, self._prices, self._ceiling = store, prices, ceiling
+        self.dialect, self.stopped = store.dialect, False
+        self._under_way, self._over = 0, Condition()
+        self._learning = Lock()
+
+    def send(self, request: Any, **how: Any) -> Any:
+        """Send a request of the openai library; the response has the ``call`` in its extensions.
+
+        An error inside HTTP 200 gets the status it speaks of. Raises Stopped.
+        """
+        if not request.url.path.endswith("/chat/completions"):
+            return super().send(request, **how)
+        if self._keyless:
+            raise Stopped(DataError(NO_KEY))
+        asked, accident = json.loads(request.read()), False
+        for _ in range(_FORMS):
+            call = Call.of(asked, self._prices, self.dialect)
+            with self._reserved(call.bound):
+                response = super().send(self._written(request, call.body), **how)
+                response.extensions["call"] = call
+                if response.is_success and (how.get("stream") or self._settled(call, response)):
+                    return response
+                accident = response.is_success and not accident
+                if response.is_error:
+                    response.read()
+                    self._store.release(call.bound)
+            status = wire.status_in(response.text) if response.is_success else response.status_code
+            response.status_code = meant(status, response.text)
+            if not (self._adapted(call, response.status_code, response.text) or accident):
+                break
+        return response
+
+    def learn(self, dialect: Dialect) -> None:
+        """Use a dialect from now on, in later runs too."""
+        self.dialect = self._store.dialect = dialect
+
+    @contextmanager
+    def _reserved(self, bound: Spend) -> Iterator[None]:
+        """Set the highest cost aside; wait while others under way may still free money."""
+        with self._over:
+            while not self.stopped and not self._store.reserve(bound, self._ceiling):
+                if not self._under_way:
+                    raise Stopped(CeilingReached(self._store.spent, self._ceiling))
+                self._over.wait()
+            if self.stopped:
+                raise Stopped(Failed("stopped before it was sent; run again"))
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._over:
+                self._under_way -= 1
+                self._over.notify_all()
+
+    def _written(self, request: Any, body: Body) -> Any:
+        """Return the request with another body."""
+        headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
+        more = {"headers": headers, "extensions": request.extensions}
+        return self.build_request(request.method, request.url, json=body, **more)
+
+    def _settled(self, call: Call, response: Any) -> bool:
+        """Store an answer with its price; False if it is no completion."""
+        reply = wire.read(response.text, call.bound, self._prices, call.dialect.settings)
+        if reply is None:
+            return False
+        self._store.settle(call.key, reply, call.bound)
+        used, most = reply.tokens_in + reply.tokens_out, call.bound.tokens
+        if used > most and min(self._ceiling.tokens, self._ceiling.money) < math.inf:
+            raise Stopped(
+                DataError(
+                    f"prices.image_tokens: too low for this model, an answer took {used:,} tokens"
+                    f" where {most:,} were the most; raise it so that the budget holds"
+                )
+            )
+        return True
+
+    def _adapted(self, call: Call, status: int, said: str) -> bool:
+        """Learn from a refusal, unless another thread did meanwhile; False if nothing can be."""
+        with self._learning:
+            if self.dialect is not call.dialect:
+                return True
+            if status in HOPELESS or (call.shows and NO_PICTURES.search(sentence_in(said))):
+                return False
+            better = self.dialect.after(call.body, status, said)
+            if better:
+                self.learn(better)
+            return better is not None
+
+
+def _keep_post(response: Any) -> None:
+    """Follow a server that has moved with the body: 301 and 302 would make it a GET."""
+    if response.has_redirect_location:
+        response.status_code = 308
