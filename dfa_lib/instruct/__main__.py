@@ -5,7 +5,6 @@ shares together. Exit status 2 and one line on stderr for whatever cannot be don
 """
 
 import argparse
-import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -54,13 +53,7 @@ def parser() -> argparse.ArgumentParser:
     seed.add_argument("--seed", type=int, default=0)
     model.add_argument("--model", help="written by this model, instead of measured or by rule")
     model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
-    model.add_argument(
-        "--money",
-        type=float,
-        default=math.inf,
-        metavar="DOLLARS",
-        help="never spend more than this",
-    )
+    model.add_argument("--money", type=float, default=float("inf"), help="most dollars to spend")
 
     faces = steps.add_parser(
         "faces", parents=[out, shard, workers, seed], help="1: make or read faces"
