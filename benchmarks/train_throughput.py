@@ -112,7 +112,7 @@ def tokens(batch: Batch) -> dict[str, int]:
 
 def seconds_per_step(model: PeftModel, batch: Batch) -> dict[str, float]:
     """The quickest of some optimiser steps each way, the ways taking turns."""
-    optimizer = make_optimizer(model, NANO)
+    optimizer = make_optimizer(PrefixLoss(model), NANO)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS + 1):
         for way, loss in WAYS.items():

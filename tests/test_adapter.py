@@ -120,38 +120,32 @@ def test_adapter_folder_is_complete_and_readable(tuned):
     assert "12 images with 16 questions" in card
 
 
-def spoil_pickle(folder):
-    (folder / "optimizer.pt").write_bytes(b"\x80")
+def without(part):
+    def spoil(folder):
+        file = folder / "adapter_model.safetensors"
+        save_file({n: w for n, w in load_file(file).items() if part not in n}, file)
+
+    return spoil
 
 
-def spoil_projector(folder):
-    file = folder / "adapter_model.safetensors"
-    save_file({n: w for n, w in load_file(file).items() if "projector" not in n}, file)
-
-
-def spoil_lora(folder):
-    file = folder / "adapter_model.safetensors"
-    save_file({n: w for n, w in load_file(file).items() if "q_proj" not in n}, file)
-
-
-def spoil_weights(folder):
+def not_a_number(folder):
     file = folder / "adapter_model.safetensors"
     weights = load_file(file)
     next(iter(weights.values())).fill_(float("nan"))
     save_file(weights, file)
 
 
-def spoil_torn(folder):
+def torn(folder):
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
 
 
-def spoil_version(folder):
+def another_version(folder):
     file = folder / "preset.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"rank"', '"ranks"'), encoding="utf-8")
 
 
-def spoil_base(folder):
+def another_base(folder):
     save_tiny(folder.parent / "other", seed=1)
     file = folder / "preset.json"
     about = json.loads(file.read_text(encoding="utf-8"))
@@ -162,13 +156,13 @@ def spoil_base(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_pickle, "pickle optimizer.pt"),
-        (spoil_projector, "lacks weights, .*multi_modal_projector"),
-        (spoil_lora, "lacks weights, .*q_proj"),
-        (spoil_weights, "NaN or infinite"),
-        (spoil_torn, "incomplete, or not a safetensors"),
-        (spoil_base, "another base"),
-        (spoil_version, "from another version"),
+        (lambda folder: (folder / "optimizer.pt").touch(), "pickle optimizer.pt"),
+        (without("projector"), "lacks weights, .*multi_modal_projector"),
+        (without("q_proj"), "lacks weights, .*q_proj"),
+        (not_a_number, "NaN or infinite"),
+        (torn, "incomplete, or not a safetensors"),
+        (another_base, "another base"),
+        (another_version, "from another version"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no such file"),
         (lambda folder: (folder / "preset.json").unlink(), r"preset\.json: missing"),
     ],

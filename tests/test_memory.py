@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 
 def peak_of_a_step(loss: PrefixLoss, preset, pictures, packed: Packed) -> int:
     """Bytes at the worst moment of a second step, as PyTorch's allocator reports them."""
-    optimizer = make_optimizer(loss.model, preset)
+    optimizer = make_optimizer(loss, preset)
     held = {p.data_ptr(): p.nbytes for p in (*loss.parameters(), *loss.buffers())}
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         for _ in range(2):

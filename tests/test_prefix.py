@@ -7,6 +7,7 @@ from PIL import Image
 from stock import stock_answer, stock_prompt
 from tiny_llava import tiny_llava
 
+from benchmarks.any_base import FAMILIES, compare
 from dfa_lib.gpt.forward import (
     PrefixLoss,
     check_image_tokens,
@@ -20,7 +21,7 @@ from dfa_lib.gpt.samples import Sample, rows
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, pack
 from dfa_lib.records import DataError
 
-FAMILIES = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
+TINY = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
 QA = [
     [("Is it forged?", "This face is forged."), ("Why?", "The nose is."), ("Sure?", "Yes.")],
     [("What about the mouth of this face?", "Nothing is wrong with it.")],
@@ -28,7 +29,7 @@ QA = [
 ]
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids="+".join)
+@pytest.fixture(scope="module", params=TINY, ids="+".join)
 def tiny(request):
     text, vision = request.param
     return tiny_llava(text, vision=vision)
@@ -90,24 +91,6 @@ def independent_loss(model, processor, images, qa):
     return total
 
 
-def padded_loss(model, processor, images, qa, side):
-    """All QA as one batch of separate samples, padded on one side: the usual collator."""
-    flat = [(image, *pair) for image, pairs in zip(images, qa, strict=True) for pair in pairs]
-    rows = [stock_inputs(processor, *one) for one in flat]
-    width = max(row["input_ids"].shape[1] for row in rows)
-    batch = {"pixel_values": torch.cat([row["pixel_values"] for row in rows])}
-    blanks = {"input_ids": processor.tokenizer.pad_token_id, "attention_mask": 0, "labels": -100}
-    for name, blank in blanks.items():
-        gaps = [(width - row[name].shape[1]) for row in rows]
-        pads = [(gap, 0) if side == "left" else (0, gap) for gap in gaps]
-        padded = [
-            torch.nn.functional.pad(row[name], pad, value=blank)
-            for row, pad in zip(rows, pads, strict=True)
-        ]
-        batch[name] = torch.cat(padded)
-    return model(**batch).loss * (batch["labels"] != -100).sum()
-
-
 def loss_and_gradients(model, loss_of, *args):
     model.zero_grad()
     loss = loss_of(model, *args) / 40
@@ -133,11 +116,10 @@ def test_loss_and_gradients_equal_independent_samples(tiny, images, attention):
     model.set_attn_implementation("eager")
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_loss_and_gradients_equal_a_padded_batch(tiny, images, side):
-    model, processor = tiny
-    ours = loss_and_gradients(model, packed_loss, processor, images, QA)
-    assert_equal(ours, loss_and_gradients(model, padded_loss, processor, images, QA, side))
+@pytest.mark.parametrize("family", ["LLaVA-OneVision", "SmolVLM", "Qwen3-VL", "InternVL"])
+def test_loss_and_gradients_of_other_families_equal_padded_batches(family):
+    found = compare(FAMILIES[family]())
+    assert found["shares"] and max(found["max_loss_diff"], found["max_grad_diff"]) <= 1e-5
 
 
 def test_rows_hold_whole_trees_up_to_a_budget(tiny):
@@ -168,11 +150,6 @@ def test_labels_spell_the_answer_and_its_end(tiny):
     assert ids[-1] == processor.tokenizer.eos_token_id
     assert processor.tokenizer.decode(ids[cut:-1]).strip() == "This face is forged."
     assert ids[:cut] == prompter.question("Is it forged?")
-
-
-def test_an_empty_answer_is_refused(tiny):
-    with pytest.raises(DataError, match="empty answer"):
-        Prompter(tiny[1]).answer("Is it forged?", " ")
 
 
 def test_mask_of_two_trees_in_a_row():

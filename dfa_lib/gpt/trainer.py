@@ -56,20 +56,22 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def make_optimizer(model: nn.Module, preset: Preset) -> Optimizer:
-    """Return AdamW with a learning rate of its own for each part."""
-    rates = {
-        "language": preset.lr_lora,
-        "projector": preset.lr_projector,
-        "vision": preset.lr_vision,
+def make_optimizer(loss: PrefixLoss, preset: Preset) -> Optimizer:
+    """Return AdamW with a learning rate of its own for each part of the model.
+
+    The layer by which ``loss`` has the encoder name categories learns as fast as the encoder.
+    """
+    groups = {
+        "language": {"params": [], "peak": preset.lr_lora},
+        "projector": {"params": [], "peak": preset.lr_projector},
+        "vision": {"params": [], "peak": preset.lr_vision},
     }
-    groups = {part: {"params": [], "peak": rate} for part, rate in rates.items()}
-    owner = part_of(model)
-    for module in model.modules():
+    owner = part_of(loss.model)
+    for module in loss.modules():
         tuned = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        groups[owner.get(module, "language")]["params"] += tuned
+        groups[owner.get(module, "vision")]["params"] += tuned
     used = [group for group in groups.values() if group["params"]]
-    if preset.paged and next(model.parameters()).is_cuda:
+    if preset.paged and next(loss.parameters()).is_cuda:
         from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
 
         return PagedAdamW8bit(used, lr=preset.lr_lora, weight_decay=0.0)
@@ -105,10 +107,8 @@ class Trainer:
         self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         self.shares = self._can_share(model)
         naming = 0.0 if preset.vision == "frozen" else preset.naming
-        self.loss, optimizer = PrefixLoss(model, self.shares, naming), make_optimizer(model, preset)
-        if naming:
-            head = {"params": [*self.loss.layer.parameters()], "peak": preset.lr_vision}
-            optimizer.add_param_group(head)
+        self.loss = PrefixLoss(model, self.shares, naming)
+        optimizer = make_optimizer(self.loss, preset)
         self.joint_loss, self.optimizer = self.accelerator.prepare(self.loss, optimizer)
 
     def steps(
