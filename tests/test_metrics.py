@@ -6,12 +6,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from sacrebleu.metrics import BLEU
 from sklearn import metrics as sk
 
 from dfa_lib import intervals
-from dfa_lib.bench import metrics, overlap
-from dfa_lib.bench.description_metrics import grounding
+from dfa_lib.bench import metrics
+from dfa_lib.bench.description_metrics import grounding, rouge_l
 from dfa_lib.records import Face
 from dfa_lib.taxonomy import Category
 
@@ -73,46 +72,11 @@ def test_hand_computed_sets() -> None:
 
 
 def test_hand_computed_rouge() -> None:
-    assert overlap.rouge_l("the nose shows blur", "The nose and eyes show blur.") == 2 * 3 / 10
-    assert overlap.rouge_l("", "blur") == overlap.rouge_l("blur", "grid") == 0
+    assert rouge_l("the nose shows blur", "The nose and eyes show blur.") == 2 * 3 / 10
+    assert rouge_l("", "blur") == rouge_l("blur", "grid") == 0
     begin = time.process_time()
-    assert 0 < overlap.rouge_l("the nose " * 5000, "The nose and eyes show blur.") < 0.01
+    assert 0 < rouge_l("the nose " * 5000, "The nose and eyes show blur.") < 0.01
     assert time.process_time() - begin < 2  # 10,000 words that nobody wanted
-
-
-def test_hand_computed_bleu() -> None:
-    """Of 4 words 4 are wanted, of 3 pairs 2, of 2 triples 1, of 1 quadruple none; 5 wanted."""
-    counts = np.array([overlap.bleu_counts("the nose shows blur", "the nose shows a blur")])
-    assert counts[0].tolist() == [4, 5, 4, 2, 1, 0, 4, 3, 2, 1]
-    assert overlap.bleu(counts, np.ones((1, 1)))[0] == 0  # no quadruple: unsmoothed BLEU-4 is 0
-    both = np.vstack([counts, overlap.bleu_counts("a b c d e", "a b c d e")])
-    wanted = (9 / 9 * 6 / 7 * 4 / 5 * 2 / 3) ** 0.25 * np.exp(1 - 10 / 9)
-    assert overlap.bleu(both, np.ones((1, 2)))[0] == pytest.approx(wanted)
-
-
-def test_bleu_equals_sacrebleu_on_resamples() -> None:
-    for _ in range(10):
-        texts, references = (
-            [" ".join(RNG.choice(list("abcde"), RNG.integers(0, 14))) for _ in range(12)]
-            for _ in range(2)
-        )
-        counts = np.array([overlap.bleu_counts(*pair) for pair in zip(texts, references)])  # noqa: B905
-        weights = RNG.integers(0, 3, (4, 12))
-        for row, found in zip(weights, overlap.bleu(counts, weights), strict=True):
-            drawn = [
-                np.repeat(np.array(part, object), row).tolist() for part in (texts, references)
-            ]
-            theirs = BLEU(smooth_method="none").corpus_score(drawn[0], [drawn[1]]).score / 100
-            assert found == pytest.approx(theirs, abs=1e-9)
-
-
-def test_hand_computed_meteor() -> None:
-    """4 of 4 and 4 of 5 words, in two chunks."""
-    mean = 1 * 0.8 / (0.9 * 1 + 0.1 * 0.8)
-    wanted = mean * (1 - 0.5 * (2 / 4) ** 3)
-    assert overlap.meteor("the nose shows blur", "The nose shows a blur.") == pytest.approx(wanted)
-    assert overlap.meteor("blurred noses", "blurring nose") > 0.4  # stems
-    assert overlap.meteor("visage", "face") == overlap.meteor("", "face") == 0  # no synonyms
 
 
 @pytest.mark.parametrize("ties", [False, True])
