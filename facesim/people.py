@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_lib.face.geometry import Points, Portrait, frame, hull, move, warp
+from dfa_lib.face.geometry import Points, Portrait, frame, hull, mirrored, move, warp
 from facesim import scene
 
 MODEL = Path(__file__).with_name("people.npz")
@@ -33,7 +33,7 @@ class Model:
     """The fitted model, S = SIDE, m shape components, A anchors.
 
     ``files`` (bytes) are JPEG files one after the other that end at ``ends`` (2 A,): of each
-    anchor the colours and the planes, see ``drawn``. ``women`` (A,) is its sex, ``traits``
+    anchor the colours and the opacity, see ``drawn``. ``women`` (A,) is its sex, ``traits``
     (A, 2) are the luma of its skin in 0..1 and how many pixels its lips are apart when it smiles,
     ``strangers`` (A, A) are the anchors that have no training person in common with it,
     ``points`` (A, 2, 81, 2) its landmarks in pixels, neutral and
@@ -70,13 +70,11 @@ def model() -> Model:
 class Person:
     """One person in the mean shapes, each field with a neutral and a smiling face first.
 
-    ``colours`` (2, S, S, 3) RGB, ``opacity`` (2, S, S) and ``worn`` (2, S, S), where clothes are,
-    in 0..1; ``points`` (2, 81, 2) in pixels.
+    ``colours`` (2, S, S, 3) RGB and ``opacity`` (2, S, S) in 0..1; ``points`` (2, 81, 2) in pixels.
     """
 
     colours: Floats
     opacity: Floats
-    worn: Floats
     points: Floats
 
 
@@ -86,15 +84,14 @@ def generator(name: str, number: int = 0) -> Rng:
 
 
 def drawn(anchor: int) -> Floats:
-    """Return an anchor, neutral and smiling: RGB, opacity and clothes (2, S, S, 5) in 0..1."""
+    """Return an anchor, neutral and smiling: RGB and opacity (2, S, S, 4) in 0..1."""
     known = model()
     first, *ends = (int(end) for end in (0, *known.ends)[2 * anchor : 2 * anchor + 3])
-    colours, planes = (
+    colours, opacity = (
         cv2.imdecode(known.files[start:end], cv2.IMREAD_UNCHANGED).astype(np.float32) / 255
         for start, end in zip([first, ends[0]], ends, strict=True)
     )
-    planes = planes.reshape(2, 2, SIDE, SIDE).transpose(1, 2, 3, 0)
-    return np.concatenate([colours.reshape(2, SIDE, SIDE, 3)[..., ::-1], planes], axis=3)
+    return np.dstack([colours[..., ::-1], opacity]).reshape(2, SIDE, SIDE, 4)
 
 
 @lru_cache(maxsize=64)
@@ -122,7 +119,12 @@ def person(name: str, *, years: float = 0, fairness: float = 0, part: Part = WHO
     own = np.float32(_OWN) * rng.standard_normal(len(known.axes), np.float32)
     points = known.points[[head, features]].mean(axis=0)
     points += np.einsum("k,kpx->px", own, known.axes) + np.einsum("c,cpx->px", push, known.moves)
-    return Person(colours, layers[..., 3], layers[..., 4], points)
+    layers = np.concatenate([colours, layers[..., 3:]], axis=3)
+    faces = [Portrait(*one) for one in zip(layers, points, strict=True)]
+    if rng.random() < 0.5:
+        faces = [mirrored(one) for one in faces]
+    layers = np.stack([one.image for one in faces])
+    return Person(layers[..., :3], layers[..., 3], np.stack([one.landmarks for one in faces]))
 
 
 def _partners(known: Model, within: NDArray[np.int64], head: int) -> NDArray[np.int64]:
@@ -172,8 +174,7 @@ def portrait(
     smiles = int(rng.random() < _SMILING)
     mean, points = known.means[smiles], who.points[smiles]
     points = points + np.float32(rng.uniform(-0.15, 0.1)) * (who.points[1] - who.points[0])
-    colours = scene.dyed(who.colours[smiles], who.worn[smiles], rng)
-    colours = colours * scene.shading(mean, SIDE, rng, lamp)
+    colours = who.colours[smiles] * scene.shading(mean, SIDE, rng, lamp)
     points = _turned(points, rng)
     points = move(points, frame(points, SIDE))
     layers = np.dstack([colours, who.opacity[smiles]]).astype(np.float32)

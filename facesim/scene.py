@@ -1,4 +1,4 @@
-"""Light on a face, the dye of clothes, and what is behind the person."""
+"""Light on a face and what is behind the person."""
 
 import cv2
 import numpy as np
@@ -34,15 +34,6 @@ def shading(points: Points, size: int, rng: Rng, side: float | None = None) -> F
     light = 1.12 - share + share * np.clip(normal @ lamp, 0, None) / 0.85
     tint = 1 + rng.normal(0, 0.04) * np.float32([1, 0.1, -1]) + rng.normal(0, 0.008, 3)
     return (np.clip(light, 0.2, 1.4)[..., None] ** 0.6 * tint).astype(np.float32)
-
-
-def dyed(colours: Floats, worn: Floats, rng: Rng) -> Floats:
-    """Dye the white shirt at ``worn`` (S, S); half of them stay white: (S, S, 3)."""
-    if rng.random() < 0.5:
-        return colours
-    hsv = np.float32([[[rng.uniform(0, 360), 0.6 * rng.beta(1, 3), rng.uniform(0.1, 0.75)]]])
-    dye = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
-    return colours * (1 + worn[..., None] * (dye - 1))
 
 
 def background(size: int, rng: Rng) -> Floats:

@@ -61,13 +61,13 @@ def test_threads_of_the_linear_algebra_change_no_byte(threads: str) -> None:
 
 MEANS = np.float32(
     [
-        [127.3, 106.0, 117.7, 122.0],
-        [131.3, 124.3, 149.7, 143.0],
-        [108.0, 105.0, 151.3, 113.7],
-        [160.7, 164.3, 173.0, 175.0],
+        [167.7, 166.3, 181.0, 188.7],
+        [114.0, 118.7, 134.0, 144.7],
+        [166.3, 165.3, 192.7, 177.0],
+        [158.7, 166.3, 166.0, 186.0],
     ]
 )
-DIGEST = "1cecf3df75795dea02d3166a428ec669bd8d777d852b8b0a1aa0a3fb8fe27d87"
+DIGEST = "fda405af98eb2454a2d78b1b5d4e9f372c1cc06aae0f36cb8fa383cf1c5337cb"
 
 
 @pytest.mark.parametrize("size", [128, 192, 224, 256])
@@ -152,7 +152,8 @@ def test_years_make_people_look_older() -> None:
 def test_hair_is_long_and_short_and_of_many_colours(portraits: list[Portrait]) -> None:
     """Something is beside the neck of some people only; above the hairline, tones differ."""
     tops = [one.image[int(one.landmarks[74, 1]) - 6, 60:68].mean() for one in portraits]
-    low = [person(name).opacity[0, 150:200, [56, 168]].mean() for name in NAMES]
+    people = [person(f"test-{number}") for number in range(40)]
+    low = [one.opacity[0, 150:200, [56, 168]].mean() for one in people]
     assert np.ptp(tops) > 40 and min(low) < 0.05 and max(low) > 0.4
 
 
@@ -160,7 +161,7 @@ def test_the_model_is_small_and_free_of_pickles() -> None:
     assert MODEL.stat().st_size < 10_000_000
     with np.load(MODEL, allow_pickle=False) as file:
         assert all(file[name].dtype.kind in "iuf" for name in file.files)
-    assert drawn(0).shape == (2, SIDE, SIDE, 5)
+    assert drawn(0).shape == (2, SIDE, SIDE, 4)
 
 
 def test_no_anchor_is_one_person() -> None:

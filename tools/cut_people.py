@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dfa_lib.face.geometry import Image, Mask, Points, Portrait, grown, hull
+from dfa_lib.face.geometry import Image, Mask, Points, grown
 
 Floats = NDArray[np.float32]
 
@@ -67,22 +67,3 @@ def extended(picture: Image, alpha: Floats) -> Floats:
     nearest = picture[rows, columns].astype(np.float32)
     share = np.clip(distance / 6, 0, 1)[..., None].astype(np.float32)
     return nearest * (1 - share) + cv2.GaussianBlur(nearest, (0, 0), 3) * share
-
-
-def shirt(portrait: Portrait, alpha: Floats) -> Mask:
-    """Return where the white shirt of the studio is (S, S): bright and grey, below the head."""
-    size, points = len(alpha), portrait.landmarks
-    soft = cv2.GaussianBlur(portrait.image, (0, 0), 0.8).astype(np.float32) / 255
-    row = np.arange(size)[:, None]
-    neck = soft[min(int(points[8, 1]) + 4, size - 6) :, int(points[6, 0]) : int(points[10, 0])]
-    bright, dull = soft.min(axis=2), np.ptp(soft, axis=2)
-    grey = (bright > 0.4) & (dull < min(0.13, 0.6 * np.ptp(np.median(neck, axis=(0, 1)))))
-    low = (row > points[[3, 13], 1].mean()) & ~hull(points[:68], size, 1.02)
-    white = (grey & low & (alpha > 0.5)).astype(np.uint8)
-    white = cv2.morphologyEx(white, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(white)
-    ends = stats[:, cv2.CC_STAT_TOP] + stats[:, cv2.CC_STAT_HEIGHT]
-    worn = np.flatnonzero((ends >= size - 1) & (stats[:, cv2.CC_STAT_AREA] > 30))
-    whole = np.isin(labels, worn[worn > 0]).astype(np.uint8)
-    closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    return np.maximum.accumulate(closed, axis=0) > 0

@@ -22,11 +22,11 @@ from dfa_lib.face.geometry import Mask, Points, Portrait, align, grown, hull, mi
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, drawn, model
 from facesim.populations import London, photo_and_points
-from tools.cut_people import extended, matte, shirt
+from tools.cut_people import extended, matte, whole
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
-ANCHORS, ALIKE, SHAPE = 160, 6, 24
+ANCHORS, ALIKE, SHAPE = 300, 5, 24
 TRIES = 4  # at an anchor, before the blend least like a person is taken
 LIKENESS = 0.7  # correlation with the detail of a person above which a blend is tried again
 SHARES = np.float32([0.34, 0.33, 0.33])
@@ -38,15 +38,14 @@ FARTHEST = 14  # pixels that registration moves anything
 
 @dataclass(frozen=True)
 class Example:
-    """A photograph in the mean shape: RGB and opacity, (S, S, 4), and where the shirt is (S, S).
+    """A photograph in the mean shape: RGB and opacity in 0..1, (S, S, 4).
 
-    All are in 0..1; ``points`` (81, 2) are the landmarks before.
+    ``points`` (81, 2) are the landmarks before.
     """
 
     person: str
     points: Points
     layers: Floats
-    worn: Floats
 
 
 def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
@@ -60,9 +59,8 @@ def cut_out(london: London, person: str, take: int) -> tuple[Portrait, Floats]:
 def in_shape(person: str, portrait: Portrait, alpha: Floats, mean: Points) -> Example:
     """Bring a cut-out portrait into the shape ``mean`` (81, 2)."""
     layers = np.dstack([extended(portrait.image, alpha) / 255, alpha]).astype(np.float32)
-    worn = shirt(portrait, alpha).astype(np.float32)
-    moved, covered = (warp(one, portrait.landmarks, mean) for one in (layers, worn))
-    return Example(person, portrait.landmarks, np.clip(moved, 0, 1), np.clip(covered, 0, 1))
+    moved = warp(layers, portrait.landmarks, mean)
+    return Example(person, portrait.landmarks, np.clip(moved, 0, 1))
 
 
 def examples(root: Path) -> tuple[list[list[Example]], Floats]:
@@ -107,8 +105,10 @@ def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Fl
         head = cv2.resize(neutral.layers, (14, 14), interpolation=cv2.INTER_AREA)
         tone = luma(head) * head[..., 3]
         tone[3:, 4:10] = 0  # the face itself
-        known = [6 * skin(neutral), 100 * woman, 0.25 * opened(smiling), 10 * fringe(neutral)]
-        rows.append(np.concatenate([3 * tone.ravel(), 2 * head[..., 3].ravel(), known]))
+        outline = 2 * head[..., 3]
+        outline[9:] *= 2.5  # loose hair beside the neck goes with loose hair
+        known = [15 * skin(neutral), 100 * woman, 0.25 * opened(smiling), 10 * fringe(neutral)]
+        rows.append(np.concatenate([3 * tone.ravel(), outline.ravel(), known]))
     return np.stack(rows)
 
 
@@ -146,7 +146,7 @@ def flow(one: Example, other: Example) -> Floats:
 
 
 def registered(people: Sequence[Example]) -> list[Floats]:
-    """Bring people to the mean of their forms: RGB, opacity and shirt of each, (S, S, 5)."""
+    """Bring people to the mean of their forms: RGB and opacity of each, (S, S, 4)."""
     grid = np.dstack(np.meshgrid(*[np.arange(SIDE, dtype=np.float32)] * 2))
     flows = [np.zeros_like(grid)] + [flow(people[0], other) for other in people[1:]]
     mean = np.einsum("p,pyxc->yxc", SHARES, np.stack(flows))
@@ -156,8 +156,7 @@ def registered(people: Sequence[Example]) -> list[Floats]:
     moved = []
     for person, way in zip(people, flows, strict=True):
         there = at + resampled(way, at)
-        both = [resampled(layer, there, cv2.INTER_CUBIC) for layer in (person.layers, person.worn)]
-        moved.append(np.clip(np.dstack(both), 0, 1))
+        moved.append(np.clip(resampled(person.layers, there, cv2.INTER_CUBIC), 0, 1))
     return moved
 
 
@@ -179,11 +178,12 @@ def bands(picture: Floats) -> list[Floats]:
     return [fine - coarse for fine, coarse in pairwise(soft)] + soft[-1:]
 
 
-def blended(people: Sequence[Example], places: Floats, shares: Floats) -> Floats:
-    """Blend people to one: RGB, opacity and shirt (S, S, 5).
+def blended(people: Sequence[Example], places: Floats, mean: Points) -> Floats:
+    """Blend people in the shape ``mean`` to one: RGB and opacity (S, S, 4).
 
     ``places`` (people, S, S), which sum to one, say whose detail is where; the coarser a band,
-    the more it is mixed by ``shares`` (people, S, S). Each keeps the contrast of the people in it.
+    the more it is mixed evenly, see ``shares``; less so in hair, where a mean of light and dark is
+    grey. Each band keeps the contrast of the people in it.
     """
     layers = np.stack(registered(people))
     alpha = layers[..., 3]
@@ -191,11 +191,13 @@ def blended(people: Sequence[Example], places: Floats, shares: Floats) -> Floats
     edge = np.einsum("pyx,pyx->yx", places, apart)
     hairs = np.einsum("pyx,pyx->yx", places, alpha - np.clip(apart / 2 + 0.5, 0, 1))
     opacity = np.clip(np.clip(edge / 2 + 0.5, 0, 1) + hairs, 0, 1)
-    worn = np.einsum("pyx,pyx->yx", places, layers[..., 4])
+    solid = cv2.morphologyEx(np.uint8(opacity > 0.5), cv2.MORPH_OPEN, np.ones((5, 5)))
+    opacity *= cv2.dilate(np.uint8(whole(solid > 0)[0]), np.ones((9, 9)))  # without loose tufts
+    face = cv2.GaussianBlur(hull(mean, SIDE).astype(np.float32), (0, 0), 6)
     coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
     for k, band in enumerate(zip(*split, strict=True)):
-        own = max(0, 1 - k / 3)
-        share = (own * places + (1 - own) * shares) * (alpha + 0.02)
+        own = face * max(0, 1 - k / 3) + (1 - face) * (1 - k / 10)
+        share = (own * places + (1 - own) * shares(mean)) * (alpha + 0.02)
         share /= share.sum(axis=0)
         mix = np.einsum("pyx,pyxc->yxc", share, np.stack(band))
         if k < BANDS:
@@ -203,7 +205,7 @@ def blended(people: Sequence[Example], places: Floats, shares: Floats) -> Floats
             wanted = np.einsum("pyx,pyx->yx", share, np.stack(power[:-1]))
             mix *= np.clip(np.sqrt(wanted / (power[-1] + 1e-8)), 1, 1.5)[..., None]
         coloured = coloured + mix
-    return np.clip(np.dstack([coloured, opacity, worn]), 0, 1)
+    return np.clip(np.dstack([coloured, opacity]), 0, 1)
 
 
 def shares(mean: Points) -> Floats:
@@ -218,20 +220,28 @@ def shares(mean: Points) -> Floats:
 
 
 def places(rng: Rng, mean: Points) -> Floats:
-    """Draw who lends the detail where (people, S, S): areas some 30 pixels wide, softly bounded.
+    """Draw who lends the detail where (people, S, S).
 
-    In the face, by which people are known, all lend more evenly than in hair, ears and neck.
+    In the face, by which people are known, all lend in areas some 30 pixels wide, softly bounded;
+    in hair, ears and neck the areas are wide: hair of two people within a few pixels is torn.
     """
-    noise = rng.standard_normal((SIDE, SIDE, len(SHARES))).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), 14)
+    fine, wide = areas(rng, 14), areas(rng, 48)
     for feature in (np.r_[17:27, 36:48], np.r_[48:68]):  # both eyes, and the mouth, are of a piece
         mask = hull(grown(mean[feature], 1.15), SIDE)
-        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3)[..., None]
-        smooth += soft * (smooth[mask].mean(axis=0) - smooth)
-    smooth = np.moveaxis(smooth, 2, 0)
+        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3)
+        fine += soft * (fine[:, mask].mean(axis=1)[:, None, None] - fine)
     face = cv2.GaussianBlur(hull(mean[:68], SIDE, 0.9).astype(np.float32), (0, 0), 4)
-    share = shares(mean) * np.exp((2.5 - face) * smooth / smooth.std())
+    inner, outer = np.exp(1.5 * fine), np.exp(4 * wide)
+    share = face * inner / inner.sum(axis=0) + (1 - face) * outer / outer.sum(axis=0)
+    share = share * shares(mean)
     return share / share.sum(axis=0)
+
+
+def areas(rng: Rng, sigma: float) -> Floats:
+    """Draw smooth fields (people, S, S) of unit variance whose areas are some 2 sigma wide."""
+    noise = rng.standard_normal((SIDE // 4, SIDE // 4, len(SHARES))).astype(np.float32)
+    smooth = cv2.resize(cv2.GaussianBlur(noise, (0, 0), sigma / 4), (SIDE, SIDE))
+    return np.moveaxis((smooth - smooth.mean()) / smooth.std(), 2, 0)
 
 
 def chosen(apart: Floats, first: int, rng: Rng) -> list[int]:
@@ -244,11 +254,10 @@ def chosen(apart: Floats, first: int, rng: Rng) -> list[int]:
 
 
 def packed(faces: Sequence[Floats]) -> list[NDArray[np.uint8]]:
-    """Encode two faces (S, S, 5): colours one above the other; opacities and shirts as well."""
+    """Encode two faces (S, S, 4), one above the other: colours, and opacity."""
     layers = np.uint8(255 * np.concatenate(faces) + 0.5)
-    planes = np.concatenate([layers[..., 3], layers[..., 4]])
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
-    return [cv2.imencode(".jpg", part, quality)[1] for part in (layers[..., 2::-1], planes)]
+    return [cv2.imencode(".jpg", part, quality)[1] for part in (layers[..., 2::-1], layers[..., 3])]
 
 
 def controls(root: Path, shown: Sequence[Example]) -> tuple[Floats, ...]:
@@ -285,9 +294,12 @@ def unit(rows: Floats) -> Floats:
 
 
 def leads(rng: Rng, usual: NDArray[np.int64], women: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Choose who leads each anchor (ANCHORS,): half women, and everybody alike often."""
+    """Choose who leads each anchor (ANCHORS,): women and men in turn, and everybody alike often.
+
+    As each sex comes in rounds, few of any part of the anchors are led by the same person.
+    """
     sexes = [rng.permutation(usual[women[usual] == woman]) for woman in (True, False)]
-    return rng.permutation(np.concatenate([np.resize(one, ANCHORS // 2) for one in sexes]))
+    return np.stack([np.resize(one, ANCHORS // 2) for one in sexes], axis=1).ravel()
 
 
 def anchors(
@@ -301,8 +313,8 @@ def anchors(
     looks = likeness(shown, women)
     apart = np.linalg.norm(looks[:, None] - looks, axis=2)
     lonely = np.sort(apart, axis=1)[:, 2 * ALIKE]  # whose hair nobody else has
-    odd = np.array([bald(one) or fringe(one) > 0.06 for one in shown[0]])
-    usual = np.flatnonzero((lonely < np.quantile(lonely, 0.92)) & ~odd)
+    odd = np.array([bald(one) or fringe(one) > 0.03 for one in shown[0]])
+    usual = np.flatnonzero((lonely < np.quantile(lonely, 0.9)) & ~odd)
     apart[:, odd] = np.inf  # half a fringe is a dark patch, half a bald head a light one
     inside = hull(mean[:68], SIDE, 0.95)
     textures = np.stack([texture(one.layers, inside) for one in shown[0]])
@@ -312,7 +324,7 @@ def anchors(
         least = np.inf
         for _ in range(TRIES):
             tried, there = chosen(apart, first, rng), places(rng, mean)
-            blend = blended([shown[0][at] for at in tried], there, shares(mean))
+            blend = blended([shown[0][at] for at in tried], there, mean)
             like = (known @ unit(texture(blend, inside) - usually)).max()
             if like < least:
                 least, who, where, neutral = like, tried, there, blend
@@ -320,7 +332,7 @@ def anchors(
                 break
         takes = [[take[at] for at in who] for take in shown]
         told = [(skin(plain), opened(wide)) for plain, wide in zip(*takes, strict=True)]
-        rows["files"] += packed([neutral, blended(takes[1], where, shares(mean))])
+        rows["files"] += packed([neutral, blended(takes[1], where, mean)])
         rows["points"].append([mean_of([one.points for one in people]) for people in takes])
         rows["traits"].append(mean_of(told))
         rows["members"].append(np.isin(np.arange(n), np.array(who) % n))
