@@ -9,15 +9,18 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
 from PIL import Image
 
+from dfa_lib.bench import plots
 from dfa_lib.files import data_uri, write_atomic
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
 from dfa_lib.records import DataError, inside
+from dfa_lib.taxonomy import Split
 
 HEADLINES = (
     ("DF-D", "AUC"),
@@ -120,9 +123,7 @@ def render(report: Report) -> str:
         "percent": _percent,
         "across": _across,
         "signed": _signed,
-        "pair": lambda point: point[:2],
-        "steps": _steps,
-        "band": _band,
+        "image": _image,
     }
     template = environment.from_string((place / "report.html").read_text("utf-8"))
     lead = next(iter(data["analysts"]))
@@ -132,6 +133,9 @@ def render(report: Report) -> str:
         scores=data["analysts"][lead],
         detail=data["details"][lead],
         headlines=HEADLINES,
+        plots=plots,
+        ranked=[name for name, one in data["analysts"].items() if "AUC" in one["DF-D"]],
+        face=lambda: report.faces.image(report.faces.split(Split.TEST).faces[0]),
         style=(place / "report.css").read_text("utf-8"),
         picture=cache(lambda image: _picture(inside(report.faces.root, image))),
     ).lstrip()
@@ -144,6 +148,14 @@ def _picture(path: Path, size: int = 160) -> str:
     store = io.BytesIO()
     small.save(store, "JPEG", quality=90)
     return data_uri(store.getvalue(), "jpeg")
+
+
+def _image(figure: Figure) -> Markup:
+    """A figure as HTML, with its label for readers who cannot see it."""
+    store = io.BytesIO()
+    figure.savefig(store, dpi=100)
+    uri = data_uri(store.getvalue())
+    return Markup('<img class="figure" src="{}" alt="{}">').format(uri, figure.get_label())
 
 
 def _cell(score: Sequence[float | None] | None) -> str:
@@ -170,17 +182,6 @@ def _across(value: float | None, low: float = 0.0, high: float = 1.0) -> float:
     """Where a value lies between the ends of an axis, in percent."""
     share = 0.0 if value is None else (value - low) / (high - low)
     return round(100 * min(1.0, max(0.0, share)), 2)
-
-
-def _steps(scores: Sequence[Sequence[float | None]], at: int = 0) -> list[tuple[float, float]]:
-    """The values of a curve, or the ends ``at`` of its intervals, at equal steps from 0 to 1."""
-    places = np.linspace(0, 1, len(scores))
-    return [(x, one[at]) for x, one in zip(places, scores, strict=True) if one[at] is not None]
-
-
-def _band(scores: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
-    """Round the interval of a curve: its upper ends, then back along the lower ones."""
-    return _steps(scores, 2) + _steps(scores, 1)[::-1]
 
 
 def plain(value: object) -> object:
