@@ -6,7 +6,7 @@ different exams are not put side by side.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -106,11 +106,6 @@ class Exam:
             (face, {task: self.asked(face, task) for task in mine if task in self.questions})
             for face, mine in rows
         ]
-
-    def detection_of(self, count: int) -> "Exam":
-        """The same exam on ``count`` faces, with its DF-D questions alone."""
-        test = some(self.test, count, self.seed)
-        return replace(self, test=test, val=(), questions={Task.DF_D: self.questions[Task.DF_D]})
 
 
 def set_exam(

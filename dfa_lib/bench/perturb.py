@@ -1,15 +1,16 @@
 """What pictures go through on their way to an analyst: five perturbations in five severities."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 
 from dfa_lib import conditions
-from dfa_lib.analysts import Analyst, Question, Reply
-from dfa_lib.taxonomy import Task
+from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.records import Face
 
 LEVELS = MappingProxyType(
     {
@@ -35,27 +36,25 @@ def version_name(kind: str, severity: int) -> str:
     return f"{kind}-{severity}"
 
 
-def versions(analyst: Analyst) -> list["Perturbed"]:
-    """The analyst behind each kind of perturbation in each severity."""
-    return [Perturbed(analyst, kind, severity) for kind in LEVELS for severity in SEVERITIES]
+@dataclass(frozen=True)
+class Perturbed(FaceSet):
+    """Faces whose pictures went through one ``kind`` of perturbation in one ``severity``."""
+
+    kind: str
+    severity: int
+
+    def image(self, face: Face) -> np.ndarray:
+        """Return the perturbed picture of a face, (H, W, 3) uint8."""
+        return perturb(super().image(face), self.kind, self.severity)
 
 
-class Perturbed:
-    """An analyst behind a perturbation: it sees every picture perturbed. Asked DF-D only."""
-
-    tasks = (Task.DF_D,)
-
-    def __init__(self, analyst: Analyst, kind: str, severity: int) -> None:
-        self.analyst, self.kind, self.severity = analyst, kind, severity
-        self.name, self.batch = version_name(kind, severity), analyst.batch
-        self.fingerprint = analyst.fingerprint
-
-    def reply(
-        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
-    ) -> list[list[Reply]]:
-        """Answer ``questions[i]`` on the perturbed ``images[i]``."""
-        seen = [perturb(image, self.kind, self.severity) for image in images]
-        return self.analyst.reply(seen, questions)
+def versions(faces: FaceSet) -> dict[str, FaceSet]:
+    """Return the faces under each kind of perturbation in each severity, by name."""
+    return {
+        version_name(kind, severity): Perturbed(faces.root, faces.faces, kind, severity)
+        for kind in LEVELS
+        for severity in SEVERITIES
+    }
 
 
 def _scaling(image: np.ndarray, share: float) -> np.ndarray:

@@ -6,6 +6,7 @@ interrupted goes on where it stopped and asks nothing twice.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from dfa_lib.analysts import Analyst, Question, Reply
 from dfa_lib.bench.detection_metrics import WRONG
-from dfa_lib.bench.exam import Asked, Exam, label_scores
+from dfa_lib.bench.exam import Asked, Exam, label_scores, some
 from dfa_lib.bench.perturb import versions
 from dfa_lib.files import digest
 from dfa_lib.findings import reading
@@ -45,11 +46,13 @@ def ask_perturbed(
 
     Returns predictions by analyst and by the name of the perturbed version.
     """
-    few = exam.detection_of(count)
+    test, questions = some(exam.test, count, exam.seed), {Task.DF_D: exam.questions[Task.DF_D]}
+    few = replace(exam, test=test, val=(), questions=questions)
+    perturbed, folder = versions(exam.faces), out / "robustness"
     return {
         name: {
-            one.name: ask(one.name, one, few, out / "robustness" / name, quiet=True, shard=shard)
-            for one in tqdm(versions(analyst), f"{name} on perturbed pictures")
+            version: ask(version, analyst, replace(few, faces=faces), folder / name, True, shard)
+            for version, faces in tqdm(perturbed.items(), f"{name} on perturbed pictures")
         }
         for name, analyst in analysts.items()
         if count
