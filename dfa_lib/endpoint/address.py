@@ -1,9 +1,7 @@
 """The address of a server, completed from what people copy."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dfa_lib.records import DataError
@@ -64,12 +62,7 @@ class Address:
         near = self.loopback or "." not in self._host or re.search(_PRIVATE, self._host)
         return (self.url or "").startswith("http:") and not near
 
-    def auth(self, key: str) -> Callable[[Any], Any] | None:
-        """How an HTTP request is signed, where that is not by a bearer token."""
-
-        def sign(request: Any) -> Any:
-            del request.headers["Authorization"]
-            request.headers["api-key"] = key
-            return request
-
-        return sign if "api-version" in self.query or ".azure.com" in (self.url or "") else None
+    @property
+    def azure(self) -> bool:
+        """True for a server that wants its key as ``api-key``, not as a bearer token."""
+        return "api-version" in self.query or ".azure.com" in (self.url or "")

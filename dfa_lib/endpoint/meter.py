@@ -47,9 +47,8 @@ class Meter(openai.DefaultHttpxClient):
         self, address: Address, key: str, store: Store, prices: Prices, ceiling: Ceiling
     ) -> None:
         hooks = {"response": [_keep_post]}
-        auth = address.auth(key)
-        super().__init__(trust_env=not address.loopback, auth=auth, event_hooks=hooks)
-        self._keyless = not key
+        super().__init__(trust_env=not address.loopback, event_hooks=hooks)
+        self._azure, self._keyless = address.azure, not key
         self._store, self._prices, self._ceiling = store, prices, ceiling
         self.dialect, self.stopped = store.dialect, False
         self._under_way, self._over = 0, Condition()
@@ -60,6 +59,9 @@ class Meter(openai.DefaultHttpxClient):
 
         An error inside HTTP 200 gets the status it speaks of. Raises Stopped.
         """
+        if self._azure:
+            bearer = request.headers.pop("Authorization")
+            request.headers["api-key"] = bearer.removeprefix("Bearer ")
         if not request.url.path.endswith("/chat/completions"):
             return super().send(request, **how)
         if self._keyless:
