@@ -57,11 +57,7 @@ class BootstrapSample:
 
     def paired(self, mine: Statistic, other: Statistic) -> Triple:
         """How far one statistic is above another, on the same draws: "A beats B" if above 0."""
-
-        def gap(weights: np.ndarray) -> np.ndarray:
-            return mine(weights) - other(weights)
-
-        return estimate(gap, self.weights, self.identities, bounded=False)
+        return estimate(difference(mine, other), self.weights, self.identities, bounded=False)
 
     def people(self, where: np.ndarray) -> int:
         """How many identities the faces have for which ``where`` (N,) is true."""
@@ -108,6 +104,11 @@ def over(
         return partial(metric, *values)
     parts = [value[where] for value in values]
     return lambda weights: metric(*parts, weights[:, where])
+
+
+def difference(mine: Statistic, other: Statistic) -> Statistic:
+    """How far one statistic is above another, on the same draws."""
+    return lambda weights: mine(weights) - other(weights)
 
 
 def estimate(

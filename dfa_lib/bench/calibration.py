@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfa_lib.analysts import Analyst, Question
+from dfa_lib.bench.exam import asked_in
 from dfa_lib.bench.scope import Scope
 from dfa_lib.files import digest
 from dfa_lib.records import DataError
@@ -45,8 +46,7 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
         mine = [one.stem for one in keys if report["details"].get(one.stem, {}).get("DF-D")]
         if not mine or exam["hash"] != report["exam"]:
             return None
-        asked = exam["questions"][Task.DF_D]
-        questions = tuple(Question(q["text"], Task.DF_D, tuple(q["options"])) for q in asked)
+        questions = asked_in(exam, Task.DF_D)
         warmth = report["details"][mine[0]]["DF-D"]["temperature"]
         known = Calibration(warmth, questions, len(exam["val"]), None, report["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:

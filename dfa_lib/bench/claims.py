@@ -8,10 +8,8 @@ and by the faces and questions of the exam.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Blind, Probe
@@ -25,7 +23,7 @@ from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.presets import Preset
 from dfa_lib.gpt.train import train
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.intervals import BootstrapSample, Runs, Statistic, over_runs
+from dfa_lib.intervals import BootstrapSample, Runs, Statistic, difference, over_runs
 from dfa_lib.records import DataError, InstructRecord
 from dfa_lib.taxonomy import Task
 
@@ -148,7 +146,7 @@ class Outcome:
         """How far one analyst is above another, seed by seed on the same faces."""
         rows = self.scores[metric]
         pairs = zip(rows[mine], rows[other], strict=True)
-        return over_runs([partial(_difference, *pair) for pair in pairs], self.sample)
+        return over_runs([difference(*pair) for pair in pairs], self.sample)
 
     def save(self) -> dict:
         """Write ``out``/claims.json and return what stands in it: plain numbers."""
@@ -180,7 +178,3 @@ def run(study: Study, seeds: int, resamples: int = 1000) -> Outcome:
             for metric, statistic in headlines(collect(given, exam), sample).items():
                 scores[metric].setdefault(file.partition("-")[0], []).append(statistic)
     return Outcome(study, sample, scores)
-
-
-def _difference(mine: Statistic, other: Statistic, weights: np.ndarray) -> np.ndarray:
-    return mine(weights) - other(weights)

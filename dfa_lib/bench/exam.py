@@ -5,7 +5,7 @@ different exams are not put side by side.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,13 +73,7 @@ class Exam:
             content = json.loads(path.read_text("utf-8"))
             said = content.pop("hash")
             test, val = (tuple(faces[one] for one in content[part]) for part in ("test", "val"))
-            questions = {
-                Task(task): tuple(
-                    Question(q["text"], Task(task), q["options"] and tuple(q["options"]))
-                    for q in asked
-                )
-                for task, asked in content["questions"].items()
-            }
+            questions = {Task(task): asked_in(content, Task(task)) for task in content["questions"]}
             seed = content["seed"]
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{path}: {error!r}; run the benchmark to write a protocol") from None
@@ -133,6 +127,14 @@ def set_exam(
         tuple(train),
         {task: _questions(task, seed, paraphrases) for task in TASKS},
         seed,
+    )
+
+
+def asked_in(protocol: Mapping, task: Task) -> tuple[Question, ...]:
+    """The wordings of a task that the content of protocol.json holds."""
+    return tuple(
+        Question(one["text"], task, one["options"] and tuple(one["options"]))
+        for one in protocol["questions"][task]
     )
 
 

@@ -3,7 +3,7 @@
 A detector proposes, the mesh network disposes: what it is not sure to be a face is none.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -31,14 +31,12 @@ class FaceCrop:
 
     ``image`` (size, size, 3) uint8; ``box`` (x0, y0, x1, y1), the square of the photograph it
     shows (upright, also where the face is tilted), and ``landmarks`` (81, 2) float32, both in
-    pixels of the photograph; ``confidence`` 0 to 1 that it is a face; ``others`` is how many
-    more faces were seen.
+    pixels of the photograph; ``others`` is how many more faces were seen.
     """
 
     image: Image
     box: tuple[float, float, float, float]
     landmarks: Points
-    confidence: float
     others: int
 
     @property
@@ -93,10 +91,11 @@ def covered(mask: Image, landmarks: Points) -> float:
 
 def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     """Return every face on ``image`` (H, W, 3), the largest first; none is an empty list."""
-    found = find_mesh(image)
-    crops = [_crop(image, landmarks_of(points), sure, size) for points, sure in found]
-    crops.sort(key=lambda crop: crop.box[0] - crop.box[2])
-    return [replace(crop, others=len(crops) - 1) for crop in crops]
+    meshes = find_mesh(image)
+    marks = [landmarks_of(points) for points, _ in meshes]
+    others = len(marks) - 1
+    crops = [FaceCrop(align(image, m, size).image, crop_box(m, size), m, others) for m in marks]
+    return sorted(crops, key=lambda crop: crop.box[0] - crop.box[2])
 
 
 def tilt(image: Image) -> float | None:
@@ -176,8 +175,3 @@ def _starts(length: int, side: int) -> list[int]:
     """Where parts of ``side`` pixels begin so that they overlap by half and cover ``length``."""
     last = max(length - side, 0)
     return sorted({min(start, last) for start in range(0, last + side // 2, max(side // 2, 1))})
-
-
-def _crop(image: Image, landmarks: Points, sure: float, size: int) -> FaceCrop:
-    picture = align(image, landmarks, size).image
-    return FaceCrop(picture, crop_box(landmarks, size), landmarks, sure, 0)

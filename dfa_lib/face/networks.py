@@ -24,11 +24,11 @@ _DETECTORS = {
 """Side of the input, (cells a side, anchors a cell) by layer, outputs: boxes and scores."""
 
 
-def detect(image: Image, name: str, least: float = 0.5) -> NDArray[np.float32]:
+def detect(image: Image, name: str) -> NDArray[np.float32]:
     """Return the faces that the detector ``near`` or ``far`` sees, the surest first.
 
     Each row (n, 6): x and y of the centre, side, x and y of the vector from the eye at the
-    left of the picture to the other one, confidence of at least ``least``. The near one sees
+    left of the picture to the other one, confidence of at least .5. The near one sees
     faces of a fifth of the picture and more, the far one smaller ones.
     """
     side, layers, outputs = _DETECTORS[name]
@@ -38,7 +38,7 @@ def detect(image: Image, name: str, least: float = 0.5) -> NDArray[np.float32]:
     view = _view(image, matrix, side).astype(np.float32) / 127.5 - 1
     boxes, scores = _run(name, view, outputs)
     sure = 1 / (1 + np.exp(-np.clip(scores.reshape(-1), -60, 60)))
-    chosen = np.flatnonzero(sure >= least)
+    chosen = np.flatnonzero(sure >= 0.5)
     boxes = boxes.reshape(-1, 16)[chosen]
     centre = boxes[:, :2] + _anchors(layers)[chosen] * side
     where, width = (centre - matrix[:, 2]) * longest / side, boxes[:, 2:4].max(axis=1)
