@@ -25,7 +25,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from dfa_lib.gpt.forward import PrefixLoss, core, parts
-from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix
+from dfa_lib.gpt.infer import Prefix
 from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
@@ -391,12 +391,12 @@ def asking(bench: Bench) -> None:
     ids = torch.randint(4, 3000, (84,)).tolist()
 
     def first() -> Prefix:
-        prefix = encode_prefix(model, prompt, look)
-        next(decode_steps(model, prefix, [0], [ids[:40]], -1, 1))
+        prefix = Prefix(model, prompt, look)
+        next(prefix.steps([0], [ids[:40]], -1, 1))
         return prefix
 
     prefix, opening = first(), bench.seconds(first)
-    later = bench.seconds(lambda: next(decode_steps(model, prefix, [0], [ids], -1, 1)))
+    later = bench.seconds(lambda: next(prefix.steps([0], [ids], -1, 1)))
     bench.tell(
         "first token", first_ms=opening * 1e3, follow_up_ms=later * 1e3, ratio=later / opening
     )
@@ -405,9 +405,9 @@ def asking(bench: Bench) -> None:
     questions = [ids[: 30 + place] for place in range(asked)]
 
     def side_by_side() -> None:
-        prefix = encode_prefix(model, prompt, looks)
+        prefix = Prefix(model, prompt, looks)
         owners = [image for image in range(images) for _ in questions]
-        decode(model, prefix, owners, questions * images, -1, limit)
+        prefix.decode(owners, questions * images, -1, limit)
 
     def alone() -> None:
         row = torch.tensor([[*prompt.prefix, *questions[0]]], device=bench.device)

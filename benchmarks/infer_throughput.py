@@ -24,7 +24,7 @@ from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
 from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix
+from dfa_lib.gpt.infer import Prefix
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
 
@@ -47,11 +47,11 @@ def side_by_side(
 ) -> list[list[int]]:
     """Token ids of all answers, image by image."""
     prompter = analyst.prompter
-    prefix = encode_prefix(analyst.model, prompter, prompter.pictures(images))
+    prefix = Prefix(analyst.model, prompter, prompter.pictures(images))
     owners = [place for place in range(len(images)) for _ in asked]
     prompts = [prompter.question(question.text) for question in asked] * len(images)
     limit = analyst.preset.max_new_tokens
-    return decode(analyst.model, prefix, owners, prompts, prompter.eos, limit)
+    return prefix.decode(owners, prompts, prompter.eos, limit)
 
 
 @torch.inference_mode()
@@ -103,12 +103,12 @@ def first_tokens() -> tuple[float, float]:
     ids = torch.randint(4, VOCABULARY, (FIRST + ANSWER + FOLLOW,)).tolist()
 
     def first() -> Prefix:
-        prefix = encode_prefix(model, FixedPrompt(), {"pixel_values": picture})
-        next(decode_steps(model, prefix, [0], [ids[:FIRST]], -1, 1))
+        prefix = Prefix(model, FixedPrompt(), {"pixel_values": picture})
+        next(prefix.steps([0], [ids[:FIRST]], -1, 1))
         return prefix
 
     def follow(prefix: Prefix) -> None:
-        next(decode_steps(model, prefix, [0], [ids], -1, 1))
+        next(prefix.steps([0], [ids], -1, 1))
 
     opening, following = [], []
     for _ in range(ROUNDS + 1):

@@ -10,7 +10,7 @@ from tiny_llava import tiny_llava
 from dfa_lib.analysts import Question
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import load_base
-from dfa_lib.gpt.infer import decode, encode_prefix
+from dfa_lib.gpt.infer import Prefix
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.faceset import FaceSet
@@ -86,9 +86,9 @@ def test_the_embedded_base_writes_the_tokens_of_generate():
     prompter, faces = Prompter(processor), FaceSet.read(FACES)
     pictures = [faces.image(face) for face in faces.faces[:3]]
     texts = ["Has this face been forged?", "Describe the quality of the picture.", "And the nose?"]
-    prefix = encode_prefix(model, prompter, prompter.pictures(pictures))
+    prefix = Prefix(model, prompter, prompter.pictures(pictures))
     owners = [image for image in range(3) for _ in texts]
     asked = [prompter.question(text) for text in texts] * 3
-    ours = decode(model, prefix, owners, asked, prompter.eos, 40)
+    ours = prefix.decode(owners, asked, prompter.eos, 40)
     for picture, text, ids in zip(np.repeat(pictures, 3, 0), texts * 3, ours, strict=True):
         assert ids == stock_answer(model, processor, picture, text, 40)

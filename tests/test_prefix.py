@@ -15,7 +15,7 @@ from dfa_lib.gpt.forward import (
     shares,
     vision_features,
 )
-from dfa_lib.gpt.infer import decode, encode_prefix, options, score
+from dfa_lib.gpt.infer import Prefix, options
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.samples import Sample, rows
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, pack
@@ -181,8 +181,8 @@ def test_option_scores_equal_whole_sequences(tiny, images):
     prompter = Prompter(processor)
     answers = ["This face is forged.", "This face is bona fide.", "No."]
     first = [options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")]
-    prefix = encode_prefix(model, prompter, prompter.pictures(images))
-    ours = score(model, prefix, [2, 0], [first, [options(prompter, "Why?", answers)]])
+    prefix = Prefix(model, prompter, prompter.pictures(images))
+    ours = prefix.score([2, 0], [first, [options(prompter, "Why?", answers)]])
     asked = [(2, "Is it?"), (2, "Is this face forged?"), (0, "Why?")]
     for index, (image, question) in enumerate(asked):
         for place, answer in enumerate(answers):
@@ -194,12 +194,12 @@ def test_batched_greedy_answers_equal_one_by_one_generate(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
     asked = [(0, "Is it forged?"), (2, "Why?"), (0, "Describe the eyes of this face."), (1, "?")]
-    prefix = encode_prefix(model, prompter, prompter.pictures(images))
+    prefix = Prefix(model, prompter, prompter.pictures(images))
     # a frequent token of these random answers plays the end of sequence for some rows
     never = {"suppress_tokens": [processor.image_token_id]}
     free = [stock_answer(model, processor, images[i], q, 12, **never) for i, q in asked]
     stop = free[0][min(3, len(free[0]) - 1)]
     owners, questions = zip(*((i, prompter.question(q)) for i, q in asked), strict=True)
-    assert decode(model, prefix, owners, questions, prompter.eos, 12) == free
+    assert prefix.decode(owners, questions, prompter.eos, 12) == free
     cut = [ids[: ids.index(stop)] if stop in ids else ids for ids in free]
-    assert decode(model, prefix, owners, questions, stop, 12) == cut
+    assert prefix.decode(owners, questions, stop, 12) == cut

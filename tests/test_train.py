@@ -18,7 +18,7 @@ from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import collate, encode, plan
+from dfa_lib.gpt.samples import Sample, collate, encode, plan
 from dfa_lib.gpt.train import CHECKPOINT, train
 from dfa_lib.gpt.trainer import Step, Trainer, schedule
 from dfa_lib.records import DataError, read_jsonl, write_jsonl
@@ -218,6 +218,12 @@ def test_a_run_with_other_targets_is_not_taken_up(preset, tuned, tmp_path, other
         train(model, processor, Colours(), RECORDS, preset, tmp_path)
 
 
+def test_a_checkpoint_that_is_cut_off_is_refused(preset, tuned, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes((tuned[0] / CHECKPOINT).read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"checkpoint.pt: is damaged; remove it"):
+        run(preset, tmp_path)
+
+
 def test_a_loss_that_is_not_finite_names_the_faces(preset, tmp_path):
     model, processor = load_base(preset)
     model = add_lora(model, preset)
@@ -236,42 +242,38 @@ def test_a_record_without_answers_is_refused(prompter):
         encode(prompter, record(1).model_copy(update={"qa": (silent,)}))
 
 
+def counts(row: list[Sample], batch: list[Sample], preset: Preset) -> list[float]:
+    """What each answer of a row counts in the loss of its batch."""
+    packed = collate(row, batch, preset)
+    count = sum(len(sample.tasks) for sample in row)
+    return torch.zeros(count).index_add(0, packed.answers, packed.weights).tolist()
+
+
 @pytest.mark.parametrize("balanced", [True, False])
-def test_weights_of_shares_sum_to_one_over_the_batch(preset, prompter, balanced):
-    samples = [encode(prompter, r) for r in RECORDS[:5]]
-    shares = [
-        collate(part, samples, replace(preset, balanced=balanced, bona_fide=1.0))
-        for part in (samples[:2], samples[2:])
-    ]
-    assert sum(s.weights.sum().item() for s in shares) == pytest.approx(1)
-    if balanced:
-        answers = torch.zeros(8).index_add(0, shares[1].answers, shares[1].weights)
-        torch.testing.assert_close(answers[answers > 0], torch.full((4,), 1 / 7))
+def test_answers_or_tokens_of_a_batch_count_alike(preset, prompter, balanced):
+    batch = [encode(prompter, r) for r in RECORDS[:5]]
+    even = replace(preset, balanced=balanced, weights={}, bona_fide=1.0)
+    tokens = [1 if balanced else length for sample in batch for length in sample.answers]
+    expected = [number / sum(tokens) for number in tokens]
+    assert [*counts(batch[:2], batch, even), *counts(batch[2:], batch, even)] == pytest.approx(
+        expected
+    )
 
 
-def test_an_answer_counts_what_the_preset_gives_its_task(preset, prompter):
+@pytest.mark.parametrize("balanced", [True, False])
+def test_an_answer_counts_what_the_preset_gives_its_task(preset, prompter, balanced):
     sample = encode(prompter, RECORDS[1])
-    for balanced, share in ((True, 3 / 4), (False, None)):
-        weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0}, bona_fide=5.0)
-        packed = collate([sample], [sample], weighed)
-        counted = torch.zeros(2).index_add(0, packed.answers, packed.weights)
-        detect, talk = sample.answers
-        expected = share or 3 * detect / (3 * detect + talk)
-        assert counted.tolist() == pytest.approx([expected, 1 - expected])
+    weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0}, bona_fide=5.0)
+    verdict, talk = (1, 1) if balanced else sample.answers
+    expected = 3 * verdict / (3 * verdict + talk)
+    assert counts([sample], [sample], weighed) == pytest.approx([expected, 1 - expected])
 
 
 def test_a_verdict_on_a_bona_fide_face_counts_what_the_preset_says(preset, prompter):
-    pair = [
-        encode(prompter, next(r for r in RECORDS if r.face.category.forged is f))
-        for f in (False, True)
-    ]
+    pair = [encode(prompter, RECORDS[number]) for number in (0, 1)]  # bona fide, forged
     weighed = replace(preset, balanced=True, weights={}, bona_fide=3.0)
-    counts = {}
-    for sample in pair:
-        packed = collate([sample], pair, weighed)
-        counted = torch.zeros(len(sample.tasks)).index_add(0, packed.answers, packed.weights)
-        counts[sample.face.category.forged] = counted[sample.tasks.index(Task.DF_D)].item()
-    assert counts[False] == pytest.approx(3 * counts[True])
+    bona_fide, forged = (counts([sample], pair, weighed)[0] for sample in pair)
+    assert bona_fide == pytest.approx(3 * forged)
 
 
 def test_talk_changes_with_the_step_and_closed_questions_stay(prompter):

@@ -16,7 +16,7 @@ from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
 from dfa_lib.gpt.forward import check_image_tokens, pooled, vision_features
-from dfa_lib.gpt.infer import Prefix, decode, decode_steps, encode_prefix, options, score
+from dfa_lib.gpt.infer import Prefix, options
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
 
@@ -69,8 +69,8 @@ class LocalAnalyst:
         turns = list(history)[-self.preset.turns :] if self.preset.turns else []
         ids, limit = self.prompter.question(text, turns), self.preset.max_new_tokens
         prefix, tokens, shown = self._prefix_of(image), [], ""
-        for more in decode_steps(self.model, prefix, [0], [ids], self.prompter.eos, limit):
-            tokens += more.values()
+        for step in prefix.steps([0], [ids], self.prompter.eos, limit):
+            tokens.append(step[0])
             whole = self._text(tokens)
             if not whole.endswith("\ufffd"):  # half of a character waits for the other half
                 yield whole[len(shown) :]
@@ -106,7 +106,7 @@ class LocalAnalyst:
         if not owners:
             return
         trees = [[self._options(q.text, q.options) for q in rows[i]] for i in owners]
-        scores = iter(score(self.model, prefix, owners, trees))
+        scores = iter(prefix.score(owners, trees))
         for question in (q for i in owners for q in rows[i]):
             own = tuple(islice(scores, len(question.options)))
             branches = self._options(question.text, question.options).branches
@@ -120,7 +120,7 @@ class LocalAnalyst:
         owners = [image for image, _ in asked]
         prompts = [self._question(question.text) for _, question in asked]
         limit = self.preset.max_new_tokens
-        answers = decode(self.model, prefix, owners, prompts, self.prompter.eos, limit)
+        answers = prefix.decode(owners, prompts, self.prompter.eos, limit)
         return [Reply(self._text(ids), None, len(ids), 0.0) for ids in answers]
 
     def _text(self, ids: Sequence[int]) -> str:
@@ -134,4 +134,4 @@ class LocalAnalyst:
         return self._seen[1]
 
     def _read(self, images: Sequence[np.ndarray]) -> Prefix:
-        return encode_prefix(self.model, self.prompter, self.prompter.pictures(images))
+        return Prefix(self.model, self.prompter, self.prompter.pictures(images))

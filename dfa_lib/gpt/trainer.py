@@ -182,11 +182,14 @@ class Trainer:
     def load(self, file: Path, run: str) -> int:
         """Take up the state of ``run`` if ``file`` holds it; return how many steps it has done.
 
-        Raises DataError if its weights are not those that are tuned here.
+        Raises DataError if it is damaged, or its weights are not those that are tuned here.
         """
         if not file.is_file():
             return 0
-        state = torch.load(file, "cpu", weights_only=True)
+        try:
+            state = torch.load(file, "cpu", weights_only=True)
+        except Exception:  # a file that is cut off fails in many ways
+            raise DataError(f"{file}: is damaged; remove it to start from the beginning") from None
         if state["run"] != run:
             return 0
         shapes = {name: weight.shape for name, weight in trainable(self.loss).items()}
