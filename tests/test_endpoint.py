@@ -228,7 +228,7 @@ def test_a_ceiling_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
 
 def test_a_server_that_counts_no_tokens_is_paid_the_most(tmp_path: Path) -> None:
     asked = Endpoint("model", "http://localhost/v1", cache=tmp_path, prices=PRICES)
-    with Store(tmp_path) as store:
+    with asked._store() as store:
         call = asked._next(store, requests(1)[0], None)
     reply = read('{"choices": [{"message": {"content": "Yes"}}]}', call.bound, PRICES)
     assert reply.cost == call.bound.money and reply.tokens_in == call.bound.tokens

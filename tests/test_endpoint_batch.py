@@ -84,11 +84,11 @@ def test_a_batch_on_its_way_is_not_taken_for_lost(tmp_path: Path) -> None:
 
 def test_a_batch_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        bounds, ceiling = {"a": Spend(1, 10, 0.1)}, Ceiling()
-        assert store.hold("first", bounds, ceiling)
+        bounds = {"a": Spend(1, 10, 0.1)}
+        assert store.hold("first", bounds)
         before = store.spent
         with pytest.raises(sqlite3.IntegrityError):  # queued by another process meanwhile
-            store.hold("second", {"b": Spend(1, 5, 0.5)} | bounds, ceiling)
+            store.hold("second", {"b": Spend(1, 5, 0.5)} | bounds)
         assert store.spent == before and store.held("second") == {}
 
 

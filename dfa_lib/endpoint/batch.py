@@ -11,7 +11,7 @@ from openai.types import Batch
 from tqdm.auto import tqdm
 
 from dfa_lib.endpoint import wire
-from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Spend
+from dfa_lib.endpoint.contract import CeilingReached, Spend
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Call
 from dfa_lib.records import DataError
@@ -21,9 +21,7 @@ _OVER = {"completed", "failed", "expired", "cancelled"}
 _MARK, _URL = "dfa_lib", "/v1/chat/completions"
 
 
-def submit(
-    client: openai.OpenAI, store: Store, calls: Iterable[Call], prices: Prices, ceiling: Ceiling
-) -> int:
+def submit(client: openai.OpenAI, store: Store, calls: Iterable[Call]) -> int:
     """Reserve, upload and start one batch after the other; return the number of calls.
 
     A batch is noted with its reservation before it is sent and carries its name as metadata, so
@@ -31,10 +29,10 @@ def submit(
     """
     _find_again(client, store)
     sent = 0
-    for file, bounds in _files(store, calls, prices):
+    for file, bounds in _files(store, calls):
         name = uuid4().hex
-        if not store.hold(name, bounds, ceiling):
-            raise CeilingReached(store.spent, ceiling)
+        if not store.hold(name, bounds):
+            raise CeilingReached(store.spent, store.ceiling)
         upload = client.files.create(file=(f"{name}.jsonl", file), purpose="batch")
         once = client.with_options(max_retries=0)  # a retry could start a second batch
         batch = once.batches.create(
@@ -45,7 +43,7 @@ def submit(
     return sent
 
 
-def collect(client: openai.OpenAI, store: Store, prices: Prices, poll: float) -> int:
+def collect(client: openai.OpenAI, store: Store, poll: float) -> int:
     """Poll until every batch is over; store what it answered and free what it did not."""
     _find_again(client, store)
     came = 0
@@ -55,7 +53,7 @@ def collect(client: openai.OpenAI, store: Store, prices: Prices, poll: float) ->
             for name, vendor in waiting.items():
                 batch = client.batches.retrieve(str(vendor))
                 if batch.status in _OVER:
-                    came += _take(client, store, name, batch, prices)
+                    came += _take(client, store, name, batch)
             bar.update(came - before)
             if store.batches:
                 time.sleep(poll)
@@ -74,9 +72,7 @@ def _find_again(client: openai.OpenAI, store: Store) -> None:
         store.close(name)
 
 
-def _files(
-    store: Store, calls: Iterable[Call], prices: Prices
-) -> Iterator[tuple[bytes, dict[str, Spend]]]:
+def _files(store: Store, calls: Iterable[Call]) -> Iterator[tuple[bytes, dict[str, Spend]]]:
     """Yield files of calls that do not wait already, within the vendor's limits."""
     file, bounds = BytesIO(), {}
     for call in calls:
@@ -84,7 +80,7 @@ def _files(
             continue
         line = {"custom_id": call.key, "method": "POST", "url": _URL, "body": call.body}
         file.write(json.dumps(line).encode() + b"\n")
-        bounds[call.key] = call.bound._replace(money=call.bound.money * prices.batch)
+        bounds[call.key] = call.bound._replace(money=call.bound.money * store.prices.batch)
         if len(bounds) == MAX_CALLS or file.tell() >= MAX_BYTES:
             yield file.getvalue(), bounds
             file, bounds = BytesIO(), {}
@@ -92,7 +88,7 @@ def _files(
         yield file.getvalue(), bounds
 
 
-def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: Prices) -> int:
+def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch) -> int:
     """Store the replies of a batch that is over, then forget it; nothing else was charged."""
     held, came = store.held(name), 0
     output = client.files.content(batch.output_file_id).text if batch.output_file_id else ""
@@ -101,7 +97,7 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch, prices: 
         key, response = row["custom_id"], row["response"] or {}
         if key not in held or response.get("status_code") != 200:
             continue
-        reply = wire.read(json.dumps(response["body"]), held[key], prices, batch=True)
+        reply = wire.read(json.dumps(response["body"]), held[key], store.prices, batch=True)
         store.settle(key, reply, held[key])
         came += reply is not None
     store.close(name)

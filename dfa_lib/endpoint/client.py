@@ -24,7 +24,7 @@ from dfa_lib.endpoint.contract import (
     Request,
     Spend,
 )
-from dfa_lib.endpoint.dispatch import Dispatcher
+from dfa_lib.endpoint.dispatch import Dispatcher, progress
 from dfa_lib.endpoint.meter import NO_KEY, Failed, Meter
 from dfa_lib.endpoint.reading import sentence
 from dfa_lib.endpoint.store import Store
@@ -155,7 +155,7 @@ class Endpoint:
         with self._batches() as (client, store):
             calls = (self._next(store, request, schema) for request in requests)
             todo = (call for call in calls if call)
-            return batch.submit(client, store, todo, self.prices, self.ceiling)
+            return batch.submit(client, store, todo)
 
     def collect(self, poll: float = 60.0) -> int:
         """Wait for all batches and store their answers; say how many came.
@@ -164,11 +164,10 @@ class Endpoint:
         yields the answers, and ``submit`` sends those that were invalid or not done once more.
         """
         with self._batches() as (client, store):
-            return batch.collect(client, store, self.prices, poll)
+            return batch.collect(client, store, poll)
 
     def _next(self, store: Store, request: Request, schema: Schema | None) -> Call | None:
-        body = self._body(request, schema)
-        return wire.progress(body, schema, self.prices, store.get, store.dialect)[1]
+        return progress(store, self._body(request, schema), schema)[1]
 
     def _body(self, request: Request, schema: Schema | None) -> Body:
         """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
@@ -193,15 +192,12 @@ class Endpoint:
     @contextmanager
     def _dispatcher(self) -> Iterator[Dispatcher]:
         with self._opened() as opened:
-            yield Dispatcher(*opened, self.prices)
+            yield Dispatcher(*opened)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[openai.OpenAI, Meter, Store]]:
         key = self._secret.get_secret_value()
-        with (
-            self._store() as store,
-            Meter(self.address, key, store, self.prices, self.ceiling) as meter,
-        ):
+        with self._store() as store, Meter(self.address, key, store) as meter:
             client = openai.OpenAI(
                 base_url=self.address.url,
                 api_key=key or "none found",  # the library wants one
@@ -213,7 +209,8 @@ class Endpoint:
             yield client, meter, store
 
     def _store(self) -> Store:
-        return Store(self.cache, f"{self.model} at {self.address.url}")
+        name = f"{self.model} at {self.address.url}"
+        return Store(self.cache, name, self.prices, self.ceiling)
 
     @cached_property
     def _secret(self) -> SecretStr:

@@ -11,7 +11,7 @@ import numpy as np
 import openai
 
 from dfa_lib.endpoint import reading, wire
-from dfa_lib.endpoint.contract import Answer, Prices, Reply, Request
+from dfa_lib.endpoint.contract import Answer, Reply, Request
 from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES
 from dfa_lib.endpoint.meter import Failed, Meter, Stopped
 from dfa_lib.endpoint.store import Store
@@ -23,11 +23,30 @@ _PROBE = "What colour is this picture? Answer with one word: red, green, blue or
 _WIDER = " Choose the one word that fits best and write nothing else but that word, please."
 
 
+def progress(store: Store, body: Body, schema: Schema | None) -> tuple[list[Reply], Call | None]:
+    """Return the replies that are stored already, and the call to make next, if any.
+
+    An invalid reply is complained about once; a refusal is taken as it is.
+    """
+    replies: list[Reply] = []
+    for _ in range(2):
+        call = store.call(body)
+        reply = store.get(call.key)
+        if reply is None:
+            return replies, call
+        replies.append(reply)
+        _, fault = wire.meaning(reply, schema)
+        if fault is None:
+            break
+        body = wire.again(body, reply, fault)
+    return replies, None
+
+
 class Dispatcher:
     """Answers requests from the store, else from the server, each content once."""
 
-    def __init__(self, client: openai.OpenAI, meter: Meter, store: Store, prices: Prices) -> None:
-        self._client, self._meter, self._store, self._prices = client, meter, store, prices
+    def __init__(self, client: openai.OpenAI, meter: Meter, store: Store) -> None:
+        self._client, self._meter, self._store = client, meter, store
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def answers(
@@ -64,9 +83,7 @@ class Dispatcher:
         paid = False
         try:
             while True:
-                replies, call = wire.progress(
-                    body, schema, self._prices, self._store.get, self._meter.dialect
-                )
+                replies, call = progress(self._store, body, schema)
                 if call is None:
                     return wire.answer(request, replies, schema, cached=not paid)
                 paid = self._fetch(call) or paid
@@ -78,7 +95,7 @@ class Dispatcher:
 
         Raises Failed and DataError, each in one line.
         """
-        key = Call.of(body, self._prices, self._meter.dialect).key
+        key = self._store.call(body).key
         if known := self._store.get(key):
             yield known.text or known.refusal or ""
             return
@@ -95,7 +112,7 @@ class Dispatcher:
         except openai.OpenAIError as error:
             raise self._told(error) from None
         call = chunks.response.extensions["call"]
-        spent = wire.counted(usage and usage.model_dump(), call.bound, self._prices)
+        spent = wire.counted(usage and usage.model_dump(), call.bound, self._store.prices)
         said = {"text": text or None, "refusal": refusal or None}
         reply = Reply(**said, **spent, settings=call.dialect.settings)
         self._store.settle(key, reply, call.bound)
@@ -110,7 +127,7 @@ class Dispatcher:
                 return False
             if self._store.waits(call.key):
                 raise Failed("in a batch that is not collected yet; call collect() first")
-            if call.shows and self._meter.dialect.sees is None:
+            if call.shows and self._store.dialect.sees is None:
                 self._look(call.body["model"])
             self._post(call.asked)
             return True
@@ -139,11 +156,11 @@ class Dispatcher:
                 f"{model}: unable to see pictures: it was shown a blue square and said"
                 f" {said[:80]!r}; use a model and a server that read images"
             )
-        self._meter.learn(self._meter.dialect.model_copy(update={"sees": True}))
+        self._store.learn(self._store.dialect.model_copy(update={"sees": True}))
 
     def _probe(self, model: str, request: Request) -> Reply:
         body = wire.write(request, model, None, {"max_tokens": request.max_tokens})
-        call = Call.of(body, self._prices, self._meter.dialect)
+        call = self._store.call(body)
         if self._store.get(call.key) is None:
             self._post(call.asked)
         return self._store.get(call.key)

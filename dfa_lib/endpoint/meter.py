@@ -11,8 +11,8 @@ import openai
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.address import Address
-from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Spend
-from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES, Dialect, meant
+from dfa_lib.endpoint.contract import CeilingReached, Spend
+from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES, meant
 from dfa_lib.endpoint.reading import sentence_in
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Body, Call
@@ -35,7 +35,7 @@ class Stopped(openai.OpenAIError):
 
 
 class Meter(openai.DefaultHttpxClient):
-    """Sends chat completions in the ``dialect`` of one server, each attempt below the ceiling.
+    """Sends chat completions in the dialect of one server, each attempt below the ceiling.
 
     The retries of the openai library pass through here, so each is counted: its highest cost is
     reserved before it is sent, given back if the server refuses it, and replaced by its price
@@ -43,14 +43,11 @@ class Meter(openai.DefaultHttpxClient):
     may have been paid and stays counted. Requests about files and batches pass as they are.
     """
 
-    def __init__(
-        self, address: Address, key: str, store: Store, prices: Prices, ceiling: Ceiling
-    ) -> None:
+    def __init__(self, address: Address, key: str, store: Store) -> None:
         hooks = {"response": [_keep_post]}
         super().__init__(trust_env=not address.loopback, event_hooks=hooks)
         self._azure, self._keyless = address.azure, not key
-        self._store, self._prices, self._ceiling = store, prices, ceiling
-        self.dialect, self.stopped = store.dialect, False
+        self._store, self.stopped = store, False
         self._under_way, self._over = 0, Condition()
         self._learning = Lock()
 
@@ -68,7 +65,7 @@ class Meter(openai.DefaultHttpxClient):
             raise Stopped(DataError(NO_KEY))
         asked, accident = json.loads(request.read()), False
         for _ in range(_FORMS):
-            call = Call.of(asked, self._prices, self.dialect)
+            call = self._store.call(asked)
             with self._reserved(call.bound):
                 response = super().send(self._written(request, call.body), **how)
                 response.extensions["call"] = call
@@ -84,17 +81,13 @@ class Meter(openai.DefaultHttpxClient):
                 break
         return response
 
-    def learn(self, dialect: Dialect) -> None:
-        """Use a dialect from now on, in later runs too."""
-        self.dialect = self._store.dialect = dialect
-
     @contextmanager
     def _reserved(self, bound: Spend) -> Iterator[None]:
         """Set the highest cost aside; wait while others under way may still free money."""
         with self._over:
-            while not self.stopped and not self._store.reserve(bound, self._ceiling):
+            while not self.stopped and not self._store.reserve(bound):
                 if not self._under_way:
-                    raise Stopped(CeilingReached(self._store.spent, self._ceiling))
+                    raise Stopped(CeilingReached(self._store.spent, self._store.ceiling))
                 self._over.wait()
             if self.stopped:
                 raise Stopped(Failed("stopped before it was sent; run again"))
@@ -114,12 +107,12 @@ class Meter(openai.DefaultHttpxClient):
 
     def _settled(self, call: Call, response: Any) -> bool:
         """Store an answer with its price; False if it is no completion."""
-        reply = wire.read(response.text, call.bound, self._prices, call.dialect.settings)
+        reply = wire.read(response.text, call.bound, self._store.prices, call.dialect.settings)
         if reply is None:
             return False
         self._store.settle(call.key, reply, call.bound)
         used, most = reply.tokens_in + reply.tokens_out, call.bound.tokens
-        if used > most and min(self._ceiling.tokens, self._ceiling.money) < math.inf:
+        if used > most and min(self._store.ceiling[1:]) < math.inf:
             raise Stopped(
                 DataError(
                     f"prices.image_tokens: too low for this model, an answer took {used:,} tokens"
@@ -131,13 +124,13 @@ class Meter(openai.DefaultHttpxClient):
     def _adapted(self, call: Call, status: int, said: str) -> bool:
         """Learn from a refusal, unless another thread did meanwhile; False if nothing can be."""
         with self._learning:
-            if self.dialect is not call.dialect:
+            if self._store.dialect is not call.dialect:
                 return True
             if status in HOPELESS or (call.shows and NO_PICTURES.search(sentence_in(said))):
                 return False
-            better = self.dialect.after(call.body, status, said)
+            better = call.dialect.after(call.body, status, said)
             if better:
-                self.learn(better)
+                self._store.learn(better)
             return better is not None
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from threading import RLock
 from typing import Self
 
-from dfa_lib.endpoint.contract import Ceiling, Reply, Spend
+from dfa_lib.endpoint.contract import Ceiling, Prices, Reply, Spend
 from dfa_lib.endpoint.dialect import Dialect
+from dfa_lib.endpoint.wire import Body, Call
 from dfa_lib.records import DataError
 
 _TABLES = """
@@ -30,13 +31,20 @@ _FITS = " WHERE requests + ? <= ? AND tokens + ? <= ? AND money + ? <= ? + 1e-9"
 
 
 class Store:
-    """The cache of one folder. ``spent`` counts what is settled and what is reserved.
+    """The cache of one folder, for one model and what it may cost.
 
-    ``name`` is of the model and its server, of which it keeps the dialect.
+    ``name`` is of the model and its server, of which it keeps the ``dialect``; ``spent`` counts
+    what is settled and what is reserved.
     """
 
-    def __init__(self, folder: Path, name: str = "") -> None:
-        self._name = name
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "",
+        prices: Prices | None = None,
+        ceiling: Ceiling | None = None,
+    ) -> None:
+        self._name, self.prices, self.ceiling = name, prices or Prices(), ceiling or Ceiling()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "answers.sqlite"
         self._db, self._lock = sqlite3.connect(path, timeout=60, check_same_thread=False), RLock()
@@ -44,6 +52,8 @@ class Store:
             self._db.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
             raise DataError(f"{path}: {error}; move it, or choose another cache") from None
+        row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
+        self.dialect = Dialect.model_validate_json(row[0]) if row else Dialect()
 
     def __enter__(self) -> Self:
         return self
@@ -60,30 +70,29 @@ class Store:
         row = self._row("SELECT reply FROM answers WHERE key = ?", key)
         return Reply.model_validate_json(row[0]) if row else None
 
-    @property
-    def dialect(self) -> Dialect:
-        """What was learned about the model behind its server; set it for later runs."""
-        row = self._row("SELECT dialect FROM dialects WHERE name = ?", self._name)
-        return Dialect.model_validate_json(row[0]) if row else Dialect()
-
-    @dialect.setter
-    def dialect(self, learned: Dialect) -> None:
-        row = (self._name, learned.model_dump_json())
+    def learn(self, dialect: Dialect) -> None:
+        """Use a dialect from now on, in later runs too."""
+        self.dialect = dialect
         with self._lock, self._db:
+            row = (self._name, dialect.model_dump_json())
             self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", row)
+
+    def call(self, asked: Body) -> Call:
+        """Return the call for what is asked: written for this model, with its highest cost."""
+        return Call.of(asked, self.prices, self.dialect)
 
     @property
     def spent(self) -> Spend:
         """All that may have been paid so far: what never came back counts at its bound."""
         return Spend(*self._row("SELECT * FROM spent"))
 
-    def reserve(self, bound: Spend, ceiling: Ceiling) -> bool:
+    def reserve(self, bound: Spend) -> bool:
         """Set ``bound`` aside, unless that would pass the ceiling; say whether it was done."""
         with self._lock, self._db:
-            return self._reserve(bound, ceiling)
+            return self._reserve(bound)
 
-    def _reserve(self, bound: Spend, ceiling: Ceiling) -> bool:
-        checks = [number for pair in zip(bound, ceiling, strict=True) for number in pair]
+    def _reserve(self, bound: Spend) -> bool:
+        checks = [number for pair in zip(bound, self.ceiling, strict=True) for number in pair]
         return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
 
     def release(self, bound: Spend) -> None:
@@ -108,11 +117,11 @@ class Store:
         """True for a call that was submitted in a batch and is not collected."""
         return self._row("SELECT 1 FROM queued WHERE key = ?", key) is not None
 
-    def hold(self, batch: str, calls: Mapping[str, Spend], ceiling: Ceiling) -> bool:
+    def hold(self, batch: str, calls: Mapping[str, Spend]) -> bool:
         """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
         total = reduce(Spend.plus, calls.values(), Spend())
         with self._lock, self._db:
-            if not self._reserve(total, ceiling):
+            if not self._reserve(total):
                 return False
             rows = ((key, batch, *bound) for key, bound in calls.items())
             self._db.executemany("INSERT INTO queued VALUES (?, ?, NULL, ?, ?, ?)", rows)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -92,32 +92,7 @@ def again(body: Body, reply: Reply, problem: str) -> Body:
     return body | {"messages": [*body["messages"], *turns]} | limit
 
 
-def progress(
-    body: Body,
-    schema: Schema | None,
-    prices: Prices,
-    get: Callable[[str], Reply | None],
-    dialect: Dialect,
-) -> tuple[list[Reply], Call | None]:
-    """The replies that ``get`` knows by their key, and the call to make next, if any.
-
-    An invalid reply is complained about once; a refusal is taken as it is.
-    """
-    replies: list[Reply] = []
-    for _ in range(2):
-        call = Call.of(body, prices, dialect)
-        reply = get(call.key)
-        if reply is None:
-            return replies, call
-        replies.append(reply)
-        _, fault = _understood(reply, schema)
-        if fault is None:
-            break
-        body = again(body, reply, fault)
-    return replies, None
-
-
-def _understood(reply: Reply, schema: Schema | None) -> tuple[BaseModel | None, str | None]:
+def meaning(reply: Reply, schema: Schema | None) -> tuple[BaseModel | None, str | None]:
     """What a reply says in terms of the schema, or what is wrong with it."""
     if reply.refusal:
         return None, None
@@ -128,7 +103,7 @@ def _understood(reply: Reply, schema: Schema | None) -> tuple[BaseModel | None, 
 def answer(request: Request, replies: list[Reply], schema: Schema | None, cached: bool) -> Answer:
     """Make one answer of the last reply and the cost of all."""
     last = replies[-1]
-    good, fault = _understood(last, schema)
+    good, fault = meaning(last, schema)
     text, refusal = spoken(last.text), last.refusal
     if request.images and not refusal and text and NO_PICTURE.search(text):
         text, good, fault, refusal = None, None, None, UNABLE
