@@ -1,18 +1,22 @@
 """Sharing the image prefix changes the cost, not the numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from stock import stock_answer, stock_prompt
 from tiny_llava import tiny_llava
+from transformers import AutoModelForImageTextToText
 
-from benchmarks.any_base import FAMILIES, compare
+from benchmarks.any_base import FAMILIES, compare, inputs
 from dfa_lib.gpt.forward import (
     PrefixLoss,
     check_image_tokens,
     on_device,
     shares,
+    token_kinds,
     vision_features,
 )
 from dfa_lib.gpt.infer import Prefix, options
@@ -116,10 +120,32 @@ def test_loss_and_gradients_equal_independent_samples(tiny, images, attention):
     model.set_attn_implementation("eager")
 
 
-@pytest.mark.parametrize("family", ["LLaVA-OneVision", "SmolVLM", "Qwen3-VL", "InternVL"])
+OTHERS = ("LLaVA-OneVision", "SmolVLM", "InternVL")
+WIDE = pytest.param("Qwen3-VL", marks=pytest.mark.full)  # its vocabulary takes seconds
+
+
+@pytest.mark.parametrize("family", [*OTHERS, WIDE])
 def test_loss_and_gradients_of_other_families_equal_padded_batches(family):
     found = compare(FAMILIES[family]())
     assert found["shares"] and max(found["max_loss_diff"], found["max_grad_diff"]) <= 1e-5
+
+
+@pytest.mark.parametrize("family", [*OTHERS, "Qwen3-VL"])
+def test_other_families_answer_as_generate_does(family):
+    torch.manual_seed(0)
+    config = FAMILIES[family]()
+    model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32).eval()
+    count, pictures = inputs(config, images=2)
+    prompter = SimpleNamespace(prefix=[1, *[config.image_token_id] * count, 5])
+    owners, questions = [0, 1, 1], [[7, 8, 9], [10, 11, 12, 13], [20]]
+    ours = Prefix(model, prompter, pictures).decode(owners, questions, -1, 8)
+    for owner, question, answer in zip(owners, questions, ours, strict=True):
+        ids = torch.tensor([[*prompter.prefix, *question]])
+        seen = {key: value.chunk(2)[owner] for key, value in pictures.items()}
+        length = {"max_new_tokens": 8, "min_new_tokens": 8}
+        rules = {"do_sample": False, "suppress_tokens": [config.image_token_id], **length}
+        told = model.generate(ids, **seen, **token_kinds(model, ids), **rules)
+        assert told[0, ids.shape[1] :].tolist() == answer
 
 
 def test_rows_hold_whole_trees_up_to_a_budget(tiny):
