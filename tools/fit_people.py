@@ -108,7 +108,7 @@ def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Fl
         outline = 2 * head[..., 3]
         outline[9:] *= 2.5  # loose hair beside the neck goes with loose hair
         known = [15 * skin(neutral), 100 * woman, 0.25 * opened(smiling), 10 * fringe(neutral)]
-        rows.append(np.concatenate([3 * tone.ravel(), outline.ravel(), known]))
+        rows.append(np.concatenate([4 * tone.ravel(), outline.ravel(), known]))
     return np.stack(rows)
 
 
@@ -172,6 +172,16 @@ def signed_distance(alpha: Floats) -> Floats:
     return np.clip(edt(inside) - edt(~inside), -REACH, REACH).astype(np.float32)
 
 
+def rounded(head: Mask, mean: Points) -> Mask:
+    """Return a head (S, S) without loose hair, and without the tufts of one person on its top."""
+    top = int(mean[17:27, 1].min())
+    narrow, wide = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (5, 41))
+    solid = whole(cv2.morphologyEx(np.uint8(head), cv2.MORPH_OPEN, narrow) > 0)[0]
+    crown = cv2.morphologyEx(np.uint8(head), cv2.MORPH_OPEN, wide)[:top]
+    crown = cv2.fillConvexPoly(crown, cv2.convexHull(cv2.findNonZero(crown)), 1) > 0
+    return np.vstack([solid[:top] & crown, solid[top:]])
+
+
 def bands(picture: Floats) -> list[Floats]:
     """Split a picture (S, S, c) into bands of detail, the finest first, and the rest."""
     soft = [picture, *(cv2.GaussianBlur(picture, (0, 0), 2.0**k) for k in range(BANDS))]
@@ -191,8 +201,7 @@ def blended(people: Sequence[Example], places: Floats, mean: Points) -> Floats:
     edge = np.einsum("pyx,pyx->yx", places, apart)
     hairs = np.einsum("pyx,pyx->yx", places, alpha - np.clip(apart / 2 + 0.5, 0, 1))
     opacity = np.clip(np.clip(edge / 2 + 0.5, 0, 1) + hairs, 0, 1)
-    solid = cv2.morphologyEx(np.uint8(opacity > 0.5), cv2.MORPH_OPEN, np.ones((5, 5)))
-    opacity *= cv2.dilate(np.uint8(whole(solid > 0)[0]), np.ones((9, 9)))  # without loose tufts
+    opacity *= cv2.dilate(np.uint8(rounded(opacity > 0.5, mean)), np.ones((7, 7)))
     face = cv2.GaussianBlur(hull(mean, SIDE).astype(np.float32), (0, 0), 6)
     coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
     for k, band in enumerate(zip(*split, strict=True)):
