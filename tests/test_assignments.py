@@ -25,6 +25,17 @@ TINY = {
 """A lesson that fails in any work folder but an empty one, or where somebody renames ``made``."""
 
 
+UNTOUCHED = """try:
+    exec({exercise!r})
+    exec({check!r})
+except AssertionError as error:
+    assert str(error) == "not solved yet"
+else:
+    raise RuntimeError("an untouched exercise passes")
+"""
+"""After a check: what an unsolved copy would come to, without a run of its own."""
+
+
 def nbgrader(course: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Run nbgrader's own command in the course folder, as a teacher does."""
     command = [sys.executable, "-m", "nbgrader", *arguments]
@@ -88,14 +99,17 @@ def test_a_lesson_that_fails_is_named_and_never_graded(tmp_path: Path) -> None:
     """Prevents the zero that a right answer got because another's faces were in the way."""
     course, lesson = repository(tmp_path), tiny(tmp_path / "notebooks")
     make_course([lesson], course, {})
-    for student, answer in {"wrong": "answer = 41", "breaks": "answer = 42\nmade = None"}.items():
+    handed_in = {"nobody": "answer = None", "wrong": "answer = 41",
+                 "breaks": "answer = 42\nmade = None"}  # fmt: skip
+    for student, answer in handed_in.items():
         notebook = read(course / "release" / "tiny" / "tiny.ipynb")
         notebook.cells[3].source = answer
         hand_in(notebook, course, student, "tiny")
     told = nbgrader(course, "autograde", "tiny")
     assert told.returncode != 0
     assert "breaks is not graded: the cell 'recap' of the lesson itself failed" in told.stderr
-    assert scores(course) == {("tiny", "solutions"): 1, ("tiny", "wrong"): 0, ("tiny", "breaks"): 0}
+    points = {"solutions": 1, "nobody": 0, "wrong": 0, "breaks": 0}
+    assert scores(course) == {("tiny", student): score for student, score in points.items()}
     assert not (course / "autograded" / "breaks" / "tiny").exists()
 
 
@@ -108,13 +122,18 @@ def test_a_lesson_that_fails_is_named_and_never_graded(tmp_path: Path) -> None:
     ids=lambda lesson: lesson.stem,
 )
 def test_solved_gets_all_points_and_unsolved_none(lesson: Path, course: Path) -> None:
-    """Alone as well: each copy in an empty work folder, and no cell of the lesson may fail."""
+    """Alone as well: in an empty work folder, and no cell of the lesson may fail."""
     name = lesson.stem
-    released = read(course / "release" / name / lesson.name)
-    hand_in(released, course, "nobody", name)
-    graded = nbgrader(course, "autograde", name)
-    assert graded.returncode == 0, graded.stderr[-2000:]
+    graded = {cell.id: cell for cell in read(course / "source" / name / lesson.name).cells}
+    (handed_in,) = (course / "submitted" / "solutions" / name).glob("*.ipynb")
+    notebook = read(handed_in)
+    for number in exercises(notebook):
+        at = 1 + [cell.id for cell in notebook.cells].index(f"check-{number}")
+        unsolved = {kind: graded[f"{kind}-{number}"].source for kind in ("exercise", "check")}
+        notebook.cells.insert(at, nbformat.v4.new_code_cell(UNTOUCHED.format(**unsolved)))
+    nbformat.write(notebook, handed_in)
+    done = nbgrader(course, "autograde", name)
+    assert done.returncode == 0, done.stderr[-2000:]
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
-        solved, untouched = (book.find_submission(name, who) for who in ("solutions", "nobody"))
-        assert solved.score == solved.max_score == len(exercises(released)) > 0
-        assert untouched.score == 0
+        solved = book.find_submission(name, "solutions")
+        assert solved.score == solved.max_score == len(exercises(notebook)) > 0

@@ -1,18 +1,22 @@
-"""Kernels forked from a process that has imported the libraries and this package.
+"""Kernels and commands forked from a process that has imported the libraries and this package.
 
-    python -P warm.py serve SOCKET MODULE ...       the process that forks, until its stdin ends
-    python -P warm.py ask SOCKET CONNECTION_FILE    what Jupyter starts: it stands for its kernel
+    python -P warm.py serve SOCKET MODULE ...           the process that forks, until its stdin ends
+    python -P warm.py ask SOCKET PYTHON -m MODULE ...   stands for ``python -m MODULE ...``
 
-Importing torch, peft and the like takes a kernel six seconds, and the tests start seventy. Each
+Importing torch, peft and the like takes a process six seconds, and the tests start eighty. Each
 is still a process of its own, but starts no workers; the first kernel of
-``test_colab_session.py`` starts from nothing.
+``test_colab_session.py`` starts from nothing. In a forked kernel ``sys.executable`` is PYTHON, a
+script by which the commands that a lesson starts are forked, too.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
+import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -45,7 +49,9 @@ def warm_kernels(
         yield folder
         return
     address, program = str(folder / "socket"), [python, "-P", __file__]
-    write_kernel(folder, [*program, "ask", address, "{connection_file}"], settings)
+    write_python(folder / "python", python, [*program, "ask", address, str(folder / "python")])
+    launch = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    write_kernel(folder, [str(folder / "python"), *launch], settings)
     # workers for joblib would import for two seconds each, to make a hundred faces
     environment = os.environ | settings | {"JOBLIB_MULTIPROCESSING": "0"}
     command = [*program, "serve", address, *modules]
@@ -65,10 +71,20 @@ def write_kernel(folder: Path, command: list[str], settings: Mapping[str, str]) 
     (place / "kernel.json").write_text(json.dumps(spec))
 
 
+def write_python(script: Path, python: str, asking: list[str]) -> None:
+    """Write what stands for ``python``: modules are forked, anything else it does itself."""
+    forked, alone = shlex.join(asking), shlex.quote(python)
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -m ] && exec {forked} "$@"\nexec {alone} "$@"\n', "utf-8"
+    )
+    script.chmod(0o755)
+
+
 def serve(address: str, *modules: str) -> None:
     """Fork for each request, until stdin ends; return in a kernel alone."""
     for name in modules:
         importlib.import_module(name)
+    gc.freeze()  # what is here stays: a collection would only copy its pages
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what watches a kernel
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
@@ -98,27 +114,31 @@ def watch(asking: socket.socket) -> None:
 
 
 def become(asked: dict, files: list[int]) -> None:
-    """Be the kernel that was asked for."""
+    """Be the module that was asked for."""
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.setsid()
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"], JPY_PARENT_PID=str(os.getppid()))
-    sys.path[:], sys.argv[1:] = asked["path"], ["-f", *asked["arguments"]]
-    from ipykernel.kernelapp import launch_new_instance
-
-    launch_new_instance()
+    sys.path[:], sys.executable = asked["path"], asked["python"]
+    _, module, *sys.argv[1:] = asked["arguments"]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
     atexit._run_exitfuncs()
-    os._exit(0)  # the libraries' own ends wait seconds for threads that did not come along
+    sys.stdout.flush()
+    os._exit(status)  # the libraries' own ends wait seconds for threads that did not come along
 
 
-def ask(address: str, *arguments: str) -> int:
-    """Have a kernel forked, hand interruptions on to it and return how it ended."""
+def ask(address: str, python: str, *arguments: str) -> int:
+    """Have a process forked, hand interruptions on to it and return how it ended."""
     with socket.socket(socket.AF_UNIX) as asking, asking.makefile() as told:
         asking.connect(address)
         asked = {"folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path}
-        message = json.dumps(asked | {"arguments": arguments}).encode()
+        message = json.dumps(asked | {"python": python, "arguments": arguments}).encode()
         socket.send_fds(asking, [message], [0, 1, 2])
         kernel = int(told.readline())
         signal.signal(signal.SIGINT, lambda *_: os.kill(kernel, signal.SIGINT))
