@@ -60,7 +60,7 @@ def test_another_annotator_is_one_parameter(tmp_path: Path) -> None:
     with ChatServer() as server:
         asked = {"ANNOTATOR": "endpoint", "MODEL": "stand-in", "BASE_URL": server.url}
         run_notebook(LESSONS[1], tmp_path, {"FAST": True, **asked})
-        assert len(server.books.asked) == 120, "one request for each face"
+        assert len(server.books.asked) == 60, "one request for each face"
     notes = list(read_jsonl(tmp_path / "work" / "01_instruct" / "annotations.jsonl", Annotation))
     assert {note.annotator.model for note in notes} == {"stand-in"}
 
