@@ -2,7 +2,8 @@
 
 The environment is built once, from ``tests/colab/pins.txt``, and kept in pytest's cache; each
 run works on a copy of hard links. The first lesson's kernel starts from nothing, the others are
-forked from a process that has loaded what Colab brings. What cannot be had here is Colab's own
+forked from a process that has loaded what Colab brings, and build the package with the setuptools
+that is there. What cannot be had here is Colab's own
 Python, its front end and its other packages.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from importlib.metadata import distributions, version
+from importlib.metadata import distribution, distributions, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ def pristine(pytestconfig: pytest.Config) -> Path:
         venv.create(folder / "venv", clear=True, symlinks=True, with_pip=True)
         (folder / "pins.txt").write_text(pins)
         python = folder / "venv" / "bin" / "python"
+        link("torch", next(folder.glob("venv/lib/python*/site-packages")))
         shell(python, "-m", "pip", "install", "-q", "--no-compile", "-r", folder / "pins.txt")
         shell(python, "-c", f"import {', '.join(BROUGHT[1:])}")  # compiles what is used alone
         (folder / "complete").touch()
@@ -94,7 +96,8 @@ def colab(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def forked(colab: Colab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the kernels lie that are forked from a process of the session's Python."""
     folder = tmp_path_factory.mktemp("forked")
-    with warm_kernels(folder, str(colab.python), BROUGHT, colab.settings):
+    settings = colab.settings | {"PIP_NO_BUILD_ISOLATION": "0"}  # it is: pip turns that round
+    with warm_kernels(folder, str(colab.python), BROUGHT, settings):
         yield folder
 
 
@@ -107,11 +110,28 @@ def fresh(colab: Colab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def link(name: str, packages: Path) -> None:
+    """Install a distribution of this environment in another, without unpacking it once more."""
+    for file in distribution(name).files:
+        if file.parts[0] != "..":  # a script beside the packages
+            place = packages / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file.locate(), place)
+            except OSError:  # of another disk
+                shutil.copy(file.locate(), place)
+
+
 def served_by_git(folder: Path) -> dict[str, str]:
-    """Settings by which git finds this tree, uncommitted changes included, at its address."""
+    """Settings by which git finds this tree, uncommitted changes included, at its address.
+
+    Without its past, which only takes time to copy.
+    """
     bare = folder / "repository.git"
     shell("git", "init", "-q", "--bare", bare)
-    commit = shell("git", "stash", "create").strip() or "HEAD"
+    tree = shell("git", "stash", "create").strip() or "HEAD"
+    who = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    commit = shell("git", *who, "commit-tree", "-m", "as it is", f"{tree}^{{tree}}").strip()
     shell("git", "push", "-q", bare, f"{commit}:refs/heads/main")
     return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{bare.as_uri()}.insteadOf",
             "GIT_CONFIG_VALUE_0": f"https://github.com/{REPOSITORY}"}  # fmt: skip
