@@ -53,8 +53,13 @@ def widgets_7(cache: Path) -> Path:
 
 
 @contextmanager
-def serve(front: str, cell: str, folder: Path, overlay: Path | None = None) -> Iterator[Site]:
-    """Serve a notebook of one cell by "lab" or "voila"; ``overlay`` as from ``widgets_7``."""
+def serve(
+    front: str, cell: str, folder: Path, kernels: Path | None = None, overlay: Path | None = None
+) -> Iterator[Site]:
+    """Serve a notebook of one cell by "lab" or "voila".
+
+    ``kernels`` is where those lie that start at once, ``overlay`` what ``widgets_7`` returns.
+    """
     (folder / "chat.ipynb").write_text(notebook(cell), encoding="utf-8")
     paths = [*([overlay] if overlay else []), ROOT, ROOT / "tests"]
     env = os.environ | {
@@ -62,7 +67,7 @@ def serve(front: str, cell: str, folder: Path, overlay: Path | None = None) -> I
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "JUPYTER_PATH": str(overlay / "share" / "jupyter") if overlay else "",
+        "JUPYTER_PATH": str(overlay / "share" / "jupyter" if overlay else kernels or ""),
     }
     port = free_port()
     command = [sys.executable, "-m", *_COMMANDS[front], "--no-browser", f"--port={port}"]

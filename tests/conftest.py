@@ -1,6 +1,7 @@
 """Fast tests first: a mistake shows in seconds. On several processes files of lessons start."""
 
 import os
+import sys
 
 # Tests run on several processes at once (pytest -n): more threads in each would only wait for
 # each other. Before torch is imported, and for every kernel and server that a test starts.
@@ -36,7 +37,12 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def warm(forked: Path) -> Iterator[None]:
-    """Lessons of this module run in kernels that start at once."""
+    """Kernels and ``sys.executable -m`` of this module start at once.
+
+    Not for what a test kills: it lives on for an instant.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(forked))
+        if (forked / "python").exists():
+            patch.setattr(sys, "executable", str(forked / "python"))
         yield

@@ -32,9 +32,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), needs_chromium]
 
 @pytest.fixture(scope="module", params=FRONTS)
 def site(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forked: Path
 ) -> Iterator[Site]:
-    with serve(request.param, CELL, tmp_path_factory.mktemp(request.param)) as served:
+    with serve(request.param, CELL, tmp_path_factory.mktemp(request.param), forked) as served:
         yield served
 
 

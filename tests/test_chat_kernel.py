@@ -51,7 +51,7 @@ class Kernel:
 
     def __init__(self, manager: KernelManager, client: object) -> None:
         self.manager, self.client = manager, client
-        self.process = psutil.Process(manager.provisioner.process.pid)
+        self.process = psutil.Process(int(self.run("import os; print(os.getpid())")))
 
     def run(self, code: str, seconds: float = 600) -> str:
         """Run a cell, without waiting for what it prints; return that once it is done."""
@@ -71,7 +71,7 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(warm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     manager, client = start_new_kernel(

@@ -1,6 +1,7 @@
 """Nothing that a model, a file or a person wrote runs in the page or in the exported report."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +26,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module", params=[("voila", 8), ("lab", 7)], ids=["voila-8", "lab-7"])
 def site(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forked: Path
 ) -> Iterator[Site]:
     front, widgets = request.param
     overlay = widgets_7(request.config.cache.mkdir("ipywidgets")) if widgets == 7 else None
-    with serve(front, CELL, tmp_path_factory.mktemp("xss"), overlay) as served:
+    with serve(front, CELL, tmp_path_factory.mktemp("xss"), forked, overlay) as served:
         yield served
 
 

@@ -34,6 +34,8 @@ BROUGHT = (
     "torch", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
 """What a forked kernel has loaded before its lesson installs the package."""
+LINKED = ("opencv-python-headless", "scikit-learn", "scipy", "torch")
+"""Large ones that Colab brings, too: here those of this environment, which are verified."""
 KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
 pytestmark = [pytest.mark.colab, pytest.mark.timeout(2400)]
@@ -74,7 +76,9 @@ def pristine(pytestconfig: pytest.Config) -> Path:
         venv.create(folder / "venv", clear=True, symlinks=True, with_pip=True)
         (folder / "pins.txt").write_text(pins)
         python = folder / "venv" / "bin" / "python"
-        link("torch", next(folder.glob("venv/lib/python*/site-packages")))
+        (packages,) = folder.glob("venv/lib/python*/site-packages")
+        for one in LINKED:
+            link(one, packages)
         shell(python, "-m", "pip", "install", "-q", "--no-compile", "-r", folder / "pins.txt")
         shell(python, "-c", f"import {', '.join(BROUGHT[1:])}")  # compiles what is used alone
         (folder / "complete").touch()
@@ -88,7 +92,8 @@ def colab(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     shutil.rmtree(session, ignore_errors=True)
     shutil.copytree(pristine, session, symlinks=True, copy_function=os.link)
     served = served_by_git(tmp_path_factory.mktemp("git"))
-    yield Colab(session / "bin" / "python", {"PYTHONPATH": str(ROOT / "tests" / "colab"), **served})
+    settings = {"PYTHONPATH": str(ROOT / "tests" / "colab"), "PIP_NO_COMPILE": "1", **served}
+    yield Colab(session / "bin" / "python", settings)
     shutil.rmtree(session)
 
 

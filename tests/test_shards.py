@@ -30,6 +30,7 @@ from dfa_lib.shards import Shard, block, join, parse_shard, shard_path
 FACES = RESCUE / "01_instruct"
 HERE = Path(__file__).parent
 N, SIZE, PARTS = 60, 64, 3
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def patient(test: Callable) -> Callable:

@@ -33,7 +33,7 @@ def with_gradio(folder: Path) -> Path:
     (own / "around.pth").write_text("\n".join(here))
     header = (SPACE / "README.md").read_text("utf-8")
     pinned = header.partition("sdk_version: ")[2].split()[0]
-    command = [python, "-m", "pip", "install", "--quiet", f"gradio=={pinned}"]
+    command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"gradio=={pinned}"]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"gradio cannot be installed here: {made.stderr[-200:]}")

@@ -117,6 +117,7 @@ def become(asked: dict, files: list[int]) -> None:
     """Be the module that was asked for."""
     for number, file in enumerate(files):
         os.dup2(file, number)
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w", 1, errors="backslashreplace")
     os.setsid()
     os.chdir(asked["folder"])
     os.environ.clear()
