@@ -34,7 +34,10 @@ BROUGHT = (
     "torch", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
 """What a forked kernel has loaded before its lesson installs the package."""
-LINKED = ("opencv-python-headless", "scikit-learn", "scipy", "torch")
+LINKED = (
+    "joblib", "narwhals", "opencv-python-headless", "scikit-learn", "scipy", "threadpoolctl",
+    "torch",
+)  # fmt: skip
 """Large ones that Colab brings, too: here those of this environment, which are verified."""
 KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
