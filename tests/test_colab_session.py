@@ -34,10 +34,7 @@ BROUGHT = (
     "torch", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
 """What a forked kernel has loaded before its lesson installs the package."""
-LINKED = (
-    "joblib", "narwhals", "opencv-python-headless", "scikit-learn", "scipy", "threadpoolctl",
-    "torch",
-)  # fmt: skip
+LINKED = ("opencv-python-headless", "scipy", "torch")
 """Large ones that Colab brings, too: here those of this environment, which are verified."""
 KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
