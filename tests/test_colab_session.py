@@ -34,8 +34,8 @@ BROUGHT = (
     "torch", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
 """What a forked kernel has loaded before its lesson installs the package."""
-LINKED = ("opencv-python-headless", "scipy", "torch")
-"""Large ones that Colab brings, too: here those of this environment, which are verified."""
+LINKED = ("torch",)
+"""Large ones, taken from this environment."""
 KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
 pytestmark = [pytest.mark.colab, pytest.mark.timeout(2400)]
