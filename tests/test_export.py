@@ -93,8 +93,6 @@ def test_what_was_written_comes_back(kind: str, source: str, tmp_path: Path) -> 
     ordered = sorted(records, key=lambda record: list(Split).index(record.face.split))
     back = as_file(read(tmp_path, kind), tmp_path / "back")
     assert back == as_file(ordered, tmp_path / "sent")
-    if kind == ".json":
-        assert as_file(export.from_llava(tmp_path), tmp_path / "again") == back
 
 
 @every_format
@@ -210,33 +208,6 @@ def test_a_picture_that_changed_or_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / face.image).write_bytes(b"another")
     with pytest.raises(DataError, match="not the picture the record was made from; restore"):
         export.to_huggingface(RECORDS, tmp_path / "out", tmp_path)
-
-
-def test_an_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="export into this folder first"):
-        next(export.from_llava(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('"dfa":', '"dfb":', r"train\.json:2: dfa: Field required"),
-        (
-            r"\"split\":\"train\"",
-            r"\"split\":\"best\"",
-            r"train\.json:2: dfa\.face\.split: .*correct",
-        ),
-    ],
-)
-def test_a_broken_row_is_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
-    export.to_llava(RECORDS, tmp_path)
-    path = tmp_path / "train.json"
-    content = path.read_text("utf-8")
-    assert old in content
-    path.write_text(content.replace(old, new, 1), "utf-8")
-    with pytest.raises(DataError, match=said) as caught:
-        list(export.from_llava(tmp_path))
-    assert "\n" not in str(caught.value)
 
 
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
-from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from pydantic import Json
-
 from dfa_lib.files import digest
-from dfa_lib.records import DataError, Face, InstructRecord, Record, inside, parse
+from dfa_lib.records import DataError, Face, InstructRecord, inside
 from dfa_lib.taxonomy import Split
 
 Row = dict[str, Any]
@@ -24,10 +23,6 @@ Write = Callable[[Row], object]
 
 _MEDIA = ("<image>", "<video>", "<audio>")  # replaced by trainers wherever they stand
 _GROUP = 128  # rows of Parquet held in memory
-
-
-class _Entry(Record, extra="ignore"):
-    dfa: Json[InstructRecord]
 
 
 def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
@@ -52,21 +47,6 @@ def to_huggingface(records: Iterable[InstructRecord], out: Path, root: Path) -> 
     except ImportError:
         raise ImportError('no pyarrow for Parquet files: pip install "dfa_lib[export]"') from None
     _write(records, out, ".parquet", _parquet, partial(_messages, root=root))
-
-
-def from_llava(out: Path) -> Iterator[InstructRecord]:
-    """Yield the records that ``to_llava`` wrote, split by split, each split in its order.
-
-    Raises DataError for a folder without any, and with file, line and field for a broken one.
-    """
-    files = [path for split in Split if (path := out / f"{split}.json").is_file()]
-    if not files:
-        raise DataError(f"{out}: no train.json; export into this folder first")
-    for path in files:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if (row := line.strip().removesuffix(",")) not in "[]":
-                    yield parse(row, _Entry, f"{path}:{number}").dfa
 
 
 def _conversation(record: InstructRecord) -> Row:
@@ -114,35 +94,28 @@ def _write(
     row: Callable[[InstructRecord], Row],
 ) -> None:
     """Write the ``row`` of every record to the file of its split; in the end, replace old ones."""
-    folder = out / ".partial"
-    rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    with ExitStack() as files:
-        write: dict[Split, Write] = {}
-        for record in records:
-            split = record.face.split
-            if split not in write:
-                write[split] = files.enter_context(writer(folder / f"{split}{suffix}"))
-            write[split](row(record) | {"dfa": record.model_dump_json()})
-    for split in Split:
-        (out / f"{split}{suffix}").unlink(missing_ok=True)
-    for path in folder.iterdir():
-        path.replace(out / path.name)
-    folder.rmdir()
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=out) as folder:
+        with ExitStack() as files:
+            write: dict[Split, Write] = {}
+            for record in records:
+                split = record.face.split
+                if split not in write:
+                    opened = writer(Path(folder) / f"{split}{suffix}")
+                    write[split] = files.enter_context(opened)
+                write[split](row(record) | {"dfa": record.model_dump_json()})
+        for split in Split:
+            (out / f"{split}{suffix}").unlink(missing_ok=True)
+        for path in Path(folder).iterdir():
+            path.replace(out / path.name)
 
 
 @contextmanager
 def _array(path: Path) -> Iterator[Write]:
     """Open a JSON array with an element a line, so that it can be read in parts."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        before = "[\n"
-
-        def write(row: Row) -> None:
-            nonlocal before
-            file.write(before + json.dumps(row, ensure_ascii=False))
-            before = ",\n"
-
-        yield write
+        before = chain(["[\n"], repeat(",\n"))
+        yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
         file.write("\n]\n")
 
 

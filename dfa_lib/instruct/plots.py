@@ -1,8 +1,6 @@
-"""Figures of lesson 01: what differs, what was said of it, whether it holds, what came of it."""
+"""Figures of lesson 01: what differs, what was said of it, and whether it holds."""
 
-import textwrap
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import cv2
 import matplotlib.colors
@@ -13,11 +11,10 @@ from matplotlib.lines import Line2D
 
 from dfa_lib import look
 from dfa_lib.face.geometry import Image, region_masks
-from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
-from dfa_lib.instruct.evidence import Figures, difference
+from dfa_lib.instruct.evidence import difference
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import Annotation, Face, Finding, InstructRecord
-from dfa_lib.taxonomy import Artifact, Category, Region, Task
+from dfa_lib.records import Annotation, Face, Finding
+from dfa_lib.taxonomy import Region
 
 _HOLDS = {
     True: (look.HOLDS, "$✓$", "holds"),
@@ -86,100 +83,10 @@ def audited(faces: FaceSet, face: Face, notes: Mapping[str, Annotation]) -> Figu
     return sheet
 
 
-def traced(faces: FaceSet, record: InstructRecord) -> Figure:
-    """Follow one finding from the pixels of a pair to the answers a model will learn."""
-    face, findings = record.face, record.annotation.findings
-    fc = [qa for qa in record.qa if qa.task is Task.FC]
-    told = [(one, qa) for one in findings for qa in fc if one.region in qa.answer]
-    told.sort(key=lambda pair: not pair[1].answer.startswith("Yes"))  # the plainest trace first
-    finding, asked = (told or [(findings[0], fc[0])])[0]
-    (ad,) = (qa.answer.split(". ") for qa in record.qa if qa.task is Task.AD)
-    said = next((part for part in ad if finding.region in part.lower()), "")
-    steps = {
-        "measured": finding.evidence,
-        "named": f"{finding.region}: {finding.artifact}",
-        "described (AD)": f"… {said.rstrip('.')}. …",
-        "asked (FC)": f"{asked.question} {asked.answer}",
-    }
-    before, after = faces.image(faces[face.source]), faces.image(face)
-    changed = look.heat(difference(before, after))
-    pictures = {"bona fide": before, "forged": after, "difference": changed}
-    words = look.listed(f"{name}: {text}" for name, text in steps.items())
-    title = f"{face.id}, {finding.region}: from pixels to an answer"
-    alt = f"{title}. The {finding.region} in both pictures and their difference, then {words}"
-    sheet, axes = look.canvas(title, alt, (9, 6), 2, 3, height_ratios=[1, 1.25])
-    masks = region_masks(np.float32(face.landmarks), len(after))
-    mask = masks.get(finding.region, np.ones(after.shape[:2], bool))
-    _panels(axes, {name: _around(picture, mask) for name, picture in pictures.items()})
-    _boxes(look.last_row(sheet, axes, 3), steps)
-    return sheet
-
-
-def measured(regions: Mapping[Region, Figures], note: Annotation) -> Figure:
-    """Draw how far every region differs from the counterpart, and what that was called."""
-    said = {finding.region: finding.artifact for finding in note.findings}
-    order = sorted(regions, key=lambda region: regions[region]["change"])
-    change = [max(regions[region]["change"], 0) for region in order]
-    bars = [f"{region} {value:.0f}" for region, value in zip(order, change, strict=True)][::-1]
-    named = look.listed(said, 20)
-    alt = f"Grey levels of change by region: {look.listed(bars, 20)}; named: {named}."
-    size = 8.5, 0.32 * len(order) + 1.4
-    chart, (axis,) = look.canvas("How much each region changed", alt, size)
-    colours = [look.ARTIFACT_COLOURS[said[r]] if r in said else look.GREY for r in order]
-    axis.barh([region.value for region in order], change, color=colours)
-    axis.axvline(LEAST_CHANGE, color=look.INK, linewidth=1, linestyle=":")
-    for row, (region, value) in enumerate(zip(order, change, strict=True)):
-        look.write(axis, value + 0.4, row, said.get(region, ""))
-    axis.set_xlim(0, max(change) * 1.35)
-    axis.set_xlabel("grey levels, beyond the difference of two shots of one face")
-    return chart
-
-
-def findings_map(records: Iterable[InstructRecord]) -> Figure:
-    """Tabulate in what share of a category's faces a region, and an artifact, is named."""
-    forged = [record for record in records if record.face.category.forged]
-    total = Counter(record.face.category for record in forged)
-    kinds = [category for category in Category if category in total]
-    title = "Share of the faces in which it is named"
-    alt = f"{title}. Two tables of per cents, regions and artifacts by {look.listed(kinds)}."
-    sheet, axes = look.canvas(title, alt, (9, 5), 1, 2)
-    for axis, names, field in zip(axes, (Region, Artifact), ("region", "artifact"), strict=True):
-        named = Counter(
-            (name, record.face.category)
-            for record in forged
-            for name in {getattr(finding, field) for finding in record.annotation.findings}
-        )
-        shares = [[named[name, kind] / total[kind] for kind in kinds] for name in names]
-        _table(axis, np.array(shares), [name.value for name in names], kinds)
-    return sheet
-
-
 def _panels(axes: Iterable[Axes], pictures: Mapping[str, Image | None]) -> None:
     for axis, (name, picture) in zip(axes, pictures.items(), strict=False):
         look.show(axis, picture)
         axis.set_title(name, fontsize=look.LABEL, color=look.INK)
-
-
-def _around(picture: Image, mask: np.ndarray) -> Image:
-    """Cut out the square about a region, with a margin."""
-    rows, columns = np.nonzero(mask)
-    half = max(np.ptp(rows), np.ptp(columns), 24) // 2 + 6
-    y, x = (int(np.clip(at.mean(), half, len(mask) - half)) for at in (rows, columns))
-    return picture[max(y - half, 0) : y + half, max(x - half, 0) : x + half]
-
-
-def _boxes(axis: Axes, steps: Mapping[str, str]) -> None:
-    """Write texts one below the other, each with its name, joined by arrows."""
-    axis.set_axis_off()
-    axis.set(xlim=(0, 1), ylim=(-len(steps), 0))
-    box = {"boxstyle": "round,pad=0.4", "facecolor": look.PALE, "edgecolor": "none"}
-    for row, (name, text) in enumerate(steps.items()):
-        height, words = -row - 0.45, textwrap.fill(text, 72)
-        look.write(axis, 0.18, height, name, ha="right", color=look.SOFT)
-        look.write(axis, 0.21, height, words, bbox=box)
-        if row:
-            arrow = {"arrowstyle": "-|>", "color": look.SOFT}
-            axis.annotate("", (0.12, -row - 0.28), (0.12, -row + 0.38), arrowprops=arrow)
 
 
 def _list(axis: Axes, lines: Iterable[tuple[str, str, Finding]], columns: int = 1) -> None:
@@ -190,18 +97,3 @@ def _list(axis: Axes, lines: Iterable[tuple[str, str, Finding]], columns: int = 
         style = {"linestyle": "", "marker": mark, "color": colour, "markersize": 9}
         marks.append(Line2D([], [], label=f"{finding.region}: {finding.artifact}", **style))
     axis.legend(handles=marks, loc="upper left", ncols=columns, frameon=False, fontsize=look.TEXT)
-
-
-def _table(axis: Axes, shares: np.ndarray, names: Sequence[str], kinds: Sequence[Category]) -> None:
-    """Draw shares (names, kinds) as tinted cells with their per cent."""
-    if not shares.size:
-        return
-    axis.imshow(shares, cmap="Greys", vmin=0, vmax=1.1, aspect="auto")
-    axis.set_xticks(range(len(kinds)), kinds, fontsize=look.LABEL)
-    axis.set_yticks(range(len(names)), names)
-    axis.tick_params(length=0, labeltop=True, labelbottom=False)
-    look.tint(axis.get_xticklabels())
-    axis.spines[:].set_visible(False)
-    for (row, column), share in np.ndenumerate(shares):
-        ink = "white" if share > 0.55 else look.INK
-        look.write(axis, column, row, f"{share:.0%}" if share else "·", ha="center", color=ink)
