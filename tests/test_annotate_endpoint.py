@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -21,7 +22,7 @@ from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.instruct.__main__ import main
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.answers import Unanswered
-from dfa_lib.instruct.audit import audit, audit_table
+from dfa_lib.instruct.audit import audit
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import prompt
@@ -164,10 +165,12 @@ def test_the_audit_tells_its_true_claims_from_its_inventions(tmp_path: Path) -> 
         checked[f.id].findings[0].supported is (Region.MOUTH in f.altered_regions) for f in paired
     ]
     assert sum(right) >= 0.9 * len(right)
-    rows = {category: counts for (_, category), counts in audit_table(FACES, checked).items()}
-    assert rows[Category.BONA_FIDE]["supported"] == 0 < rows[Category.BONA_FIDE]["unsupported"]
-    assert rows[Category.EFS]["unsupported"] <= 10
-    assert 0 < rows[Category.FE]["supported"] < rows[Category.FE]["claims"]
+    held = {category: Counter() for category in Category}
+    for name, note in checked.items():
+        held[FACES[name].category].update(claim.supported for claim in note.findings)
+    assert held[Category.BONA_FIDE].keys() == {False}
+    assert held[Category.EFS][False] <= 10
+    assert 0 < held[Category.FE][True] < held[Category.FE].total()
 
 
 def test_only_the_vendor_goes_without_its_host(monkeypatch: pytest.MonkeyPatch) -> None:

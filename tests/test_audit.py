@@ -98,11 +98,8 @@ def test_the_table_counts_per_annotator_and_category(faces: FaceSet) -> None:
     told = Annotator(name="other")
     others = {swap.id: notes[swap.id].model_copy(update={"annotator": told, "findings": ()})}
     table = audit_table(faces, audit(faces, notes), audit(faces, others))
-    liar = table["liar · m · p@1", Category.FS]
-    assert liar == {"faces": 1, "claims": 2, "supported": 1, "unsupported": 1, "words": 3}
-    assert str(table).splitlines()[2:] == [
+    assert table.splitlines()[2:] == [
         "| liar · m · p@1 | bona fide | 1 | 0 | 0 | - | 0 | 1.0 |",
         "| liar · m · p@1 | FS | 1 | 2 | 2 | 50% | 1 | 3.0 |",
         "| other | FS | 1 | 0 | 0 | - | 0 | 3.0 |",
     ]
-    assert table._repr_markdown_() == str(table)

@@ -1,7 +1,6 @@
 """Conversations by rule: what the data card says of their balance."""
 
 import re
-from collections import Counter
 
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import load_records
@@ -34,18 +33,6 @@ def test_the_card_gives_the_share_of_every_answer() -> None:
     assert shares["FC/region", "Yes"][2] == f"{yes:.0%}" and 0.2 < yes < 0.6
     assert shares["FC/region", "No"][2] == f"{1 - yes:.0%}"
     assert not any(question.startswith("AD") for question, _ in shares)
-
-
-def test_the_card_says_how_evenly_wordings_were_drawn() -> None:
-    used = Counter(qa.template for record in RECORDS for qa in record.qa)
-    rows = {row[0]: row[1:] for row in section(data_card(RECORDS), "Questions and answers")}
-    counts = [used[f"DF-D/ask/train/{k}@1"] for k in range(24)]
-    assert rows["DF-D/ask"][:4] == ["1", f"{len(RECORDS)}", "24", f"{min(counts)} to {max(counts)}"]
-    held = [used[f"DF-D/ask/test/{k}@1"] for k in range(8)]
-    assert rows["DF-D/ask"][4:] == ["8", f"{min(held)} to {max(held)}"]
-    mute = [record.model_copy(update={"qa": record.qa[:3]}) for record in RECORDS]
-    mute_rows = {row[0] for row in section(data_card(mute), "Questions and answers")}
-    assert "FC/region" in rows and "FC/region" not in mute_rows, "what was not asked has no row"
 
 
 def test_the_card_names_who_wrote_what() -> None:

@@ -10,6 +10,7 @@ What can be checked depends on the face.
   pass as well; any other claim stays unchecked.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -17,7 +18,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.instruct.artifact_rules import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
-from dfa_lib.instruct.card import AuditTable
+from dfa_lib.instruct.card import Claims, claims_table, count_claims
 from dfa_lib.instruct.evidence import BARE_SKIN, Figures, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, Face
@@ -68,8 +69,7 @@ def _off_normal(
 ) -> bool | None:
     if region not in single or artifact not in SINGLE_FIGURES:
         return None
-    figure, side = SINGLE_FIGURES[artifact]
-    return side * normal.z("single", region, figure, single[region][figure]) >= LEAST_Z_SINGLE
+    return normal.oddness(region, artifact, single[region]) >= LEAST_Z_SINGLE
 
 
 def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
@@ -80,9 +80,9 @@ def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
     return sum(votes) > len(votes) / 2 if votes else None
 
 
-def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> AuditTable:
-    """Count one or several audits, per annotator and category."""
-    table = AuditTable()
+def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> str:
+    """Tabulate one or several audits, per annotator and category, as Markdown."""
+    claims = Claims(Counter)
     for note in (note for notes in audited for note in notes.values()):
-        table.add(note, faces[note.face].category)
-    return table
+        count_claims(claims, note, faces[note.face].category)
+    return claims_table(claims)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from jinja2 import StrictUndefined, Template
 
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.answers import signature
-from dfa_lib.instruct.wording import library
 from dfa_lib.records import QA, Annotation, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
 
 Rows = list[Sequence[object]]
+Claims = defaultdict[tuple[str, Category], Counter[str]]
+"""By annotator and category: faces, claims, those supported and unsupported, words."""
 _ORDER = list(Category)
 
 
@@ -26,40 +27,30 @@ def markdown_table(rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-class AuditTable(defaultdict[tuple[str, Category], Counter[str]]):
-    """Counts per annotator and category; a notebook shows them as a table, and so does ``print``.
+def count_claims(claims: Claims, note: Annotation, category: Category) -> None:
+    """Count one annotation on a face of a category; its audit, if any, says what is supported."""
+    verdicts = [claim.supported for claim in note.findings]
+    claims[signature(note.annotator), category].update(
+        faces=1,
+        claims=len(verdicts),
+        supported=verdicts.count(True),
+        unsupported=verdicts.count(False),
+        words=len(note.text.split()),
+    )
 
-    Each has "faces", "claims", "supported" and "unsupported" ones, the latter being hallucinated
-    regions, and the "words" of all descriptions.
-    """
 
-    def __init__(self) -> None:
-        super().__init__(Counter)
-
-    def add(self, note: Annotation, category: Category) -> None:
-        """Count one audited annotation on a face of a category."""
-        verdicts = [claim.supported for claim in note.findings]
-        self[signature(note.annotator), category].update(
-            faces=1,
-            claims=len(verdicts),
-            supported=verdicts.count(True),
-            unsupported=verdicts.count(False),
-            words=len(note.text.split()),
-        )
-
-    def _repr_markdown_(self) -> str:
-        head = "annotator,category,faces,claims,checked,supported,hallucinated regions"
-        rows: Rows = [[*head.split(","), "words per description"]]
-        for annotator, category in sorted(self, key=lambda key: (key[0], _ORDER.index(key[1]))):
-            n = self[annotator, category]
-            checked = n["supported"] + n["unsupported"]
-            share = f"{n['supported'] / checked:.0%}" if checked else "-"
-            counts = (f"{count:,}" for count in (n["faces"], n["claims"], checked))
-            words = f"{n['words'] / n['faces']:.1f}"
-            rows.append([annotator, category, *counts, share, f"{n['unsupported']:,}", words])
-        return markdown_table(rows)
-
-    __str__ = _repr_markdown_
+def claims_table(claims: Claims) -> str:
+    """Tabulate claims as Markdown; the unsupported ones are hallucinated regions."""
+    head = "annotator,category,faces,claims,checked,supported,hallucinated regions"
+    rows: Rows = [[*head.split(","), "words per description"]]
+    for annotator, category in sorted(claims, key=lambda key: (key[0], _ORDER.index(key[1]))):
+        n = claims[annotator, category]
+        checked = n["supported"] + n["unsupported"]
+        share = f"{n['supported'] / checked:.0%}" if checked else "-"
+        counts = (f"{count:,}" for count in (n["faces"], n["claims"], checked))
+        words = f"{n['words'] / n['faces']:.1f}"
+        rows.append([annotator, category, *counts, share, f"{n['unsupported']:,}", words])
+    return markdown_table(rows)
 
 
 def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
@@ -72,87 +63,54 @@ def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
 
 def data_card(records: Iterable[InstructRecord]) -> str:
     """Return the data card in Markdown."""
-    tally = _Tally()
+    images, methods, sources, answers = (Counter[tuple]() for _ in range(4))
+    claims, people, refused = Claims(Counter), defaultdict(set), set()
+    conversations = Counter[bool]()  # written by a model, or by rule
     for record in records:
-        tally.add(record)
-    methods = sorted(tally.methods.items(), key=lambda one: (_ORDER.index(one[0][0]), one[0][1]))
+        face, note = record.face, record.annotation
+        images[face.split, face.category] += 1
+        sources[face.dataset, face.licence] += 1
+        count_claims(claims, note, face.category)
+        refused |= {f"{note.annotator.model}: {words}" for words in note.settings}
+        answers.update((*_answered(qa), face.split) for qa in record.qa)
+        templates = (qa.template for qa in record.qa if qa.template.startswith("FC/"))
+        conversations.update(one.startswith("FC/endpoint/") for one in templates)
+        if face.category is not Category.EFS:  # a synthetic person is nobody
+            people[face.split].update(face.identities)
+        if face.category.forged:
+            methods[face.category, face.method or "unknown"] += 1
+    by_method = sorted(methods, key=lambda one: (_ORDER.index(one[0]), one[1]))
     tables = {
-        "Images by split": _by_split(tally),
-        "Forgery methods": [["category", "method", "images"], *([*k, n] for k, n in methods)],
-        "Questions and answers": _questions(tally),
-        "Balance of answers": _balance(tally),
-        "Sources, licences, people": [
-            ["data set", "licence", "images"],
-            *([*key, n] for key, n in sorted(tally.sources.items())),
-        ],
+        "Images by split": markdown_table(_by_split(images, people)),
+        "Forgery methods": markdown_table(
+            [["category", "method", "images"], *([*one, methods[one]] for one in by_method)]
+        ),
+        "Balance of answers": markdown_table(_balance(answers)),
+        "Sources, licences, people": markdown_table(
+            [["data set", "licence", "images"], *([*one, sources[one]] for one in sorted(sources))]
+        ),
+        "Annotators": claims_table(claims),
     }
-    names = {annotator.partition(" · ")[0] for annotator, _ in tally.audit}
-    by_model = sum(n for one, n in tally.templates.items() if one.startswith("FC/endpoint/"))
     text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
     card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     return card.render(
-        images=tally.images.total(),
-        qa=tally.templates.total(),
-        tables={title: markdown_table(rows) for title, rows in tables.items()}
-        | {"Annotators": str(tally.audit)},
-        not_as_asked=sorted(tally.not_as_asked),
-        ours=any(method in METHODS for _, method in tally.methods),
-        measured="measuring" in names,
-        written=any(name.startswith("endpoint") for name in names),
-        by_model=by_model,
-        by_rule=sum(n for one, n in tally.templates.items() if one.startswith("FC/")) - by_model,
+        images=images.total(),
+        qa=answers.total(),
+        tables=tables,
+        not_as_asked=sorted(refused),
+        ours=any(method in METHODS for _, method in methods),
+        annotators={annotator.partition(" ")[0] for annotator, _ in claims},
+        by_model=conversations[True],
+        by_rule=conversations[False],
     )
 
 
-class _Tally:
-    """What is counted, record by record; only people are remembered by name."""
-
-    def __init__(self) -> None:
-        self.images, self.methods, self.sources = (Counter[tuple]() for _ in range(3))
-        self.templates, self.answers = Counter[str](), Counter[tuple]()
-        self.audit, self.not_as_asked = AuditTable(), set[str]()
-        self.people: dict[Split, set[str]] = defaultdict(set)
-
-    def add(self, record: InstructRecord) -> None:
-        """Count one record."""
-        face, note = record.face, record.annotation
-        self.images[face.split, face.category] += 1
-        self.sources[face.dataset, face.licence] += 1
-        self.audit.add(note, face.category)
-        self.not_as_asked |= {f"{note.annotator.model}: {words}" for words in note.settings}
-        for qa in record.qa:
-            self.templates[qa.template] += 1
-            self.answers[(*_answered(qa), face.split)] += 1
-        if face.category is not Category.EFS:  # a synthetic person is nobody
-            self.people[face.split].update(face.identities)
-        if face.category.forged:
-            self.methods[face.category, face.method or "unknown"] += 1
-
-
-def _by_split(tally: _Tally) -> Rows:
-    there = {category for _, category in tally.images} | {*CLASSES}
+def _by_split(images: Counter[tuple], people: Mapping[Split, set[str]]) -> Rows:
+    there = {category for _, category in images} | {*CLASSES}
     columns = [category for category in Category if category in there]
-    rows: Rows = [["split", *columns, "people"]]
-    for split in Split:
-        counts = (tally.images[split, category] for category in columns)
-        rows.append([split, *counts, len(tally.people[split])])
-    return rows
-
-
-def _questions(tally: _Tally) -> Rows:
-    """Tell how often the least and the most used wording of each kind of question were used."""
-    rows: Rows = [["question", "version", "QA", "trained", "each used", "held out", "each used"]]
-    for task in Task:
-        version = library(task).version
-        for kind, known in library(task).questions.items():
-            used = [
-                [tally.templates[f"{task}/{kind}/{part}/{k}@{version}"] for k in range(len(many))]
-                for part, many in (("train", known.train), ("test", known.test))
-            ]
-            if total := sum(map(sum, used)):
-                spread = (cell for n in used for cell in (len(n), f"{min(n):,} to {max(n):,}"))
-                rows.append([f"{task}/{kind}", version, f"{total:,}", *spread])
-    return rows
+    counts = ([images[split, one] for one in columns] for split in Split)
+    rows = ([split, *n, len(people[split])] for split, n in zip(Split, counts, strict=True))
+    return [["split", *columns, "people"], *rows]
 
 
 def _answered(qa: QA) -> tuple[str, str]:
@@ -163,13 +121,13 @@ def _answered(qa: QA) -> tuple[str, str]:
     return "/".join(qa.template.split("/")[:2]), verdict[1] if verdict else ""
 
 
-def _balance(tally: _Tally) -> Rows:
+def _balance(answers: Counter[tuple]) -> Rows:
     """Tell how often each answer is the right one, of all answers to that kind of question."""
     total = Counter[tuple]()
-    for (question, _, split), n in tally.answers.items():
+    for (question, _, split), n in answers.items():
         total[question, split] += n
     rows: Rows = [["question", "answer", *Split]]
-    for question, answer in sorted({key[:2] for key in tally.answers if key[1]}):
-        counts = ((tally.answers[question, answer, s], total[question, s]) for s in Split)
+    for question, answer in sorted({key[:2] for key in answers if key[1]}):
+        counts = ((answers[question, answer, s], total[question, s]) for s in Split)
         rows.append([question, answer, *(f"{n / of:.0%}" if of else "-" for n, of in counts)])
     return rows
