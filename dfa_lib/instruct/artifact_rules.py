@@ -1,12 +1,19 @@
 """From measured figures to findings: which region, which artifact, on what evidence."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from dfa_lib.instruct.evidence import BARE_SKIN, Figures, measure_pair, measure_single
+from dfa_lib.instruct.evidence import (
+    BARE_SKIN,
+    Figures,
+    change_of_pair,
+    measure_pair,
+    measure_single,
+)
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import DataError, Face, Finding
 from dfa_lib.taxonomy import Artifact, Category, Region, Split
@@ -24,47 +31,46 @@ LEAST_Z = 3.0
 class Normal:
     """Mean and standard deviation of each figure in each region, when nothing is forged."""
 
-    pair: Mapping[Region, Mapping[str, tuple[float, float]]]
-    single: Mapping[Region, Mapping[str, tuple[float, float]]]
+    figures: Mapping[Region, Mapping[str, tuple[float, float]]]
 
-    def z(self, kind: str, region: Region, name: str, value: float) -> float:
+    def z(self, region: Region, name: str, value: float) -> float:
         """How many standard deviations ``value`` lies above what is normal."""
-        mean, deviation = getattr(self, kind)[region][name]
+        mean, deviation = self.figures[region][name]
         return round((value - mean) / max(deviation, 1e-3), 1)
+
+    def oddness(self, region: Region, artifact: Artifact, figures: Figures) -> float:
+        """How many standard deviations a single picture is off, in the way of ``artifact``."""
+        name, side = SINGLE_FIGURES[artifact]
+        return side * self.z(region, name, figures[name])
 
     def altered(self, region: Region, change: float) -> bool:
         """True where a pair differs by ``change`` grey levels, clearly more than two shots do."""
-        return change >= LEAST_CHANGE and self.z("pair", region, "change", change) >= LEAST_Z
+        return change >= LEAST_CHANGE and self.z(region, "change", change) >= LEAST_Z
 
 
 def calibrate(faces: FaceSet) -> Normal:
     """Measure what is normal on up to 60 bona fide training faces.
 
-    For pairs, each is photographed twice more by the simulated camera and the two shots are
-    compared; for single pictures the faces stand for themselves.
+    Each is photographed twice more by the simulated camera, and the two shots are compared; for
+    single pictures the faces stand for themselves.
     """
     bona_fide = [face for face in faces if not face.category.forged and face.landmarks]
     training = [face for face in bona_fide if face.split is Split.TRAIN]
     chosen = (training or bona_fide)[:60]
     if len(chosen) < 2:
         raise DataError(f"{faces.root}: fewer than 2 bona fide faces with landmarks; add some")
-    pairs, singles = [], []
+    measured: dict[Region, list[Figures]] = defaultdict(list)
     for number, face in enumerate(chosen):
         image, rng = faces.image(face), np.random.default_rng(number)
-        pairs.append(measure_pair(shoot(image, rng), shoot(image, rng), face.landmarks))
-        singles.append(measure_single(image, face.landmarks))
-    return Normal(_spread(pairs), _spread(singles))
+        change = change_of_pair(shoot(image, rng), shoot(image, rng), face.landmarks)
+        for region, figures in measure_single(image, face.landmarks).items():
+            measured[region].append(figures | {"change": change[region]})
+    return Normal({region: _spread(figures) for region, figures in measured.items()})
 
 
-def _spread(measured: Sequence[dict[Region, Figures]]) -> dict[Region, dict[str, tuple]]:
-    normal = {}
-    for region in Region:
-        there = [figures[region] for figures in measured if region in figures]
-        normal[region] = {
-            name: tuple(float(fold([f[name] for f in there])) for fold in (np.mean, np.std))
-            for name in (there[0] if there else ())
-        }
-    return normal
+def _spread(figures: Sequence[Figures]) -> dict[str, tuple[float, float]]:
+    values = {name: [one[name] for one in figures] for name in figures[0]}
+    return {name: (float(np.mean(some)), float(np.std(some))) for name, some in values.items()}
 
 
 def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Finding]:
@@ -75,7 +81,7 @@ def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Fi
 
 
 def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
-    z = normal.z("pair", region, "change", figures["change"])
+    z = normal.z(region, "change", figures["change"])
     artifact = max(_SALIENCE, key=lambda name: _SALIENCE[name](region, figures))
     # log ratios as per cent of change, and distances as correlations
     readable = {name: 100 * (np.exp(figures[name]) - 1) for name in ("texture", "edge")}
@@ -150,11 +156,8 @@ def findings_of_single(
 
 def _single_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
     soft = Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.BLUR
-    z = {
-        artifact: side * normal.z("single", region, name, figures[name])
-        for artifact in (Artifact.GRID_PATTERN, soft, Artifact.ASYMMETRY)
-        for name, side in [SINGLE_FIGURES[artifact]]
-    }
+    candidates = (Artifact.GRID_PATTERN, soft, Artifact.ASYMMETRY)
+    z = {artifact: normal.oddness(region, artifact, figures) for artifact in candidates}
     artifact = max(z, key=lambda name: z[name])
     name, side = SINGLE_FIGURES[artifact]
     where = "above" if side * z[artifact] > 0 else "below"
