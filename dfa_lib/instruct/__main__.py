@@ -4,18 +4,17 @@ For schedulers: with ``--shard 3/16`` a step does its share of the work, and ``j
 shares together. Exit status 2 and one line on stderr for whatever cannot be done.
 """
 
-import argparse
 import sys
-from argparse import Namespace
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.errors import DataError, command
-from dfa_lib.instruct import export
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import write_card
 from dfa_lib.instruct.conversations import write_conversations
+from dfa_lib.instruct.export import to_huggingface, to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.instruct.sources import SOURCES, load_faces
@@ -41,63 +40,56 @@ def _step(args: Namespace) -> None:
         raise DataError(str(error)) from None
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """Return what the shell understands."""
-    parser = argparse.ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
+    options = {
+        "--out": {"type": Path, "default": work_path() / "01_instruct", "help": "a folder"},
+        "--shard": {"metavar": "I/N", "help": "only part I of N, counted from 0"},
+        "--workers": {"type": int, "default": 2, "help": "processes"},
+        "--seed": {"type": int, "default": 0, "help": "another one is another draw"},
+        "--source": {"default": SOURCES[0], "help": ", ".join(SOURCES)},
+        "--root": {"type": Path, "help": "where the data set, or the table, lies"},
+        "--column": {
+            "action": "append",
+            "default": [],
+            "metavar": "MEANING=NAME",
+            "help": "a column whose name does not tell, or label.WORD=real",
+        },
+        "--n": {"type": int, "default": 2700, "help": "how many faces"},
+        "--size": {"type": int, "default": 128, "help": "pixels of a side"},
+        "--self-blended": {
+            "type": int,
+            "default": 0,
+            "metavar": "K",
+            "help": "forgeries to make of each bona fide training face",
+        },
+        "--model": {"help": "written by this model, instead of measured or by rule"},
+        "--base-url": {"metavar": "URL", "help": "its server, if not the vendor's"},
+        "--money": {"type": float, "default": float("inf"), "help": "most dollars to spend"},
+        "names": {"nargs": "+", "choices": FILES, "metavar": "FILE", "help": ", ".join(FILES)},
+        "format": {"choices": ("llava", "huggingface"), "help": "of LLaVA's trainer, or Parquet"},
+    }
+    drawn = "--source --root --column --n --size --self-blended --seed --workers"
+    model = "--model --base-url --money"
+    parser = ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
     steps = parser.add_subparsers(required=True, metavar="STEP")
-    out, shard, workers, seed, model = (argparse.ArgumentParser(add_help=False) for _ in range(5))
-    home = work_path() / "01_instruct"
-    out.add_argument("--out", type=Path, default=home, help="default: %(default)s")
-    shard.add_argument("--shard", metavar="I/N", help="only part I of N, counted from 0")
-    workers.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
-    seed.add_argument("--seed", type=int, default=0)
-    model.add_argument("--model", help="written by this model, instead of measured or by rule")
-    model.add_argument("--base-url", metavar="URL", help="its server; default: the vendor's")
-    model.add_argument("--money", type=float, default=float("inf"), help="most dollars to spend")
-
-    faces = steps.add_parser(
-        "faces", parents=[out, shard, workers, seed], help="1: make or read faces"
-    )
-    faces.set_defaults(step=_faces)
-    faces.add_argument("--source", default=SOURCES[0], help=", ".join(SOURCES))
-    faces.add_argument("--root", type=Path, help="where the data set, or the table, lies")
-    told = "a column whose name does not tell, or label.WORD=real"
-    faces.add_argument("--column", action="append", default=[], metavar="MEANING=NAME", help=told)
-    faces.add_argument("--n", type=int, default=2700, help="how many; default: %(default)s")
-    faces.add_argument("--size", type=int, default=128, help="pixels; default: %(default)s")
-    told = "forgeries to make of each bona fide training face"
-    faces.add_argument("--self-blended", type=int, default=0, metavar="K", help=told)
-    notes = steps.add_parser(
-        "annotate", parents=[out, shard, workers, model], help="2: describe every face"
-    )
-    notes.set_defaults(step=_annotate)
-    talk = steps.add_parser(
-        "conversations", parents=[out, shard, seed, model], help="3: question, answer"
-    )
-    talk.set_defaults(step=_conversations)
-    whole = steps.add_parser("join", parents=[out], help="put the shards of a file together")
-    whole.set_defaults(step=_join)
-    whole.add_argument("names", nargs="+", choices=FILES, metavar="FILE", help=", ".join(FILES))
-    told = "write for LLaVA and LLaMA-Factory, or for datasets"
-    given = steps.add_parser("export", parents=[out], help=told)
-    given.set_defaults(step=_export)
-    given.add_argument("format", choices=("llava", "huggingface"))
+    for name, run, taken, told in (
+        ("faces", _faces, f"--shard {drawn}", "1: make or read faces"),
+        ("annotate", _annotate, f"--shard --workers {model}", "2: describe every face"),
+        ("conversations", _conversations, f"--shard --seed {model}", "3: question, answer"),
+        ("join", _join, "names", "put the shards of a file together"),
+        ("export", _export, "format", "write for LLaVA and LLaMA-Factory, or for datasets"),
+    ):
+        step = steps.add_parser(name, help=told, formatter_class=ArgumentDefaultsHelpFormatter)
+        step.set_defaults(step=run)
+        for option in ["--out", *taken.split()]:
+            step.add_argument(option, **options[option])
     return parser
 
 
 def _faces(args: Namespace) -> None:
-    load_faces(
-        args.source,
-        args.out,
-        n=args.n,
-        seed=args.seed,
-        size=args.size,
-        root=args.root,
-        columns=dict(column.partition("=")[::2] for column in args.column),
-        self_blended=args.self_blended,
-        workers=args.workers,
-        shard=args.shard,
-    )
+    given = {name: value for name, value in vars(args).items() if name not in ("step", "column")}
+    load_faces(**given, columns=dict(column.partition("=")[::2] for column in args.column))
 
 
 def _annotate(args: Namespace) -> None:
@@ -135,8 +127,10 @@ def _join(args: Namespace) -> None:
 
 def _export(args: Namespace) -> None:
     records, out = read_jsonl(args.out / "instruct.jsonl", InstructRecord), args.out / args.format
-    root = (args.out,) if args.format == "huggingface" else ()
-    getattr(export, f"to_{args.format}")(records, out, *root)
+    if args.format == "llava":
+        to_llava(records, out)
+    else:
+        to_huggingface(records, out, args.out)
     print(out)
 
 

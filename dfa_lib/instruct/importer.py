@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.lib import format as npy
 from tqdm.auto import tqdm
 
 from dfa_lib.face.detect import covered, find_face, same_face
@@ -25,14 +24,12 @@ from dfa_lib.shards import Shard, shard_path
 from dfa_lib.taxonomy import Category, Region, Split
 from facesim.forge import LEAST_PIXELS
 from facesim.people import generator, model
-from facesim.populations import read_tem
 from facesim.selfblend import self_blend
 
 HUMAN = Annotator(name="human")
 """People, who follow no prompt; the data set of the face tells which people."""
 _FILES = {"note": "annotations.jsonl", "voices": PEOPLE, "face": "faces.jsonl"}
 _UNREADABLE = (OSError, ValueError, MemoryError, cv2.error)
-_LARGEST_NPY = 100_000  # bytes; 81 points have 1,424 at most
 
 
 def import_faces(
@@ -244,19 +241,13 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 def _points(root: Path, row: Row) -> Points | None:
     """Read the landmarks the row names, in landmarks/ beside frames/, or beside the picture."""
-    path, stem = row.path, row.path.rpartition(".")[0]
-    for name in (row.landmarks, beside(path, "landmarks", ".npy"), f"{stem}.npy", f"{stem}.tem"):
+    beside_it = f"{row.path.rpartition('.')[0]}.npy"
+    for name in (row.landmarks, beside(row.path, "landmarks", ".npy"), beside_it):
         if name and (file := inside(root, name)).is_file():
             try:
-                tem = name.endswith(".tem")
-                return read_tem(file) if tem else from_dlib(_array(file), model().mean_shape)
-            except (OSError, ValueError, EOFError):
-                raise DataError(f"{path}: its landmarks are unreadable; mark it again") from None
+                points = np.load(file, mmap_mode="r", allow_pickle=False)  # however large it is
+                return from_dlib(points, model().mean_shape)
+            except (OSError, TypeError, ValueError, EOFError):
+                told = f"{row.path}: its landmarks are unreadable; mark it again"
+                raise DataError(told) from None
     return None
-
-
-def _array(path: Path) -> np.ndarray:
-    if path.stat().st_size > _LARGEST_NPY:
-        raise ValueError("not landmarks")
-    with path.open("rb") as file:  # np.load would also open archives
-        return npy.read_array(file, allow_pickle=False)

@@ -1,7 +1,6 @@
 """Free conversation (FC) by a language model, from the label and the description alone."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from random import Random
 from zlib import crc32
@@ -12,13 +11,13 @@ from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.files import digest
 from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.answers import Talk, Unanswered, complete
-from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, detection_label, two_regions
+from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
 from dfa_lib.records import QA, Annotation, Face
 from dfa_lib.shards import Shard, block, shard_path
-from dfa_lib.taxonomy import CLASSES, Region, Split, Task
+from dfa_lib.taxonomy import Region, Split, Task
 
 
 class Turn(BaseModel):
@@ -63,58 +62,56 @@ class Talking(Writer):
         What is there already is kept, unless its description has changed since. Faces without
         a usable answer stand in talks.unanswered.jsonl, and their conversation is by rule.
         """
-        path = shard_path(out / "talks.jsonl", shard)
-        mine = [face for face in block(faces, shard) if face.id in notes]
+        mine = {face.id: face for face in block(faces, shard) if face.id in notes}
+        made_from = {key: digest(notes[key].text) for key in mine}
 
-        made_from = {face.id: digest(notes[face.id].text) for face in mine}
+        def read(answer: Answer) -> Talk:
+            return self._talk(mine[answer.id], notes[answer.id], answer)
 
         def ask(todo: Sequence[Face]) -> Iterator[Talk | Unanswered]:
-            read = partial(self._talk, {face.id: face for face in todo}, notes)
             return self.ask(self.requests(todo, notes), read)
 
-        return complete(path, Talk, self.annotator, mine, made_from, ask)
+        path = shard_path(out / "talks.jsonl", shard)
+        return complete(path, Talk, self.annotator, mine.values(), made_from, ask)
 
     def requests(self, faces: Iterable[Face], notes: Mapping[str, Annotation]) -> Requests[Face]:
         """What is sent for ``faces``: for ``Endpoint.estimate`` and ``submit``."""
         return Requests(lambda face: self._request(face, notes[face.id]), list(faces))
 
     def _request(self, face: Face, note: Annotation) -> Request:
-        told = {"label": _label(face), "description": note.text} | self._topics(face, note)
+        """Ask about two regions in the balance of the rule, and about a category."""
+        rng = Random(f"{self._seed}/{face.id}")
+        first, second = two_regions(note.findings, rng)
+        own = face.category in FORGERIES and rng.random() < 0.5
+        category = face.category if own else rng.choice(FORGERIES)
+        touched = dict.fromkeys(finding.region for finding in note.findings)
+        text = self._prompt.texts["all"].format(
+            label=OPTIONS[Task.DF_C].get(face.category, OPTIONS[Task.DF_D]["forged"]),
+            meaning=meaning(face.category),
+            description=note.text,
+            touched=", ".join(touched) or "none",
+            first=first,
+            second=second,
+            category=category.phrase,
+        )
         return Request(
             id=face.id,
             system=self._prompt.system.strip(),
-            text=self._prompt.texts["all"].format(**told).strip(),
+            text=text.strip(),
             max_tokens=self._prompt.max_tokens,
             seed=crc32(f"{self._seed}/{face.id}".encode()),  # else equal texts make equal talks
         )
 
-    def _topics(self, face: Face, note: Annotation) -> dict[str, str]:
-        """What the four turns are about: two regions in the balance of the rule, a category."""
-        rng = Random(f"{self._seed}/{face.id}")
-        first, second = two_regions(note.findings, rng)
-        own = face.category if face.category in FORGERIES and rng.random() < 0.5 else None
-        touched = dict.fromkeys(finding.region for finding in note.findings)
-        return {
-            "meaning": meaning(face.category),
-            "touched": ", ".join(touched) or "none",
-            "first": first,
-            "second": second,
-            "category": (own or rng.choice(FORGERIES)).phrase,
-        }
-
-    def _talk(
-        self, faces: Mapping[str, Face], notes: Mapping[str, Annotation], answer: Answer
-    ) -> Talk:
+    def _talk(self, face: Face, note: Annotation, answer: Answer) -> Talk:
         """Sign every turn: who wrote it stands where a template would."""
-        face, note = faces[answer.id], notes[answer.id]
         part = "train" if face.split is Split.TRAIN else "test"
         template = f"FC/endpoint/{part}/{self.annotator.model}@{self._prompt.signature}"
-        turns = [
+        turns = tuple(
             QA(task=Task.FC, question=turn.question, answer=turn.answer, template=template)
             for _, turn in Conversation.model_validate(answer.parsed)
-        ]
+        )
         check_faithful(turns, face, note)
-        return Talk(face=face.id, about=note.text, turns=tuple(turns), annotator=self.annotator)
+        return Talk(face=face.id, about=note.text, turns=turns, annotator=self.annotator)
 
 
 def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
@@ -131,10 +128,3 @@ def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
             raise ValueError(f"accuses the {sorted(odd)[0]}, unlike the description: {turn.answer}")
         if face.category.forged and verdict(turn.answer, Task.DF_D) == "bona fide":
             raise ValueError(f"calls a forged face bona fide: {turn.answer}")
-
-
-def _label(face: Face) -> str:
-    """What a face is, in a sentence."""
-    if face.category in CLASSES:
-        return OPTIONS[Task.DF_C][face.category]
-    return OPTIONS[Task.DF_D][detection_label(face.category)]

@@ -38,9 +38,7 @@ from dfa_lib.shards import Shard, shard_path
 from facesim.forge import METHODS, Method
 from facesim.generate import Studio, generate, generate_at
 from facesim.plan import plan
-from facesim.populations import London, Photographs, Population, Procedural, london_split
-
-__all__ = ["FaceSet", "load_faces", "london_split", "remake"]
+from facesim.populations import London, Photographs, Population, Procedural
 
 READERS: dict[str, Callable[..., Iterable[Item]]] = {
     read.__name__: read

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from dfa_lib.instruct.rows import Home, Item, Row, Skip
 from dfa_lib.taxonomy import Category, Split
 from facesim.plan import face_id
@@ -107,10 +109,14 @@ def deal(
 
     Each group of people goes where its bona fide and forged pictures are missed most.
     """
-    groups: dict[str, list[Row]] = defaultdict(list)
-    leader = _leaders(rows)
+    together = DisjointSet()
     for row in rows:
-        groups[leader[row.people[0]]].append(row)
+        for one in row.bound:
+            together.add(one)
+            together.merge(row.people[0], one)
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[together[row.people[0]]].append(row)
     total = Counter(row.category.forged for row in rows)
     have = {split: Counter[bool]() for split in shares}
     homes: dict[str, Split] = {}
@@ -126,23 +132,6 @@ def deal(
         have[split] += mine
         homes |= {person: split for row in groups[name] for person in row.bound}
     return homes
-
-
-def _leaders(rows: Iterable[Row]) -> dict[str, str]:
-    """Return one name for all who are linked by pictures of two of them, by pairs or copies."""
-    leader: dict[str, str] = {}
-
-    def first(person: str) -> str:
-        leader.setdefault(person, person)
-        while leader[person] != person:
-            leader[person] = leader[leader[person]]
-            person = leader[person]
-        return person
-
-    for row in rows:
-        for other in row.bound:
-            leader[first(other)] = first(row.people[0])
-    return {person: first(person) for person in leader}
 
 
 def _carved(placed: Mapping[Row, Split], seed: int) -> dict[Row, Split]:

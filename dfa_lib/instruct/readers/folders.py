@@ -63,8 +63,8 @@ def _known(parts: Sequence[str]) -> dict[str, str]:
 def folder(root: Path) -> Iterator[Item]:
     """Read photographs and videos of one's own: a sub-folder per person, or a picture each.
 
-    The first line of LICENSE.txt goes along. Landmarks may lie beside a photograph: .npy with
-    the 68 or 81 points of dlib, or .tem. Raises DataError where there is no such folder.
+    The first line of LICENSE.txt goes along. Landmarks may lie beside a photograph, as .npy with
+    the 68 or 81 points of dlib. Raises DataError where there is no such folder.
     """
     if not root.is_dir():
         raise DataError(f"root={root}: no such folder; give one with photographs")

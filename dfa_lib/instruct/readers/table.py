@@ -33,6 +33,11 @@ COLUMNS = {
 _NO, _YES = "0 0.0 false no".split(), "1 1.0 true yes".split()
 _BONA_FIDE = _NO + "real original genuine pristine bona_fide bonafide authentic live".split()
 _FAKE = _YES + "fake forged forgery deepfake manipulated synthetic spoof generated altered".split()
+_WORDS = (
+    {word: c for c in CLASSES for word in (c.value.lower(), c.phrase.replace(" ", "_"))}
+    | dict.fromkeys(_BONA_FIDE, Category.BONA_FIDE)
+    | dict.fromkeys(_FAKE, Category.FORGED)
+)
 _UNKNOWN = {"", "nan", "na", "n/a", "<na>", "none", "null", "unknown"}
 SPLITS = (
     dict.fromkeys("train training".split(), Split.TRAIN)
@@ -101,8 +106,8 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     if category is None:
         known = "neither bona fide nor forged: say label.WORD=real or label.WORD=fake"
         return Skip(f"a label that is {known}", f"{where}: {label}")
-    kinds = {category_of(word)[0] for word in (label, kind)} - {None}
-    if len(kinds - {Category.FORGED}) > 1 or kinds == {Category.FORGED, Category.BONA_FIDE}:
+    said = {_WORDS.get(_plain(word)) for word in (label, kind)} - {None}
+    if len(said - {Category.FORGED}) > 1 or said == {Category.FORGED, Category.BONA_FIDE}:
         return Skip("label and category disagree", f"{where}: {label}, {kind}")
     number = re.fullmatch(r"(\d{1,9})(\.\d*)?", row.get("frame", ""))
     people = (_person(name) for name in row.get("person", "").split(";"))
@@ -138,18 +143,15 @@ def category_of(
     label: str, kind: str = "", name: str | None = None
 ) -> tuple[Category | None, str | None]:
     """Return category and method by what is known; FORGED where only that much is said."""
-    words = (kind.strip().lower(), label.strip().lower())
-    plain = _plain(label).replace("-", "_")
-    named = next((c for c in CLASSES for word in words if word in (c.lower(), c.phrase)), None)
+    said = [c for word in (kind, label) if (c := _WORDS.get(_plain(word)))]
     known = method(name) if name else None
-    forged = plain in _FAKE
-    if plain in _BONA_FIDE or (not forged and named is Category.BONA_FIDE):
+    if Category.BONA_FIDE in said:
         return Category.BONA_FIDE, None
-    if named and named.forged:
+    if named := next((c for c in said if c is not Category.FORGED), None):
         return named, known[1] if known else name
-    if known and (forged or not label):
+    if known and (said or not label):
         return known
-    return (Category.FORGED, name) if forged else (None, name)
+    return (Category.FORGED if said else None), name
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, object]]:
@@ -197,7 +199,7 @@ def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict
 
 
 def _plain(column: object) -> str:
-    return str(column).strip().lower().replace(" ", "_")
+    return str(column).strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _text(value: object) -> str:
