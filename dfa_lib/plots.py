@@ -1,22 +1,26 @@
-"""Figures several lessons share: faces in rows, the loss of a run, a verdict."""
+"""Figures several lessons share: faces, findings in colour, the loss of a run, a verdict."""
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 
+import cv2
+import matplotlib.colors
 import numpy as np
 from IPython.display import DisplayHandle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from dfa_lib import look
 from dfa_lib.chat.verdict import Verdict, percent
-from dfa_lib.face.geometry import Image
+from dfa_lib.face.geometry import Image, region_masks
 from dfa_lib.gpt.train import Step
 from dfa_lib.instruct.evidence import difference
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import Face
+from dfa_lib.records import Annotation, Face
+from dfa_lib.taxonomy import Region
 
 
 def picture_grid(
@@ -73,6 +77,53 @@ def forgeries(faces: FaceSet, shown: Sequence[Face], title: str, side: float = 1
     rows = {"bona fide": before, "forged": after, "mask": masks, "difference": change}
     names = [f"{face.category}\n{face.method or ''}".replace("_", "\n") for face in shown]
     return picture_grid(rows, title, names, side)
+
+
+def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
+    """Show a forged face beside its counterpart, the difference of the two, and the findings.
+
+    Without a counterpart the face and the findings alone.
+    """
+    after = faces.image(face)
+    before = faces.image(faces[face.source]) if face.source else None
+    colours = {one.region: look.ARTIFACT_COLOURS[one.artifact] for one in note.findings}
+    panels = {
+        "bona fide": before,
+        f"forged ({face.category})": after,
+        "difference": None if before is None else look.heat(difference(before, after)),
+        "findings": painted(after, face, colours),
+    }
+    found = look.listed((f"{one.region} ({one.artifact})" for one in note.findings), 12)
+    beside = "" if before is None else "the bona fide picture, the forged one, their difference, "
+    made = f"{face.category.phrase} by {face.method or 'an unknown method'}"
+    alt = f"Face {face.id}, {made}: {beside}and its findings in colour: {found}."
+    title = f"{face.category}, {face.method or 'unknown'}: what the annotator found"
+    title = title.replace("_", " ")
+    sheet, axes = look.canvas(title, alt, (9, 4.3), 2, 4, height_ratios=[2.4, 1.2])
+    for axis, (name, picture) in zip(axes, panels.items(), strict=False):
+        look.show(axis, picture)
+        axis.set_title(name, fontsize=look.LABEL, color=look.INK)
+    marks = [
+        Patch(color=look.ARTIFACT_COLOURS[one.artifact], label=f"{one.region}: {one.artifact}")
+        for one in note.findings
+    ]
+    words = look.last_row(sheet, axes, 4)
+    words.set_axis_off()
+    words.legend(handles=marks, loc="upper left", ncols=2, frameon=False, fontsize=look.TEXT)
+    return sheet
+
+
+def painted(image: Image, face: Face, colours: Mapping[Region, str]) -> Image:
+    """Lay a colour over regions of a face, (3 H, 3 W, 3); skin, which has no outline, stays."""
+    picture = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    masks = region_masks(np.float32(face.landmarks) * 3, len(picture))
+    for region in colours.keys() & masks.keys():
+        mask, paint = masks[region], np.array(matplotlib.colors.to_rgb(colours[region])) * 255
+        picture[mask] = 0.6 * picture[mask] + 0.4 * paint
+        mode = cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        outline, _ = cv2.findContours(mask.astype(np.uint8), *mode)
+        cv2.drawContours(picture, outline, -1, paint.tolist(), 2, cv2.LINE_AA)
+    return picture
 
 
 def loss_curve(log: Sequence[Step]) -> Figure:

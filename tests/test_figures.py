@@ -6,19 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faces import toy_portrait
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from lessons import LESSONS, NAMES, ROOT, read
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
 
 from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.bench.plots import level_scores, robustness_curves, subgroup_scores
 from dfa_lib.gpt.train import Step
-from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.plots import audited
 from dfa_lib.look import (
     COLOURS,
     FAILS,
@@ -33,8 +29,6 @@ from dfa_lib.look import (
     listed,
 )
 from dfa_lib.plots import live_curve, loss_curve, picture_grid
-from dfa_lib.records import Annotation, Annotator, Face, Finding
-from dfa_lib.taxonomy import Artifact, Region
 
 PLOTS = [*ROOT.glob("dfa_lib/**/*plots.py")]
 
@@ -149,19 +143,6 @@ def test_robustness_is_told_by_kind_and_drawn_with_its_bands() -> None:
     assert len(figure.axes) == 2 * len(LEVELS)
 
 
-def test_an_audit_tells_what_holds_and_skin_needs_no_outline(tmp_path: Path) -> None:
-    face = save_face(tmp_path)
-    findings = tuple(
-        Finding(region=region, artifact=Artifact.BLUR, evidence="", supported=supported)
-        for region, supported in ((Region.NOSE, True), (Region.SKIN, False), (Region.CHIN, None))
-    )
-    note = Annotation(
-        face=face.id, findings=findings, text="", annotator=Annotator(name="toy"), audited=True
-    )
-    figure = audited(FaceSet(tmp_path, (face,)), face, {"toy": note})
-    assert "nose holds, skin does not hold and chin unchecked" in figure.get_label()
-
-
 def test_text_can_be_read_from_the_last_row() -> None:
     """Prevents labels that nobody reads in a lecture hall: small print, or a wide figure."""
     square = np.zeros((8, 8, 3), np.uint8)
@@ -181,12 +162,3 @@ def test_text_can_be_read_from_the_last_row() -> None:
 def test_a_colour_has_one_meaning() -> None:
     meanings = [TRAINED, IMAGE, HELD_OUT, HOLDS, FAILS, *COLOURS.values()]
     assert len({colour.lower() for colour in meanings}) == len(meanings)
-
-
-def save_face(root: Path) -> Face:
-    """Write a toy face and return its record."""
-    portrait = toy_portrait(0)
-    Image.fromarray(portrait.image).save(root / "a.png")
-    points = tuple(map(tuple, portrait.landmarks.tolist()))
-    return Face(id="a", image="a.png", sha256="", category="FE", dataset="toy", licence="none",
-                identities=("x",), split="test", landmarks=points)  # fmt: skip
