@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from dfa_lib.bench.exam import Exam
 from dfa_lib.bench.scope import Scope
 from dfa_lib.errors import command
-from dfa_lib.files import digest
+from dfa_lib.files import digest, write_atomic
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.instruct.card import write_card
+from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Face, InstructRecord, inside, write_jsonl
@@ -66,7 +66,7 @@ def keep_faces(source: Path, out: Path) -> int:
     write_jsonl(out / "faces.jsonl", [record.face for record in kept])
     write_jsonl(out / "annotations.jsonl", [record.annotation for record in kept])
     write_jsonl(out / "instruct.jsonl", kept)
-    write_card(out / "DATA_CARD.md", kept)
+    write_atomic(out / "DATA_CARD.md", data_card(kept))
     shutil.copy(source / "recipe.json", out)  # by which the same faces can be made anew
     return len(kept)
 

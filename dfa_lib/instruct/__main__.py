@@ -11,8 +11,9 @@ from pathlib import Path
 
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.errors import DataError, command
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.card import write_card
+from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import write_conversations
 from dfa_lib.instruct.export import to_huggingface, to_llava
 from dfa_lib.instruct.faceset import FaceSet
@@ -122,7 +123,7 @@ def _join(args: Namespace) -> None:
         join(args.out / f"{name}.jsonl")
     if "instruct" in args.names:
         records = read_jsonl(args.out / "instruct.jsonl", InstructRecord)
-        write_card(args.out / "DATA_CARD.md", records)
+        write_atomic(args.out / "DATA_CARD.md", data_card(records))
 
 
 def _export(args: Namespace) -> None:

@@ -4,11 +4,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 
 from jinja2 import StrictUndefined, Template
 
-from dfa_lib.files import write_atomic
 from dfa_lib.instruct.answers import signature
 from dfa_lib.records import QA, Annotation, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
@@ -53,16 +51,11 @@ def claims_table(claims: Claims) -> str:
     return markdown_table(rows)
 
 
-def write_card(path: Path, records: Iterable[InstructRecord]) -> None:
-    """Write what the data set holds, where it comes from and what it must not be used for.
+def data_card(records: Iterable[InstructRecord]) -> str:
+    """Return, as Markdown, what the data hold, where they come from and what they are not for.
 
     One pass over ``records``, which are counted and not kept.
     """
-    write_atomic(path, data_card(records))
-
-
-def data_card(records: Iterable[InstructRecord]) -> str:
-    """Return the data card in Markdown."""
     images, methods, sources, answers = (Counter[tuple]() for _ in range(4))
     claims, people, refused = Claims(Counter), defaultdict(set), set()
     conversations = Counter[bool]()  # written by a model, or by rule

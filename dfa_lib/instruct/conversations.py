@@ -12,8 +12,9 @@ from random import Random
 
 from tqdm.auto import tqdm
 
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct.answers import Talk
-from dfa_lib.instruct.card import write_card
+from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.wording import about, library, say, wordings
 from dfa_lib.records import (
     QA,
@@ -77,7 +78,7 @@ def write_conversations(
     if left_out := len(mine) - len(Stored(path, InstructRecord)):
         print(f"{left_out:,} faces without a description are left out")
     if shard is None:
-        write_card(out / "DATA_CARD.md", read_jsonl(path, InstructRecord))
+        write_atomic(out / "DATA_CARD.md", data_card(read_jsonl(path, InstructRecord)))
     return path
 
 

@@ -130,7 +130,10 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         if alike and not same_face(picture.landmarks, twin.landmarks.mean(axis=0)):
             twin = None  # another person of the picture
         if piece.blended:
-            picture, mask = _self_blended(picture, piece.id, size)
+            own = Portrait(picture.image, picture.landmarks)
+            image, alpha = self_blend(generator(piece.id), own)
+            mask = align(np.rint(alpha * 255).astype(np.uint8), own.landmarks, size).image
+            picture = replace(picture, image=image)
         elif picture.mask is not None:
             mask = align(picture.mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
@@ -186,13 +189,6 @@ def _twin(root: Path, piece: Piece | None) -> Opened | None:
         return _open(root, piece.row) if piece else None
     except _UNREADABLE:
         return None
-
-
-def _self_blended(picture: Opened, name: str, size: int) -> tuple[Opened, Image]:
-    """Blend a picture with itself before it is framed; return it, and where as a framed mask."""
-    image, alpha = self_blend(generator(name), Portrait(picture.image, picture.landmarks))
-    mask = align(np.rint(alpha * 255).astype(np.uint8), picture.landmarks, size).image
-    return replace(picture, image=image), mask
 
 
 def _mask(root: Path, row: Row, shape: tuple[int, ...]) -> Image | None:

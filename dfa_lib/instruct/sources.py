@@ -87,19 +87,14 @@ def load_faces(
             items = READERS[source](place, *((columns,) if columns else ()))
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
-            if source == "folder":
-                place = _photographs(place, shard_path(out / "photographs", shard), size, workers)
+            if source == "folder":  # framed large enough to be framed once more
+                photos, place = folder(place), shard_path(out / "photographs", shard)
+                if not (place / "faces.jsonl").exists():
+                    import_faces(photos, Path(root), place, sys.maxsize, 0, 2 * size, workers)
             population = _population(source, place, seed, size)
             studio = Studio(population, out, seed, difficulty)
             generate(studio, plan(population, n, seed), workers, shard)
     return FaceSet.read(out, shard)
-
-
-def _photographs(photos: Path, out: Path, size: int, workers: int) -> Path:
-    """Import the photographs of a folder, large enough to be re-framed; return where they lie."""
-    if not (out / "faces.jsonl").exists():
-        import_faces(folder(photos), photos, out, sys.maxsize, 0, 2 * size, workers)
-    return out
 
 
 def _recipe(
