@@ -51,7 +51,7 @@ def video(path: Path, length: int = 6, face: str = "p0-train-0000", mark: bool =
     still = _drawn(face).copy()
     if mark:
         still[120:136, 70:110] = (200, 40, 40)
-    film([np.clip(still * (0.8 + 0.02 * k), 0, 255) for k in range(length)], path)
+    film([still * (0.5 + k / 128) for k in range(length)], path)  # never too bright for a byte
 
 
 def film(pictures: Sequence[np.ndarray], path: Path) -> None:
