@@ -26,14 +26,16 @@ from facesim.pixels import Alpha, Rng
 _SKIN = Region.FOREHEAD, Region.CHEEKS, Region.NOSE, Region.CHIN
 _FEATURES = Region.EYES, Region.EYEBROWS, Region.MOUTH
 # CIE Lab: lightness as a share of the own one, a and b added at full strength
-_LIPSTICKS = np.float32([[0.72, 34, 8], [0.6, 26, -4], [0.9, 26, 12], [0.55, 18, 4]])
+_LIPSTICKS = np.float32(
+    [[0.72, 34, 8], [0.6, 26, -4], [0.9, 20, 12], [1.25, -18, -4], [1.4, -24, 4], [1.2, -14, 10]]
+)
 _SHADOWS = np.float32([[0.5, 12, -24], [0.4, 6, 8], [0.6, 24, 2], [0.5, -18, -8], [1.4, 8, 20]])
 _DYES = np.float32([[1.7, 10, 30], [1.2, 30, 16], [0.7, 14, -14], [1.5, -4, -8], [0.55, 2, 2]])
 
 
 @register(Category.FE)
 def makeup(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Paint the lips.
+    """Paint the lips: red, dark or nude.
 
     ``strength`` is how far colour and lightness go, and how far the paint runs over the edge:
     by up to an eighth of the lips.
@@ -63,19 +65,20 @@ def eyeshadow(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Al
 
 @register(Category.FE)
 def smooth_skin(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Take pores, lines and shading from the skin and let it glow, as beauty filters do.
+    """Take pores, lines and shading from the skin and tone it, as beauty filters do.
 
     ``strength`` widens the bilateral filter (Tomasi and Manduchi 1998) in space and in range.
     """
     alpha = px.over(target, *_SKIN, sigma=len(target.image) / 60)
     alpha *= 1 - px.over(target, *_FEATURES)
-    glow = np.float32([rng.uniform(2, 5), rng.uniform(0, 3), rng.uniform(-3, 1)]) * strength
-    return px.laid(target, px.from_lab(px.to_lab(px.plastic(target.image, strength)) + glow), alpha)
+    tone = rng.uniform(-1, 1, 3) * np.float32([4, 3, 3]) * strength
+    layer = px.to_lab(px.plastic(target.image, strength)) + tone.astype(np.float32)
+    return px.laid(target, px.from_lab(layer), alpha)
 
 
 @register(Category.FE)
 def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
-    """Deepen the creases the face has, and mottle and pale its skin.
+    """Deepen the creases the face has, and mottle its skin, paler or redder.
 
     ``strength`` scales all three; no line is drawn that is not there in the picture.
     """
@@ -86,8 +89,8 @@ def age(rng: Rng, strength: float, target: Portrait) -> tuple[Portrait, Alpha]:
     deeper = np.clip(np.minimum(creases, 0.3 * creases), -4, 2)
     spots = px.soft(rng.standard_normal((size, size)), size / 70)
     spots /= spots.std() + 1e-6
-    lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots - rng.uniform(1, 3))
-    lab[..., 1:] *= 1 - rng.uniform(0.4, 0.55) * strength
+    lab[..., 0] += strength * (rng.uniform(2.4, 3.2) * deeper + 1.5 * spots + rng.uniform(-2, 2))
+    lab[..., 1:] *= 1 + rng.choice([-1, 1]) * rng.uniform(0.4, 0.55) * strength
     lab[..., 1] += 1.5 * strength * spots
     skin = px.over(target, Region.FOREHEAD, Region.CHEEKS, Region.CHIN, sigma=size / 35)
     skin *= 1 - px.over(target, Region.NOSE, *_FEATURES, sigma=size / 60)
