@@ -13,6 +13,7 @@ from nbgrader.api import Gradebook
 from tools.assignments import hand_in, make_course, with_parameters
 from tools.run_notebooks import Refused
 
+pytestmark = pytest.mark.usefixtures("warm")
 *FULL, FAST = LESSONS
 TINY = {
     "parameters": 'WORK = "work"',
@@ -115,7 +116,6 @@ def test_a_lesson_that_fails_is_named_and_never_graded(tmp_path: Path) -> None:
 
 @pytest.mark.notebook
 @pytest.mark.timeout(1800)
-@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize(
     "lesson",
     [FAST, *(pytest.param(lesson, marks=pytest.mark.full) for lesson in FULL)],

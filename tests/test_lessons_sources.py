@@ -88,7 +88,7 @@ def clips(root: Path, folders: dict[str, Sequence[str]], films: bool, tail: str 
         for at, name in enumerate(names):
             if films:
                 place = root / folder / tail / ("videos" if tail else "") / f"{name}.mp4"
-                video(place, 4, f"p0-train-{at % 4:04d}", mark=forged)
+                video(place, 2, f"p0-train-{at % 4:04d}", mark=forged)
             else:
                 frames(root / folder / tail / "frames" / name, (0, 9), seed=at)
 

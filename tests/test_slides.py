@@ -1,7 +1,9 @@
 """Slides hold what is said and shown in a lesson, and a browser without network shows them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsing import CHROMIUM, needs_chromium
@@ -31,23 +33,29 @@ def test_slides_follow_the_lesson(lesson: Path) -> None:
     assert re.findall(r'<section id="(.*?)">', page) == [c.id for c in cells if c not in left_out]
 
 
-@needs_chromium
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
-def test_a_lecture_hall_without_network_sees_everything(lesson: Path, tmp_path: Path) -> None:
-    """Prevents the blank page on the day when the hall's network is down."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as play:
+        yield play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@needs_chromium
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lecture_hall_without_network_sees_everything(
+    lesson: Path, browser: Any, tmp_path: Path
+) -> None:
+    """Prevents the blank page on the day when the hall's network is down."""
     (tmp_path / "page.html").write_text(slides(lesson), "utf-8")
     prose = "\n".join(c.source for c in read(lesson).cells if c.cell_type == "markdown")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1280, "height": 800}, offline=True)
-        asked: list[str] = []
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto((tmp_path / "page.html").as_uri())
-        tab.keyboard.press("ArrowRight")
-        shown = tab.evaluate(SHOWN)
-        browser.close()
+    tab = browser.new_page(viewport={"width": 1280, "height": 800}, offline=True)
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.keyboard.press("ArrowRight")
+    shown = tab.evaluate(SHOWN)
+    tab.close()
     assert [url for url in asked if not url.startswith("data:")] == asked[:1], "it loads something"
     assert shown["wider"] == [], "a slide is wider than the screen"
     assert shown["first"] > 20 and shown["top"] == 0, "the key did not turn to the second slide"
