@@ -134,7 +134,7 @@ def main() -> None:
         for name, of in report["analysts"].items()
     }
     sample = BootstrapSample.of(exam.test)
-    scores = collect(textured.name, given[textured.name], exam)[Task.DF_D].scores
+    scores = collect(given[textured.name], exam)[Task.DF_D].scores
     found["methods"] = {"DF-D AUC": by_method(scores, sample)}
     found["constant"] = {"AD region F1": report["constant"]["region F1"]}
     found["people"] = {"AD": str(inter_annotator_agreement(faces.split(Split.TEST)))}
