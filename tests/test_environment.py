@@ -23,6 +23,7 @@ ENVIRONMENT = (ROOT / "environment.yml").read_text()
 # opened by a person or started as a program, never imported
 PROGRAMS = {"jupyterlab", "playwright", "pytest-timeout", "pytest-xdist", "ruff", "voila"}
 PROGRAMS |= {"fastapi", "uvicorn"}  # or needed by what transformers serves
+PROGRAMS |= {"ipykernel"}  # or started by its name
 PROGRAMS |= {"gguf"}  # or imported by transformers
 PROGRAMS |= {"myst-nb", "sphinx-book-theme"}  # or named in the settings of the site
 OURS = {"dfa_lib", "facesim", "tools", "tests", "benchmarks", ""}

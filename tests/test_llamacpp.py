@@ -79,7 +79,9 @@ def test_an_answer_that_is_cut_gets_more_room(url, tmp_path):
 
 def test_it_sees_no_picture_and_that_is_known_at_once(url, tmp_path):
     began = time.monotonic()
-    with pytest.raises(DataError, match=r"unable to see pictures: image input is not supported"):
+    with pytest.raises(
+        DataError, match=r"unable to see pictures: HTTP 400: image input is not supported"
+    ):
         ask(url, tmp_path, *requests(3))
     assert time.monotonic() - began < 3, "llama.cpp says so with HTTP 500, which nobody repeats"
 

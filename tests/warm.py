@@ -122,7 +122,7 @@ def become(asked: dict, files: list[int]) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"], JPY_PARENT_PID=str(os.getppid()))
-    sys.path[:], sys.executable = asked["path"], asked["python"]
+    sys.path[:], sys.executable = [asked["folder"], *asked["path"]], asked["python"]
     _, module, *sys.argv[1:] = asked["arguments"]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 KEPT = 0.99  # of the validation faces: these are few people, and others lie farther out
 LEAST_SIDE = 64  # pixels a framed face must have in the photograph
-LEAST_DETAIL = 0.02  # a face of 128 pixels has about .13, blurred by 1.5 pixels .035
+LEAST_DETAIL = 0.025  # a face of 128 pixels has about .13, blurred by 1.5 pixels .035
 ALARMS = 0.3  # false alarms on poor pictures, as a share of those on the pictures as they are
 _FACES = 1000  # that a scope is fitted on at most
 _USUAL = (0.05, 0.95)  # between these shares of validation faces a trait is as usual

@@ -11,7 +11,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RBFInterpolator
 
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Region
@@ -168,6 +167,8 @@ def warp(image: Image, source: Points, target: Points) -> Image:
     A thin-plate spline with the border held fast; it is evaluated on a coarse grid and the
     displacement enlarged, which is a hundred times cheaper than at every pixel.
     """
+    from scipy.interpolate import RBFInterpolator  # slow to import, and few who import this warp
+
     height, width = image.shape[:2]
     border = _border(height, width)
     spline = RBFInterpolator(
