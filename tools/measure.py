@@ -16,7 +16,7 @@ EVERY = 0.5
 
 @dataclass
 class Measured:
-    """Filled in when the measured block is left."""
+    """Filled in when the measured block is left, to two decimals, so that all tell the same."""
 
     minutes: float = 0.0
     gigabytes: float = 0.0  # 10^9 bytes; pages that processes share count once for each
@@ -38,7 +38,8 @@ def measured() -> Iterator[Measured]:
     finally:
         over.set()
         watcher.join()
-        found.minutes = (time.perf_counter() - start) / 60
+        found.minutes = round((time.perf_counter() - start) / 60, 2)
+        found.gigabytes = round(found.gigabytes, 2)
 
 
 def held() -> int:

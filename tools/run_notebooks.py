@@ -21,7 +21,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
@@ -126,8 +126,7 @@ def refresh(notebooks: Sequence[Path], record: Path = LAST_RUN) -> None:
     known = json.loads(record.read_text("utf-8")) if record.exists() else {}
     today = {"date": date.today().isoformat(), "machine": machine()}
     for source, run in zip(notebooks, runs, strict=True):
-        cost = {"minutes": round(run.cost.minutes, 2), "gigabytes": round(run.cost.gigabytes, 2)}
-        known[source.stem] = cost | today
+        known[source.stem] = asdict(run.cost) | today
     record.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
