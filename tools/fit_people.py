@@ -203,10 +203,11 @@ def blended(people: Sequence[Example], places: Floats, mean: Points) -> Floats:
     opacity = np.clip(np.clip(edge / 2 + 0.5, 0, 1) + hairs, 0, 1)
     opacity *= cv2.dilate(np.uint8(rounded(opacity > 0.5, mean)), np.ones((7, 7)))
     face = cv2.GaussianBlur(hull(mean, SIDE).astype(np.float32), (0, 0), 6)
+    evenly = shares(mean)
     coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
     for k, band in enumerate(zip(*split, strict=True)):
         own = face * max(0, 1 - k / 3) + (1 - face) * (1 - k / 10)
-        share = (own * places + (1 - own) * shares(mean)) * (alpha + 0.02)
+        share = (own * places + (1 - own) * evenly) * (alpha + 0.02)
         share /= share.sum(axis=0)
         mix = np.einsum("pyx,pyxc->yxc", share, np.stack(band))
         if k < BANDS:
