@@ -1,4 +1,4 @@
-"""Does step 3 of DFA-Instruct, with all exports, stay flat in memory and linear in time?
+"""Does step 3 of DFA-Instruct, with the export, stay flat in memory and linear in time?
 
 Run from the repository root: ``python -m benchmarks.instruct_scale`` (about 5 minutes, one
 core). Four sizes up to the paper's 127,300 faces: the plan is the real one, every face takes
@@ -24,7 +24,7 @@ import numpy as np
 
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.conversations import write_conversations
-from dfa_lib.instruct.export import to_huggingface, to_llava
+from dfa_lib.instruct.export import to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import Annotation, ById, Face, InstructRecord, Stored, read_jsonl, write_jsonl
@@ -73,8 +73,8 @@ def planned(job: Job, model: Face) -> Face:
     )
 
 
-def run(world: Path, root: Path) -> dict[str, float]:
-    """Step 3 and every export of one size: seconds of each, QA, peak memory in MiB."""
+def run(root: Path) -> dict[str, float]:
+    """Step 3 and the export of one size: seconds of each, QA, peak memory in MiB."""
     faces = Stored(root / "faces.jsonl", Face)
     path = root / "instruct.jsonl"
     steps: dict[str, Callable[[], object]] = {
@@ -82,7 +82,6 @@ def run(world: Path, root: Path) -> dict[str, float]:
             faces, ById(Stored(root / "annotations.jsonl", Annotation)), root
         ),
         "LLaVA": lambda: to_llava(records(path), root / "llava"),
-        "Parquet": lambda: to_huggingface(records(path), root / "huggingface", world),
     }
     told, began = {}, time.perf_counter()
     for name, step in steps.items():
@@ -115,7 +114,7 @@ def main() -> None:
         for n in SIZES:
             with tempfile.TemporaryDirectory() as place:
                 alone(make_size, world, Path(place), n)
-                table[n] = told = alone(run, world, Path(place))
+                table[n] = told = alone(run, Path(place))
             if n == SIZES[0]:
                 print("    faces", *(f"{name:>9}" for name in told))
             print(f"{n:9,}", *(f"{value:9,.0f}" for value in told.values()), flush=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def test_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
     assert found == rows_of(tmp_path / "t.parquet")
     assert found[0].people == ("x", "y") and found[1].people == ("b.jpg",)
     assert {finding.region for finding in found[1].findings} == {Region.NOSE}
+
+
+def test_without_pyarrow_a_parquet_table_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"t\.parquet: not a readable table .*; save it as UTF-8"):
+        rows_of(tmp_path / "t.parquet")
 
 
 def test_a_table_without_labels_names_its_columns(tmp_path: Path) -> None:

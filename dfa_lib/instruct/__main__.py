@@ -15,7 +15,7 @@ from dfa_lib.files import write_atomic
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.conversations import write_conversations
-from dfa_lib.instruct.export import to_huggingface, to_llava
+from dfa_lib.instruct.export import to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.instruct.sources import SOURCES, load_faces
@@ -68,7 +68,6 @@ def parser() -> ArgumentParser:
         "--base-url": {"metavar": "URL", "help": "its server, if not the vendor's"},
         "--money": {"type": float, "default": float("inf"), "help": "most dollars to spend"},
         "names": {"nargs": "+", "choices": FILES, "metavar": "FILE", "help": ", ".join(FILES)},
-        "format": {"choices": ("llava", "huggingface"), "help": "of LLaVA's trainer, or Parquet"},
     }
     drawn = "--source --root --column --n --size --self-blended --seed --workers"
     model = "--model --base-url --money"
@@ -79,7 +78,7 @@ def parser() -> ArgumentParser:
         ("annotate", _annotate, f"--shard --workers {model}", "2: describe every face"),
         ("conversations", _conversations, f"--shard --seed {model}", "3: question, answer"),
         ("join", _join, "names", "put the shards of a file together"),
-        ("export", _export, "format", "write for LLaVA and LLaMA-Factory, or for datasets"),
+        ("export", _export, "", "write for LLaVA, LLaMA-Factory and datasets"),
     ):
         step = steps.add_parser(name, help=told, formatter_class=ArgumentDefaultsHelpFormatter)
         step.set_defaults(step=run)
@@ -127,11 +126,8 @@ def _join(args: Namespace) -> None:
 
 
 def _export(args: Namespace) -> None:
-    records, out = read_jsonl(args.out / "instruct.jsonl", InstructRecord), args.out / args.format
-    if args.format == "llava":
-        to_llava(records, out)
-    else:
-        to_huggingface(records, out, args.out)
+    out = args.out / "llava"
+    to_llava(read_jsonl(args.out / "instruct.jsonl", InstructRecord), out)
     print(out)
 
 

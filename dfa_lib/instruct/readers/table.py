@@ -172,7 +172,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, object]]:
             yield from csv.DictReader(file, delimiter=max(",;\t", key=head.count))
     except FileNotFoundError:
         raise DataError(f"root={path}: no such file; give a CSV, JSONL or Parquet file") from None
-    except (OSError, TypeError, ValueError, RecursionError, csv.Error) as error:
+    except (ImportError, OSError, TypeError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
 
 
