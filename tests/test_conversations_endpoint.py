@@ -9,10 +9,9 @@ from chat_server import ChatServer
 from test_annotate_endpoint import FACES, endpoint, saying
 
 from dfa_lib.endpoint import Endpoint
-from dfa_lib.instruct.answers import Talk, Unanswered
 from dfa_lib.instruct.conversations import build_conversations, converse
 from dfa_lib.instruct.llm_conversations import Talking
-from dfa_lib.records import Annotation, DataError, read_jsonl
+from dfa_lib.records import Annotation, read_jsonl
 from dfa_lib.taxonomy import Region, Split, Task
 
 NOTES = {note.face: note for note in read_jsonl(FACES.root / "annotations.jsonl", Annotation)}
@@ -31,7 +30,7 @@ CALM = talk_of("No, it looks natural.", "No.", "It is a kind of forgery", "Fairl
 
 def test_the_model_sees_label_and_description_and_no_picture(tmp_path: Path) -> None:
     with ChatServer(reply=saying(CALM), keep=True) as server:
-        Talking(endpoint(server, tmp_path / "c")).talk(FACES, NOTES, tmp_path)
+        Talking(endpoint(server, tmp_path / "c")).talk(FACES, NOTES)
         bodies = [json.loads(content) for _, _, content in server.received]
     assert len(bodies) == len(FACES)
     texts = [body["messages"][-1]["content"][0]["text"] for body in bodies]
@@ -55,7 +54,7 @@ def test_half_of_the_regions_asked_about_are_untouched(tmp_path: Path) -> None:
 
 def test_turns_take_the_place_of_the_rule_and_say_who_wrote_them(tmp_path: Path) -> None:
     with ChatServer(reply=saying(CALM)) as server:
-        talks = Talking(endpoint(server, tmp_path / "c")).talk(FACES, NOTES, tmp_path)
+        talks = Talking(endpoint(server, tmp_path / "c")).talk(FACES, NOTES)
     ruled = build_conversations(FACES, NOTES, tmp_path / "rule")
     written = build_conversations(FACES, NOTES, tmp_path / "model", talks=talks)
     for one, other in zip(ruled, written, strict=True):
@@ -64,7 +63,6 @@ def test_turns_take_the_place_of_the_rule_and_say_who_wrote_them(tmp_path: Path)
         assert [qa.task for qa in other.qa[3:]] == [Task.FC] * 4
         assert other.qa[5].answer == "It is a kind of forgery."
         assert {qa.template for qa in other.qa[3:]} == {f"FC/endpoint/{part}/stand-in@converse@1"}
-    assert list(read_jsonl(tmp_path / "talks.jsonl", Talk)) == list(talks.values())
 
 
 @pytest.mark.parametrize(
@@ -76,12 +74,18 @@ def test_turns_take_the_place_of_the_rule_and_say_who_wrote_them(tmp_path: Path)
     ],
 )
 def test_a_talk_that_leaves_the_description_is_set_aside(
-    tmp_path: Path, face: object, answers: tuple[str, ...], said: str
+    tmp_path: Path,
+    face: object,
+    answers: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with ChatServer(reply=saying(talk_of(*answers))) as server:
-        talks = Talking(endpoint(server, tmp_path / "c")).talk([face], NOTES, tmp_path)
-    (aside,) = read_jsonl(tmp_path / "talks.unanswered.jsonl", Unanswered)
-    assert not talks and aside.kind == "invalid" and said in aside.reason
+        talks = Talking(endpoint(server, tmp_path / "c")).talk([face], NOTES)
+    printed = capsys.readouterr().out
+    assert (
+        not talks and "by rule are 1 of 1 conversations: invalid: " in printed and said in printed
+    )
     by_rule = build_conversations([face], NOTES, tmp_path, talks=talks)
     assert by_rule == [converse(face, NOTES[face.id])]
 
@@ -92,25 +96,15 @@ def test_what_the_description_says_may_be_said(tmp_path: Path) -> None:
     talk = talk_of(*answers)
     talk["follow_up"]["question"] = "Was this face forged anywhere else?"
     with ChatServer(reply=saying(talk)) as server:
-        assert Talking(endpoint(server, tmp_path / "c")).talk([SWAP], NOTES, tmp_path)
+        assert Talking(endpoint(server, tmp_path / "c")).talk([SWAP], NOTES)
 
 
 def test_only_talks_about_a_changed_description_are_asked_anew(tmp_path: Path) -> None:
     few = list(FACES)[:6]
     with ChatServer(reply=saying(CALM)) as server:
         talker = Talking(endpoint(server, tmp_path / "c"))
-        talker.talk(few, NOTES, tmp_path)
+        talker.talk(few, NOTES)
         new = NOTES[few[2].id].model_copy(update={"text": "Every region looks calm."})
-        talks = talker.talk(few, NOTES | {new.face: new}, tmp_path)
+        talks = talker.talk(few, NOTES | {new.face: new})
         assert server.books.charged.total() == 7
-    assert talks[new.face].about == new.text
-    assert [t.face for t in read_jsonl(tmp_path / "talks.jsonl", Talk)] == [f.id for f in few]
-
-
-def test_another_model_does_not_write_into_the_same_file(tmp_path: Path) -> None:
-    with ChatServer(reply=saying(CALM)) as server:
-        Talking(endpoint(server, tmp_path / "c")).talk([PLAIN], NOTES, tmp_path)
-    other = Endpoint("other", "http://127.0.0.1:9/v1", cache=tmp_path / "c")
-    said = r"written by .* · stand-in · converse@1, not by .* · other · converse@1"
-    with pytest.raises(DataError, match=said):
-        Talking(other).talk([PLAIN], NOTES, tmp_path)
+    assert set(talks) == {face.id for face in few}

@@ -12,7 +12,6 @@ from test_annotate_endpoint import FACES
 from test_endpoint import Verdict, requests
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
-from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.llm_conversations import Talking
@@ -92,15 +91,13 @@ def test_a_question_beyond_its_context_is_told_and_not_repeated(url, tmp_path):
     assert answer.failed and "context size" in answer.error and time.monotonic() - began < 3
 
 
-def test_conversations_are_written_by_it_end_to_end(url, tmp_path):
+def test_conversations_are_written_by_it_end_to_end(url, tmp_path, capsys):
     faces = FaceSet(FACES.root, tuple(FACES)[:1])
     endpoint = Endpoint("smollm2", url, cache=tmp_path / "cache", options={"temperature": 0})
     written = read_jsonl(FACES.root / "annotations.jsonl", Annotation)
     notes = {note.face: note for note in written if note.face == faces.faces[0].id}
-    talks = Talking(endpoint).talk(faces, notes, tmp_path)
-    aside = tmp_path / "talks.unanswered.jsonl"
-    failed = {one.face for one in read_jsonl(aside, Unanswered)} if aside.exists() else set()
-    assert set(talks) | failed == set(notes) and not set(talks) & failed
+    talks = Talking(endpoint).talk(faces, notes)
+    assert talks or "by rule are 1 of 1 conversations: invalid" in capsys.readouterr().out
     records = build_conversations(faces, notes, tmp_path, talks=talks)
     spoken = [qa for record in records for qa in record.qa if qa.task is Task.FC]
     by_model = {qa.template.startswith("FC/endpoint/") for qa in spoken}

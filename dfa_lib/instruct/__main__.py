@@ -21,9 +21,9 @@ from dfa_lib.instruct.llm_conversations import Talking
 from dfa_lib.instruct.sources import SOURCES, load_faces
 from dfa_lib.records import Annotation, ById, InstructRecord, Stored, read_jsonl
 from dfa_lib.runtime import work_path
-from dfa_lib.shards import join, parse_shard, shard_path
+from dfa_lib.shards import block, join, parse_shard, shard_path
 
-FILES = ("faces", "annotations", "annotations.people", "talks", "instruct")
+FILES = ("faces", "annotations", "annotations.people", "instruct")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +106,7 @@ def _conversations(args: Namespace) -> None:
     mine = shard_path(path, args.shard)
     notes, talks = ById(Stored(mine if mine.exists() else path, Annotation)), None
     if endpoint:
-        talks = Talking(endpoint, seed=args.seed).talk(faces, notes, args.out, args.shard)
+        talks = Talking(endpoint, args.seed).talk(block(faces, args.shard), notes)
     written = write_conversations(faces, notes, args.out, args.seed, args.shard, talks)
     print(f"{written}: {len(Stored(written, InstructRecord)):,} of {len(faces):,} faces")
 

@@ -60,7 +60,7 @@ def annotate(
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
     mine, ask = block(faces, shard), partial(writer.describe, faces)
     made_from = _made_from(writer, faces, mine)
-    return complete(path, Annotation, writer.annotator, mine, made_from, ask)
+    return complete(path, writer.annotator, mine, made_from, ask)
 
 
 def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Files of annotators: answers are appended as they arrive and put in order at the end."""
+"""The file of an annotator: answers are appended as they arrive and put in order at the end."""
 
 import inspect
 import json
@@ -8,11 +8,10 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Literal, TypeVar
+from typing import Literal
 
 from dfa_lib.files import write_atomic
 from dfa_lib.records import (
-    QA,
     Annotation,
     Annotator,
     DataError,
@@ -22,20 +21,6 @@ from dfa_lib.records import (
     read_jsonl,
     write_jsonl,
 )
-
-
-class Talk(Record):
-    """Free conversation on one face, written by a model from the label and a text ``about`` it."""
-
-    face: str
-    about: str
-    turns: tuple[QA, ...]
-    annotator: Annotator
-
-    @property
-    def id(self) -> str:
-        """One talk per face."""
-        return self.face
 
 
 class Unanswered(Record):
@@ -48,9 +33,6 @@ class Unanswered(Record):
     annotator: Annotator
     kind: Literal["refusal", "invalid", "error"]
     reason: str
-
-
-Written = TypeVar("Written", Annotation, Talk)
 
 
 def code_digest(*things: type | ModuleType | FunctionType) -> str:
@@ -81,13 +63,12 @@ def signature(who: Annotator) -> str:
 
 def complete(
     path: Path,
-    kind: type[Written],
     annotator: Annotator,
     faces: Iterable[Face],
     made_from: Mapping[str, str],
-    ask: Callable[[Sequence[Face]], Iterable[Written | Unanswered]],
-) -> dict[str, Written]:
-    """Return the records of ``faces`` by id: what ``path`` holds, and ``ask`` gives for the rest.
+    ask: Callable[[Sequence[Face]], Iterable[Annotation | Unanswered]],
+) -> dict[str, Annotation]:
+    """Return the annotations of ``faces`` by id: those in ``path``, and by ``ask`` the others.
 
     What ``annotator`` wrote before is kept while it is ``made_from`` the same (face id -> a
     digest, noted in NAME.made.json), and so is what people wrote, who follow no prompt. Answers
@@ -98,7 +79,7 @@ def complete(
     faces, marks = list(faces), path.with_suffix(".made.json")
     before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
     stale = {face for face, made in made_from.items() if before.get(face, made) != made}
-    found, aside = _kept(path, kind, annotator, stale), {}
+    found, aside = _kept(path, annotator, stale), {}
     todo = [face for face in faces if face.id not in found]
     with JsonlLog(path) as log:  # nobody else writes here now
         write_atomic(marks, json.dumps(before | made_from))
@@ -109,8 +90,7 @@ def complete(
                 found[answer.face] = answer
                 log.append(answer)
     mine = {face.id: found[face.id] for face in faces if face.id in found}
-    if list(mine) != [face for face in found if face in mine]:
-        write_jsonl(path, (mine | found).values())
+    write_jsonl(path, (mine | found).values())
     unanswered = path.with_suffix(".unanswered.jsonl")
     unanswered.unlink(missing_ok=True)
     if aside:
@@ -119,11 +99,9 @@ def complete(
     return mine
 
 
-def _kept(
-    path: Path, kind: type[Written], annotator: Annotator, stale: set[str]
-) -> dict[str, Written]:
+def _kept(path: Path, annotator: Annotator, stale: set[str]) -> dict[str, Annotation]:
     """Return what stays of a file; what is ``stale`` is dropped, with a printed line."""
-    every = list(read_jsonl(path, kind)) if path.exists() else []
+    every = list(read_jsonl(path, Annotation)) if path.exists() else []
     by_prompt = [one for one in every if one.annotator.prompt_version]
     if other := next((one for one in by_prompt if one.annotator != annotator), None):
         raise DataError(

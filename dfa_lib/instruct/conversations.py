@@ -13,7 +13,6 @@ from random import Random
 from tqdm.auto import tqdm
 
 from dfa_lib.files import write_atomic
-from dfa_lib.instruct.answers import Talk
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.wording import about, library, say, wordings
 from dfa_lib.records import (
@@ -45,7 +44,7 @@ def build_conversations(
     notes: Mapping[str, Annotation],
     out: Path,
     seed: int = 0,
-    talks: Mapping[str, Talk] | None = None,
+    talks: Mapping[str, Sequence[QA]] | None = None,
 ) -> list[InstructRecord]:
     """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
 
@@ -60,13 +59,14 @@ def write_conversations(
     out: Path,
     seed: int = 0,
     shard: Shard | None = None,
-    talks: Mapping[str, Talk] | None = None,
+    talks: Mapping[str, Sequence[QA]] | None = None,
 ) -> Path:
     """Write ``out``/instruct.jsonl, and DATA_CARD.md unless it is a ``shard``; return its path.
 
     Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
-    of the data set comes out the same alone as within the whole. ``talks`` replace the FC by
-    rule where there are any. A face that its annotator left without a note is left out.
+    of the data set comes out the same alone as within the whole. ``talks`` are FC turns
+    by face id, in place of those by rule. A face that its annotator left without a note is
+    left out.
     With ``Stored`` faces and notes (``records``), a data set of any size passes through.
     Raises DataError if no face has a note.
     """
@@ -74,7 +74,7 @@ def write_conversations(
     if mine and not any(face.id in notes for face in mine):
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
     described = (face for face in tqdm(mine, "conversations") if face.id in notes)
-    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id)) for f in described))
+    write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id, ())) for f in described))
     if left_out := len(mine) - len(Stored(path, InstructRecord)):
         print(f"{left_out:,} faces without a description are left out")
     if shard is None:
@@ -88,7 +88,7 @@ def load_records(path: Path) -> list[InstructRecord]:
 
 
 def converse(
-    face: Face, note: Annotation, seed: int = 0, talk: Talk | None = None
+    face: Face, note: Annotation, seed: int = 0, talk: Sequence[QA] = ()
 ) -> InstructRecord:
     """Hold the seven-part conversation on one face.
 
@@ -100,7 +100,7 @@ def converse(
         answer = OPTIONS[Task.DF_C][face.category.value]
         qa.append(_qa(Task.DF_C, "ask", face.split, rng, answer))
     qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
-    qa += talk.turns if talk else _free(face, note, rng)
+    qa += talk or _free(face, note, rng)
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
 
 

@@ -1,22 +1,20 @@
 """Free conversation (FC) by a language model, from the label and the description alone."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
-from dfa_lib.files import digest
 from dfa_lib.findings import regions, verdict
-from dfa_lib.instruct.answers import Talk, Unanswered, complete
+from dfa_lib.instruct.answers import Unanswered
 from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
 from dfa_lib.records import QA, Annotation, Face
-from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Region, Split, Task
 
 
@@ -41,38 +39,36 @@ class Conversation(BaseModel):
 
 
 class Talking(Writer):
-    """A language model that writes free conversation; it is shown no picture.
-
-    A talk that claims what the description does not is set aside.
-    """
+    """A language model that writes free conversation; it is shown no picture."""
 
     def __init__(self, endpoint: Endpoint, seed: int = 0) -> None:
         super().__init__(endpoint, "converse", Conversation)
         self._seed = seed
 
     def talk(
-        self,
-        faces: Collection[Face],
-        notes: Mapping[str, Annotation],
-        out: Path,
-        shard: Shard | None = None,
-    ) -> dict[str, Talk]:
-        """Write ``out``/talks.jsonl for the faces that have a note; return it by face id.
+        self, faces: Iterable[Face], notes: Mapping[str, Annotation]
+    ) -> dict[str, tuple[QA, ...]]:
+        """Return the turns on each of ``faces`` that has a note, by its id.
 
-        What is there already is kept, unless its description has changed since. Faces without
-        a usable answer stand in talks.unanswered.jsonl, and their conversation is by rule.
+        A face without a usable answer, or whose talk claims what the description does not, is
+        missing; why is printed. The cache of the endpoint keeps every answer: a second call asks
+        about nothing but what has changed.
         """
-        mine = {face.id: face for face in block(faces, shard) if face.id in notes}
-        made_from = {key: digest(notes[key].text) for key in mine}
+        mine = {face.id: face for face in faces if face.id in notes}
+        talks, aside = {}, Counter[str]()
 
-        def read(answer: Answer) -> Talk:
-            return self._talk(mine[answer.id], notes[answer.id], answer)
+        def read(answer: Answer) -> tuple[str, tuple[QA, ...]]:
+            return answer.id, self._turns(mine[answer.id], notes[answer.id], answer)
 
-        def ask(todo: Sequence[Face]) -> Iterator[Talk | Unanswered]:
-            return self.ask(self.requests(todo, notes), read)
-
-        path = shard_path(out / "talks.jsonl", shard)
-        return complete(path, Talk, self.annotator, mine.values(), made_from, ask)
+        for one in self.ask(self.requests(mine.values(), notes), read):
+            if isinstance(one, Unanswered):
+                aside[f"{one.kind}: {one.reason}"] += 1
+            else:
+                talks[one[0]] = one[1]
+        if aside:
+            told = "; ".join(reason for reason, _ in aside.most_common(3))
+            print(f"by rule are {aside.total():,} of {len(mine):,} conversations: {told}")
+        return talks
 
     def requests(self, faces: Iterable[Face], notes: Mapping[str, Annotation]) -> Requests[Face]:
         """What is sent for ``faces``: for ``Endpoint.estimate`` and ``submit``."""
@@ -102,7 +98,7 @@ class Talking(Writer):
             seed=crc32(f"{self._seed}/{face.id}".encode()),  # else equal texts make equal talks
         )
 
-    def _talk(self, face: Face, note: Annotation, answer: Answer) -> Talk:
+    def _turns(self, face: Face, note: Annotation, answer: Answer) -> tuple[QA, ...]:
         """Sign every turn: who wrote it stands where a template would."""
         part = "train" if face.split is Split.TRAIN else "test"
         template = f"FC/endpoint/{part}/{self.annotator.model}@{self._prompt.signature}"
@@ -111,7 +107,7 @@ class Talking(Writer):
             for _, turn in Conversation.model_validate(answer.parsed)
         )
         check_faithful(turns, face, note)
-        return Talk(face=face.id, about=note.text, turns=turns, annotator=self.annotator)
+        return turns
 
 
 def check_faithful(turns: Sequence[QA], face: Face, note: Annotation) -> None:
