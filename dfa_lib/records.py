@@ -67,6 +67,10 @@ class Annotator(Record):
     model: str | None = None
     prompt_version: str | None = None
 
+    def __str__(self) -> str:
+        """What it is, its model, its prompt."""
+        return " · ".join(filter(None, (self.name, self.model, self.prompt_version)))
+
 
 class Finding(Record):
     """One claim of an artifact description, with the figures behind it when measured."""

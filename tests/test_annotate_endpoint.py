@@ -20,8 +20,7 @@ from PIL import Image
 
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.instruct.__main__ import main
-from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Unanswered, annotate
 from dfa_lib.instruct.audit import audit
 from dfa_lib.instruct.card import data_card
 from dfa_lib.instruct.faceset import FaceSet

@@ -7,8 +7,7 @@ from served import Served
 from test_annotate_endpoint import some
 
 from dfa_lib.endpoint import Endpoint
-from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Unanswered, annotate
 from dfa_lib.records import read_jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

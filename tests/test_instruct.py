@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, mirrored, region_masks
-from dfa_lib.instruct.annotate import Measuring, annotate
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Measuring, Unanswered, annotate
 from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
 from dfa_lib.instruct.evidence import in_tones_of, measure_pair

@@ -20,7 +20,6 @@ from dfa_lib.bench.exam import Exam, some
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
 from dfa_lib.files import digest, png
-from dfa_lib.instruct.answers import signature
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
 from dfa_lib.instruct.wording import meaning
@@ -77,7 +76,7 @@ class Judge:
     ) -> None:
         self.endpoint, self.faces, self.records, self.limit = endpoint, faces, records, limit
         self.rubric = prompt(rubric, RUBRICS)
-        self.by = signature(author(endpoint, self.rubric))
+        self.by = str(author(endpoint, self.rubric))
 
     def estimate(self, out: Path) -> Estimate:
         """Return what marking the report in ``out`` would cost at most; nothing is sent."""

@@ -5,20 +5,30 @@ come, and once all are there the files take the order of the faces: they tell no
 often the run was interrupted or which answer came first.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.face import geometry
+from dfa_lib.files import write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
-from dfa_lib.instruct.answers import Unanswered, code_digest, complete
 from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import Annotation, Annotator, DataError, Face
+from dfa_lib.instruct.provenance import code_digest
+from dfa_lib.records import (
+    Annotation,
+    Annotator,
+    DataError,
+    Face,
+    JsonlLog,
+    Record,
+    read_jsonl,
+    write_jsonl,
+)
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Task
 from facesim import camera
@@ -27,6 +37,18 @@ if TYPE_CHECKING:  # the client takes a second to import, and measuring needs no
     from dfa_lib.endpoint import Endpoint
 
 _RULES = artifact_rules, camera, evidence, geometry, wording  # what "measuring" rests on
+
+
+class Unanswered(Record):
+    """A face without an answer, and the reason in the words of the annotator or its server.
+
+    "invalid" is an answer, but not to what was asked.
+    """
+
+    face: str
+    annotator: Annotator
+    kind: Literal["refusal", "invalid", "error"]
+    reason: str
 
 
 class Describer(Protocol):
@@ -51,19 +73,35 @@ def annotate(
     ``annotator`` is "measuring", or "endpoint" for the model behind ``endpoint``, or a Describer
     of your own; as GPT-4o in the paper, it is told the label. ``out`` is the folder of the faces
     unless given. What the same code wrote about the same pictures is kept, so an interrupted
-    call goes on where it stopped. A face that gets no answer is missing from the result and
-    stands with the reason in annotations.unanswered.jsonl; the next call asks again. With a
-    ``shard`` only that share of the faces is described. Raises DataError for an unknown
-    annotator, or if another one wrote in this file before.
+    call goes on where it stopped, and so is what people wrote, who follow no prompt. A face that
+    gets no answer is missing from the result and stands with the reason in
+    annotations.unanswered.jsonl; the next call asks again. With a ``shard`` only that share of
+    the faces is described. Raises DataError for an unknown annotator, or if another one wrote in
+    this file before.
     """
-    writer = _writer(annotator, workers, endpoint)
+    writer, mine = _writer(annotator, workers, endpoint), list(block(faces, shard))
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
-    mine, ask = block(faces, shard), partial(writer.describe, faces)
+    marks = path.with_suffix(".made.json")
+    before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
     made_from = _made_from(writer, faces, mine)
-    return complete(path, writer.annotator, mine, made_from, ask)
+    stale = {face for face, made in made_from.items() if before.get(face, made) != made}
+    found = _kept(path, writer.annotator, stale)
+    todo, aside = [face for face in mine if face.id not in found], {}
+    with JsonlLog(path) as log:  # nobody else writes here now
+        write_atomic(marks, json.dumps(before | made_from))
+        for answer in writer.describe(faces, todo):
+            if isinstance(answer, Unanswered):
+                aside[answer.face] = answer
+            else:
+                found[answer.face] = answer
+                log.append(answer)
+    notes = {face.id: found[face.id] for face in mine if face.id in found}
+    write_jsonl(path, (notes | found).values())
+    _set_aside(path, [aside[face.id] for face in todo if face.id in aside])
+    return notes
 
 
-def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dict[str, str]:
+def _made_from(writer: Describer, faces: FaceSet, mine: Iterable[Face]) -> dict[str, str]:
     """Return, by face id, the digest of the code and the pictures that a description rests on."""
     rules = _RULES if isinstance(writer, Measuring) else ()
     code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
@@ -71,6 +109,32 @@ def _made_from(writer: Describer, faces: FaceSet, mine: Collection[Face]) -> dic
         face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"
         for face in mine
     }
+
+
+def _kept(path: Path, annotator: Annotator, stale: set[str]) -> dict[str, Annotation]:
+    """Return what stays of a file; what is ``stale`` is dropped, with a printed line."""
+    every = list(read_jsonl(path, Annotation)) if path.exists() else []
+    by_prompt = [one for one in every if one.annotator.prompt_version]
+    if other := next((one for one in by_prompt if one.annotator != annotator), None):
+        raise DataError(
+            f"{path}: {other.face} was written by {other.annotator}, not by {annotator};"
+            " choose another out, or remove this file"
+        )
+    gone = {one.face for one in by_prompt if one.face in stale}
+    found = {one.face: one for one in every if one.face not in gone}
+    if gone:
+        print(f"{path.name}: {len(gone):,} answers are requested again: their input has changed")
+        write_jsonl(path, found.values())
+    return found
+
+
+def _set_aside(path: Path, unanswered: Sequence[Unanswered]) -> None:
+    """Write NAME.unanswered.jsonl beside a file; once all are answered, it is removed."""
+    path = path.with_suffix(".unanswered.jsonl")
+    path.unlink(missing_ok=True)
+    if unanswered:
+        write_jsonl(path, unanswered)
+        print(f"{len(unanswered):,} faces have no answer; {path.name} says why")
 
 
 def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None") -> Describer:

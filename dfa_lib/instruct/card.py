@@ -7,7 +7,6 @@ from importlib.resources import files
 
 from jinja2 import StrictUndefined, Template
 
-from dfa_lib.instruct.answers import signature
 from dfa_lib.records import QA, Annotation, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
@@ -28,7 +27,7 @@ def markdown_table(rows: Iterable[Sequence[object]]) -> str:
 def count_claims(claims: Claims, note: Annotation, category: Category) -> None:
     """Count one annotation on a face of a category; its audit, if any, says what is supported."""
     verdicts = [claim.supported for claim in note.findings]
-    claims[signature(note.annotator), category].update(
+    claims[str(note.annotator), category].update(
         faces=1,
         claims=len(verdicts),
         supported=verdicts.count(True),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Unanswered
 from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain

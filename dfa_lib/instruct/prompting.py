@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Unanswered
 from dfa_lib.records import Annotator, DataError, Record
 
 Item = TypeVar("Item")

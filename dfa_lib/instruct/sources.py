@@ -22,9 +22,9 @@ from dfa_lib import __version__
 from dfa_lib.face import geometry
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct import importer, making, rows, splits
-from dfa_lib.instruct.answers import code_digest
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
+from dfa_lib.instruct.provenance import code_digest
 from dfa_lib.instruct.readers.celebdf import celebdf
 from dfa_lib.instruct.readers.ddvqa import ddvqa
 from dfa_lib.instruct.readers.deepfakebench import deepfakebench

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.files import png
-from dfa_lib.instruct.answers import Unanswered
+from dfa_lib.instruct.annotate import Unanswered
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning, say
