@@ -7,7 +7,7 @@ on a dark page.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,6 +95,27 @@ def last_row(figure: Figure, cells: Sequence[Axes], columns: int) -> Axes:
     axis = figure.add_subplot(cells[0].get_gridspec()[-1, :])
     plain(axis)
     return axis
+
+
+def intervals(
+    axis: Axes,
+    series: Mapping[str, Mapping[str, Sequence[float | None]]],
+    colours: Sequence[str | Sequence[str]] = SERIES,
+) -> None:
+    """Draw scores (value, low, high) as dots on their intervals, a row for each name.
+
+    Each of the ``series`` has a score for some of the rows; those of one row lie side by side. A
+    series has one colour, or one for each of its rows.
+    """
+    rows = list(dict.fromkeys(row for scores in series.values() for row in scores))
+    for at, ((name, scores), colour) in enumerate(zip(series.items(), colours, strict=False)):
+        shift = 0.5 / len(series) * (at - (len(series) - 1) / 2)
+        height = [rows.index(row) + shift for row in scores]
+        value, *ends = np.array([*scores.values()], float).reshape(-1, 3).T
+        low, high = (np.where(np.isnan(end), value, end) for end in ends)
+        axis.hlines(height, low, high, color=colour, linewidth=3, alpha=0.5)
+        axis.scatter(value, height, 64, color=colour, label=name, zorder=2)
+    axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.6))
 
 
 def write(axis: Axes, x: float, y: float, text: str, **style: object) -> None:

@@ -34,6 +34,7 @@ Images = Sequence[np.ndarray]
 Asked = Sequence[Sequence[Question]]
 Features = Callable[[Images], np.ndarray]
 GREY = 128
+RINGS = 32
 
 
 class Control(Analyst):
@@ -181,11 +182,11 @@ def pixel_features(images: Images) -> np.ndarray:
 
 
 def _dct(grey: np.ndarray) -> np.ndarray:
-    grey, rings = grey.astype(float), 32
+    grey = grey.astype(float)
     height, width = grey.shape
     y, x = np.mgrid[:height, :width]
-    ring = np.minimum(np.hypot(y / height, x / width) * rings / np.sqrt(2), rings - 1).astype(int)
-    energy = np.bincount(ring.ravel(), (dctn(grey, norm="ortho") ** 2).ravel(), rings)
+    ring = np.minimum(np.hypot(y / height, x / width) * RINGS / np.sqrt(2), RINGS - 1).astype(int)
+    energy = np.bincount(ring.ravel(), (dctn(grey, norm="ortho") ** 2).ravel(), RINGS)
     blocks = grey[: height // 8 * 8, : width // 8 * 8].reshape(height // 8, 8, width // 8, 8)
     block = (dctn(blocks, axes=(1, 3), norm="ortho") ** 2).mean(axis=(0, 2)).ravel()
     rough = cv2.Laplacian(grey, cv2.CV_64F)

@@ -113,7 +113,8 @@ class Study:
         """The model of one variant and seed: tuned now, taken up again, or read back."""
         lessons = [VARIANTS[name].of(self.records[face.id]) for face in self.pupils(seed)]
         base, processor = load_base(self.recipe)
-        model, out = add_lora(base, self.recipe, seed), self.out / f"{name}-{seed}"
+        model = add_lora(base, self.recipe, seed)
+        out = self.out / f"{name}-{seed}"
         train(model, processor, self.faces, lessons, self.recipe, out, seed=seed)
         return LocalAnalyst(out, name=name)
 

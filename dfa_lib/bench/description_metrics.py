@@ -50,7 +50,8 @@ class Descriptions:
 
     def scores(self, texts: Sequence[str], answers: Sequence[str | None]) -> Triples:
         """All AD scores. Region scores pool all faces: a claim on a bona fide face is wrong."""
-        claimed, forged, estimate = claimed_regions(texts), self.sample.forged, self.sample.estimate
+        claimed = claimed_regions(texts)
+        forged, estimate = self.sample.forged, self.sample.estimate
         pairs = zip(texts, self.references, strict=True)
         values = self._findings(texts) | {
             "ROUGE-L": np.array([rouge_l(*pair) if pair[1] else np.nan for pair in pairs]),
@@ -156,7 +157,8 @@ class Descriptions:
 
     def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict[str, list[dict]]:
         """The descriptions that match best and worst, one of each forgery category."""
-        hits, claims = (claimed & self.altered).sum(axis=1), claimed.sum(axis=1)
+        hits = (claimed & self.altered).sum(axis=1)
+        claims = claimed.sum(axis=1)
         f1 = 2 * hits / np.maximum(claims + self.altered.sum(axis=1), 1)
         known = np.flatnonzero(self.sample.forged & self.known)
         # of equal scores the fullest description is worth most

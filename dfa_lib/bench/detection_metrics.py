@@ -102,7 +102,8 @@ def detection_details(
     predicted: TaskPredictions, sample: BootstrapSample, temperature: float
 ) -> dict:
     """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
-    fitted, auc = metrics.probability(predicted.scores, temperature), _Area(predicted, sample)
+    fitted = metrics.probability(predicted.scores, temperature)
+    auc = _Area(predicted, sample)
     return {
         "temperature": temperature,
         "per_category": auc.by_kind([face.category.value for face in sample.faces]),
@@ -203,7 +204,8 @@ def _videos(probability: np.ndarray, sample: BootstrapSample) -> dict:
     mean = np.full(len(sample.faces), np.nan)  # of a video, at its first frame
     for at in frames.values():
         mean[at[0]] = probability[at].mean()
-    first, right = ~np.isnan(mean), ((mean > 0.5) == sample.forged).astype(float)
+    first = ~np.isnan(mean)
+    right = ((mean > 0.5) == sample.forged).astype(float)
     return {
         "videos": len(frames),
         "AUC": sample.estimate(metrics.auc, sample.forged, mean, where=first),

@@ -35,7 +35,7 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     """One score of every analyst with its 95 % interval; ``data`` is report.json."""
     found = {name: scores[task] for name, scores in data["analysts"].items()}
     rows = {name: one[metric] for name, one in found.items() if metric in one}
-    colours = [look.TRAINED] + [look.INK] * len(rows)
+    colours = [look.TRAINED, *[look.INK] * len(rows)][: len(rows)]
     figure = _intervals(f"{task} {metric}, 95 % intervals over identities", rows, colours)
     (ax,) = figure.axes
     for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=False)):
@@ -131,8 +131,8 @@ def confusion(data: Mapping, name: str) -> Figure:
 def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
-    title, colours = f"DF-D AUC of {name}, method by method", map(look.colour_of, rows)
-    figure = _intervals(title, rows, list(colours))
+    colours = [look.colour_of(row) for row in rows]
+    figure = _intervals(f"DF-D AUC of {name}, method by method", rows, colours)
     figure.axes[0].set_xlim(None, 1.01)
     return figure
 
@@ -140,19 +140,14 @@ def method_scores(data: Mapping, name: str) -> Figure:
 def described_regions(data: Mapping, name: str) -> Figure:
     """AD region F1 by category, beside the best answer that does not look."""
     mine = data["details"][name]["AD"]["per_category"]
-    constant = data["constant"]["per_category"]
-    place = np.arange(len(mine))
+    constant = {kind: data["constant"]["per_category"][kind] for kind in mine}
     said = (f"{key} {mine[key][0]:.2f} against {constant[key][0]:.2f}" for key in mine)
     alt = f"Region F1 by category, {name} against the best constant answer: {look.listed(said)}."
-    figure, (ax,) = look.canvas("Naming what was altered", alt, (8.5, 4))
-    own = -0.2, mine, look.TRAINED, name
-    blind = 0.2, constant, look.GREY, "best constant answer"
-    for shift, rows, colour, label in (own, blind):
-        value, low, high = np.array([rows[key] for key in mine], float).T
-        error = np.nan_to_num(np.abs([value - low, high - value]))
-        style = {"color": colour, "label": label, "ecolor": look.INK, "capsize": 3}
-        ax.bar(place + shift, value, 0.38, yerr=error, **style)
-    ax.set(xticks=place, xticklabels=mine, ylim=(0, 1.05), ylabel="region F1")
+    figure, (ax,) = look.canvas("Naming what was altered", alt, (9, 0.6 * len(mine) + 1.5))
+    series = {name: mine, "best constant answer": constant}
+    look.intervals(ax, series, (look.TRAINED, look.FROZEN))
+    look.tint(ax.get_yticklabels())
+    ax.set(xlim=(0, 1.02), xlabel="region F1")
     ax.legend(frameon=False, fontsize=look.TEXT)
     return figure
 
@@ -175,14 +170,9 @@ def level_scores(
         right.remove()
     ax = figure.add_subplot(cells[0].get_gridspec()[:, 1])
     look.plain(ax)
-    for at, (colour, (name, levels)) in enumerate(zip(look.SERIES, scores.items(), strict=False)):
-        value, low, high = np.array([levels[level] for level in rows]).T
-        place = np.arange(len(rows)) + 0.22 * (at - (len(scores) - 1) / 2)  # side by side
-        ax.hlines(place, low, high, color=colour, linewidth=3, alpha=0.5)
-        ax.plot(value, place, "o", color=colour, markersize=8, label=name)
+    look.intervals(ax, {name: {at: one[at] for at in rows} for name, one in scores.items()})
     ax.axvline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
-    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
-    ax.set(xlabel="DF-D AUC", xlim=(None, 1.01))
+    ax.set(xlabel="DF-D AUC", xlim=(None, 1.01), ylim=(len(rows) - 0.5, -0.5))
     figure.legend(frameon=False, fontsize=look.TEXT, loc="outside lower right", ncols=4)
     return figure
 
@@ -269,11 +259,7 @@ def _intervals(
     """Scores with their intervals, one below the other; ``more`` ends the alt text."""
     alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}.{more}"
     figure, (ax,) = look.canvas(title, alt, (9, 0.42 * len(rows) + 1.5))
-    for place, (colour, (value, low, high)) in enumerate(zip(colours, rows.values(), strict=False)):
-        ends = [value if low is None else low, value if high is None else high]
-        ax.plot(ends, [place, place], color=colour, linewidth=3, alpha=0.5)
-        ax.plot(value, place, "o", color=colour, markersize=8)
-    ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.2, -0.8))
+    look.intervals(ax, {title: rows}, [colours])
     return figure
 
 

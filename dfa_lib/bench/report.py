@@ -114,7 +114,8 @@ def _below(data: Mapping) -> str:
 
 def render(report: Report) -> str:
     """The page as self-contained HTML; everything from data or models is escaped."""
-    place, data = files("dfa_lib.bench"), report.data
+    place = files("dfa_lib.bench")
+    data = report.data
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

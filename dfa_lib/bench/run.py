@@ -46,9 +46,11 @@ def ask_perturbed(
 
     Returns predictions by analyst and by the name of the perturbed version.
     """
-    test, questions = some(exam.test, count, exam.seed), {Task.DF_D: exam.questions[Task.DF_D]}
+    test = some(exam.test, count, exam.seed)
+    questions = {Task.DF_D: exam.questions[Task.DF_D]}
     few = replace(exam, test=test, val=(), questions=questions)
-    perturbed, folder = versions(exam.faces), out / "robustness"
+    perturbed = versions(exam.faces)
+    folder = out / "robustness"
     return {
         name: {
             version: ask(version, analyst, replace(few, faces=faces), folder / name, True, shard)

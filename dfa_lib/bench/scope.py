@@ -91,7 +91,8 @@ class Scope:
         spread += _FLOOR * np.trace(spread) / len(spread) * np.eye(len(spread))
         whiten = np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
         bounds = np.quantile([traits(image) for image in val], _USUAL, axis=0).astype(np.float32)
-        mean, none = seen.mean(0).astype(np.float32), np.zeros(bounds.size, np.float32)
+        mean = seen.mean(0).astype(np.float32)
+        none = np.zeros(bounds.size, np.float32)
         scope = cls(analyst.fingerprint, mean, whiten, np.inf, len(val), bounds, none)
         scope = replace(scope, limit=float(np.quantile(scope.distances(analyst, val), KEPT)))
         if not len(bona_fide) or not questions:

@@ -130,7 +130,8 @@ def _robustness(
     few = [face for face in sample.faces if face.id in asked]
 
     def perturbed(kind: str, severity: int) -> Triple:
-        given, scores = versions[version_name(kind, severity)], np.zeros(len(member))
+        given = versions[version_name(kind, severity)]
+        scores = np.zeros(len(member))
         scores[member] = TaskPredictions.of(Task.DF_D, few, given).scores
         return sample.estimate(metrics.auc, sample.forged, scores, where=member)
 

@@ -90,7 +90,8 @@ def _files(store: Store, calls: Iterable[Call]) -> Iterator[tuple[bytes, dict[st
 
 def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch) -> int:
     """Store the replies of a batch that is over, then forget it; nothing else was charged."""
-    held, came = store.held(name), 0
+    held = store.held(name)
+    came = 0
     output = client.files.content(batch.output_file_id).text if batch.output_file_id else ""
     for line in filter(None, output.split("\n")):
         row = json.loads(line)

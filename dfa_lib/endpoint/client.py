@@ -93,7 +93,8 @@ class Endpoint:
         Raises CeilingReached instead of a call that could pass the ceiling, and DataError for
         a wrong key, model or address, or when a long row of requests fails.
         """
-        cost, row, bearable = 0.0, 0, max(16, self.concurrency)
+        cost, row = 0.0, 0
+        bearable = max(16, self.concurrency)
         total = len(requests) if isinstance(requests, Sized) else None
         todo = ((request, self._body(request, schema)) for request in requests)
         with (
@@ -180,22 +181,17 @@ class Endpoint:
         if not self._secret.get_secret_value():
             raise DataError(NO_KEY)
         with (
-            self._opened() as (client, _, store),
+            self._dispatcher() as desk,
             (self.cache / "batches.lock").open("w") as lock,
         ):
             locked(lock, self.cache)  # else another process takes a batch half sent for lost
             try:
-                yield client, store
+                yield desk.client, desk.store
             except openai.OpenAIError as error:
-                raise DataError(f"{self.model}: {sentence(error, client.api_key)}") from None
+                raise DataError(f"{self.model}: {sentence(error, desk.client.api_key)}") from None
 
     @contextmanager
     def _dispatcher(self) -> Iterator[Dispatcher]:
-        with self._opened() as opened:
-            yield Dispatcher(*opened)
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[openai.OpenAI, Meter, Store]]:
         key = self._secret.get_secret_value()
         with self._store() as store, Meter(self.address, key, store) as meter:
             client = openai.OpenAI(
@@ -206,7 +202,7 @@ class Endpoint:
                 timeout=self.timeout,
                 max_retries=self.retries,
             )
-            yield client, meter, store
+            yield Dispatcher(client, meter, store)
 
     def _store(self) -> Store:
         name = f"{self.model} at {self.address.url}"

@@ -46,7 +46,7 @@ class Dispatcher:
     """Answers requests from the store, else from the server, each content once."""
 
     def __init__(self, client: openai.OpenAI, meter: Meter, store: Store) -> None:
-        self._client, self._meter, self._store = client, meter, store
+        self.client, self._meter, self.store = client, meter, store
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def answers(
@@ -64,7 +64,8 @@ class Dispatcher:
             yield first
             if not first.cached:
                 break
-        pool, done, running = ThreadPoolExecutor(threads), SimpleQueue[Future[Answer]](), 0
+        pool, done = ThreadPoolExecutor(threads), SimpleQueue[Future[Answer]]()
+        running = 0
         try:
             for request, body in todo:
                 if running == 2 * threads:
@@ -83,7 +84,7 @@ class Dispatcher:
         paid = False
         try:
             while True:
-                replies, call = progress(self._store, body, schema)
+                replies, call = progress(self.store, body, schema)
                 if call is None:
                     return wire.answer(request, replies, schema, cached=not paid)
                 paid = self._fetch(call) or paid
@@ -95,14 +96,14 @@ class Dispatcher:
 
         Raises Failed and DataError, each in one line.
         """
-        key = self._store.call(body).key
-        if known := self._store.get(key):
+        key = self.store.call(body).key
+        if known := self.store.get(key):
             yield known.text or known.refusal or ""
             return
         text, refusal, usage = "", "", None
         core = {"model": body["model"], "messages": body["messages"], "stream": True}
         try:
-            chunks = self._client.chat.completions.create(**core, extra_body=body | fields)
+            chunks = self.client.chat.completions.create(**core, extra_body=body | fields)
             for chunk in chunks:
                 usage = chunk.usage or usage
                 for delta in (choice.delta for choice in chunk.choices[:1]):
@@ -112,10 +113,10 @@ class Dispatcher:
         except openai.OpenAIError as error:
             raise self._told(error) from None
         call = chunks.response.extensions["call"]
-        spent = wire.counted(usage and usage.model_dump(), call.bound, self._store.prices)
+        spent = wire.counted(usage and usage.model_dump(), call.bound, self.store.prices)
         said = {"text": text or None, "refusal": refusal or None}
         reply = Reply(**said, **spent, settings=call.dialect.settings)
-        self._store.settle(key, reply, call.bound)
+        self.store.settle(key, reply, call.bound)
 
     def _fetch(self, call: Call) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.
@@ -123,18 +124,18 @@ class Dispatcher:
         Equal calls wait for one another, so that their content is paid for once.
         """
         with self._locks.setdefault(call.key, Lock()):
-            if self._store.get(call.key):
+            if self.store.get(call.key):
                 return False
-            if self._store.waits(call.key):
+            if self.store.waits(call.key):
                 raise Failed("in a batch that is not collected yet; call collect() first")
-            if call.shows and self._store.dialect.sees is None:
+            if call.shows and self.store.dialect.sees is None:
                 self._look(call.body["model"])
             self._post(call.asked)
             return True
 
     def _post(self, asked: Body) -> None:
         try:
-            self._client.post("/chat/completions", cast_to=str, body=asked)
+            self.client.post("/chat/completions", cast_to=str, body=asked)
         except openai.OpenAIError as error:
             raise self._told(error) from None
 
@@ -156,22 +157,23 @@ class Dispatcher:
                 f"{model}: unable to see pictures: it was shown a blue square and said"
                 f" {said[:80]!r}; use a model and a server that read images"
             )
-        self._store.learn(self._store.dialect.model_copy(update={"sees": True}))
+        self.store.learn(self.store.dialect.model_copy(update={"sees": True}))
 
     def _probe(self, model: str, request: Request) -> Reply:
         body = wire.write(request, model, None, {"max_tokens": request.max_tokens})
-        call = self._store.call(body)
-        if self._store.get(call.key) is None:
+        call = self.store.call(body)
+        if self.store.get(call.key) is None:
             self._post(call.asked)
-        return self._store.get(call.key)
+        return self.store.get(call.key)
 
     def _told(self, error: openai.OpenAIError) -> Exception:
         """What to raise instead: one line, without the key should the server repeat it."""
         if isinstance(error, Stopped):
             return error.reason
-        line = reading.sentence(error, self._client.api_key)
+        line = reading.sentence(error, self.client.api_key)
         if isinstance(error, openai.APIStatusError):
-            call, status = error.response.extensions["call"], error.status_code
+            status = error.status_code
+            call = error.response.extensions["call"]
             if call.shows and status not in HOPELESS and NO_PICTURES.search(line):
                 model = call.body["model"]
                 return DataError(f"{model}: unable to see pictures: {line}; use a vision model")

@@ -63,7 +63,8 @@ class Meter(openai.DefaultHttpxClient):
             return super().send(request, **how)
         if self._keyless:
             raise Stopped(DataError(NO_KEY))
-        asked, accident = json.loads(request.read()), False
+        asked = json.loads(request.read())
+        accident = False  # an answer that is none may be one, once
         for _ in range(_FORMS):
             call = self._store.call(asked)
             with self._reserved(call.bound):

@@ -4,6 +4,7 @@ One SQLite file: an answer and its price are stored in one transaction, a killed
 loses neither, and several processes on one machine share a cache and its ceiling.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping
 from functools import reduce
@@ -12,8 +13,9 @@ from threading import RLock
 from typing import Self
 
 from dfa_lib.endpoint.contract import Ceiling, Prices, Reply, Spend
-from dfa_lib.endpoint.dialect import Dialect
+from dfa_lib.endpoint.dialect import Dialect, parts
 from dfa_lib.endpoint.wire import Body, Call
+from dfa_lib.files import digest
 from dfa_lib.records import DataError
 
 _TABLES = """
@@ -78,8 +80,22 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", row)
 
     def call(self, asked: Body) -> Call:
-        """Return the call for what is asked: written for this model, with its highest cost."""
-        return Call.of(asked, self.prices, self.dialect)
+        """Hash what is asked, write it for this model, and bound its cost: a byte is a token.
+
+        The key covers all that is asked and nothing else: what is learned about a server later
+        finds its answers, and so does a server that comes back under another address; another
+        model under the same name needs another cache.
+        """
+        key = digest(json.dumps(asked, sort_keys=True))
+        dialect = self.dialect  # another thread may learn a better one meanwhile
+        body = dialect.write(asked)
+        sent = (part for turn in body["messages"] for part in parts(turn))
+        pictures = [part["image_url"]["url"] for part in sent if "image_url" in part]
+        text = len(json.dumps(body)) - sum(map(len, pictures))
+        tokens_in = text + self.prices.image_tokens * len(pictures)
+        tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
+        bound = Spend(1, tokens_in + tokens_out, self.prices.of(tokens_in, tokens_out))
+        return Call(asked, body, key, bound, dialect, bool(pictures))
 
     @property
     def spent(self) -> Spend:

@@ -11,16 +11,16 @@ import openai
 from pydantic import BaseModel, JsonValue
 
 from dfa_lib.endpoint.contract import Answer, Prices, Reply, Request, Spend
-from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect, parts
+from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
 from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, spoken, understood
-from dfa_lib.files import data_uri, digest
+from dfa_lib.files import data_uri
 
 Schema = type[BaseModel]
 
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked, the body that is sent for it in a dialect, its address and highest cost.
+    """What is asked, the body that is sent for it in a dialect, its key and highest cost.
 
     ``shows`` is True for a body with pictures.
     """
@@ -31,25 +31,6 @@ class Call:
     bound: Spend
     dialect: Dialect
     shows: bool
-
-    @classmethod
-    def of(cls, asked: Body, prices: Prices, dialect: Dialect) -> "Call":
-        """Hash what is asked and bound what is sent. A token is at least one byte.
-
-        The key covers all that is asked and nothing else: what is learned about a server later
-        finds its answers, and so does a server that comes back under another address; another
-        model under the same name needs another cache.
-        """
-        key = digest(json.dumps(asked, sort_keys=True))
-        body = dialect.write(asked)
-        text = json.dumps(body)
-        sent = (part for turn in body["messages"] for part in parts(turn))
-        pictures = [part["image_url"]["url"] for part in sent if "image_url" in part]
-        tokens_in = len(text) - sum(map(len, pictures)) + prices.image_tokens * len(pictures)
-        tokens_out = body.get("max_tokens") or body["max_completion_tokens"]
-        money = prices.of(tokens_in, tokens_out)
-        bound = Spend(1, tokens_in + tokens_out, money)
-        return cls(asked, body, key, bound, dialect, bool(pictures))
 
 
 def write(

@@ -41,7 +41,8 @@ def detect(image: Image, name: str) -> NDArray[np.float32]:
     chosen = np.flatnonzero(sure >= 0.5)
     boxes = boxes.reshape(-1, 16)[chosen]
     centre = boxes[:, :2] + _anchors(layers)[chosen] * side
-    where, width = (centre - matrix[:, 2]) * longest / side, boxes[:, 2:4].max(axis=1)
+    where = (centre - matrix[:, 2]) * longest / side
+    width = boxes[:, 2:4].max(axis=1)
     across = boxes[:, 6:8] - boxes[:, 4:6]
     rows = np.column_stack([where, width * longest / side, across, sure[chosen]])
     return _distinct(rows[np.argsort(-rows[:, 5])])
