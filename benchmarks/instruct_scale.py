@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from dfa_lib.instruct.annotate import annotate
-from dfa_lib.instruct.conversations import write_conversations
+from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.export import to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
@@ -78,7 +78,7 @@ def run(root: Path) -> dict[str, float]:
     faces = Stored(root / "faces.jsonl", Face)
     path = root / "instruct.jsonl"
     steps: dict[str, Callable[[], object]] = {
-        "step 3 and card": lambda: write_conversations(
+        "step 3 and card": lambda: build_conversations(
             faces, ById(Stored(root / "annotations.jsonl", Annotation)), root
         ),
         "LLaVA": lambda: to_llava(records(path), root / "llava"),

@@ -53,7 +53,7 @@ def make(
 ) -> tuple[FaceSet, list[InstructRecord]]:
     """Return ``n`` faces of a source and their records, as lesson 01 makes them."""
     faces = load_faces(source, out, n=n, root=root, workers=workers)
-    return faces, build_conversations(faces, annotate(faces, workers=workers), out)
+    return faces, list(build_conversations(faces, annotate(faces, workers=workers), out))
 
 
 def tune(preset: Preset, faces: FaceSet, records: list[InstructRecord], out: Path) -> LocalAnalyst:

@@ -87,7 +87,7 @@ def test_a_talk_that_leaves_the_description_is_set_aside(
         not talks and "by rule are 1 of 1 conversations: invalid: " in printed and said in printed
     )
     by_rule = build_conversations([face], NOTES, tmp_path, talks=talks)
-    assert by_rule == [converse(face, NOTES[face.id])]
+    assert list(by_rule) == [converse(face, NOTES[face.id])]
 
 
 def test_what_the_description_says_may_be_said(tmp_path: Path) -> None:

@@ -415,8 +415,8 @@ def test_conversations_are_the_same_alone_and_together(
 ) -> None:
     together = build_conversations(faces, notes, tmp_path / "all", seed=1)
     alone = build_conversations(faces.split("test"), notes, tmp_path / "test", seed=1)
-    assert [r for r in together if r.face.split is Split.TEST] == alone
-    assert load_records(tmp_path / "all" / "instruct.jsonl") == together
+    assert [r for r in together if r.face.split is Split.TEST] == list(alone)
+    assert load_records(tmp_path / "all" / "instruct.jsonl") == list(together)
     card = (tmp_path / "all" / "DATA_CARD.md").read_text("utf-8")
     assert (
         f"{N} images, {7 * N} QA" in card

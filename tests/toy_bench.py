@@ -74,7 +74,7 @@ def toy_world(root: Path) -> tuple[FaceSet, list[InstructRecord]]:
         for category in CLASSES
     ]
     notes = {face.id: _note(face) for face in faces}
-    return FaceSet(root, tuple(faces)), build_conversations(faces, notes, root)
+    return FaceSet(root, tuple(faces)), list(build_conversations(faces, notes, root))
 
 
 class Teller(Control):

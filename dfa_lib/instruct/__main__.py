@@ -14,7 +14,7 @@ from dfa_lib.errors import DataError, command
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.card import data_card
-from dfa_lib.instruct.conversations import write_conversations
+from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.export import to_llava
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.llm_conversations import Talking
@@ -107,8 +107,8 @@ def _conversations(args: Namespace) -> None:
     notes, talks = ById(Stored(mine if mine.exists() else path, Annotation)), None
     if endpoint:
         talks = Talking(endpoint, args.seed).talk(block(faces, args.shard), notes)
-    written = write_conversations(faces, notes, args.out, args.seed, args.shard, talks)
-    print(f"{written}: {len(Stored(written, InstructRecord)):,} of {len(faces):,} faces")
+    records = build_conversations(faces, notes, args.out, args.seed, args.shard, talks)
+    print(f"{args.out}: conversations on {len(records):,} of {len(faces):,} faces")
 
 
 def _endpoint(args: Namespace) -> Endpoint | None:

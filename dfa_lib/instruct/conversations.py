@@ -44,24 +44,12 @@ def build_conversations(
     notes: Mapping[str, Annotation],
     out: Path,
     seed: int = 0,
-    talks: Mapping[str, Sequence[QA]] | None = None,
-) -> list[InstructRecord]:
-    """Write ``out``/instruct.jsonl and DATA_CARD.md; return the records, one per described face.
-
-    As ``write_conversations``, which holds one record in memory at a time.
-    """
-    return load_records(write_conversations(faces, notes, out, seed, talks=talks))
-
-
-def write_conversations(
-    faces: Collection[Face],
-    notes: Mapping[str, Annotation],
-    out: Path,
-    seed: int = 0,
     shard: Shard | None = None,
     talks: Mapping[str, Sequence[QA]] | None = None,
-) -> Path:
-    """Write ``out``/instruct.jsonl, and DATA_CARD.md unless it is a ``shard``; return its path.
+) -> Stored[InstructRecord]:
+    """Write ``out``/instruct.jsonl, and DATA_CARD.md unless it is a ``shard``.
+
+    Returns the records, one per described face, which are read from that file when asked for.
 
     Wordings and FC kinds are drawn from ``seed`` and the id of the face, so that any part
     of the data set comes out the same alone as within the whole. ``talks`` are FC turns
@@ -75,11 +63,12 @@ def write_conversations(
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
     described = (face for face in tqdm(mine, "conversations") if face.id in notes)
     write_jsonl(path, (converse(f, notes[f.id], seed, talks.get(f.id, ())) for f in described))
-    if left_out := len(mine) - len(Stored(path, InstructRecord)):
+    records = Stored(path, InstructRecord)
+    if left_out := len(mine) - len(records):
         print(f"{left_out:,} faces without a description are left out")
     if shard is None:
-        write_atomic(out / "DATA_CARD.md", data_card(read_jsonl(path, InstructRecord)))
-    return path
+        write_atomic(out / "DATA_CARD.md", data_card(records))
+    return records
 
 
 def load_records(path: Path) -> list[InstructRecord]:
