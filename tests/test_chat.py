@@ -233,7 +233,7 @@ def test_an_endpoint_is_an_analyst_too(tmp_path: Path) -> None:
         analysts = {"here": RedEye(), "remote": EndpointAnalyst(endpoint)}
         session = ChatSession(analysts, gallery(tmp_path / "faces"))
         view = ChatView(session)
-        view.on_pick("fs_0")
+        view.pick("fs_0")
         view.who.value = "remote"
         assert last(session)[1].endswith(f"Pictures and questions are sent to {server.url}.")
         assert not server.books.asked, "nothing is sent before a person asks"
@@ -314,7 +314,7 @@ def view(session: ChatSession, tmp_path: Path) -> ChatView:
 
 
 def test_view_runs_a_whole_visit(view: ChatView, tmp_path: Path) -> None:
-    view.on_pick("fs_0")
+    view.pick("fs_0")
     assert "P(forged)" in view.verdict.value and "<img" in view.picture.value
     for task in QUICK:
         view.ask(QUICK[task])
@@ -322,35 +322,35 @@ def test_view_runs_a_whole_visit(view: ChatView, tmp_path: Path) -> None:
     view.on_send()
     assert "After 3 questions you asked: And the mouth?" in view.log.value
     assert view.text.value == "" and view.live.value == ""
-    view.on_evidence()
+    view.buttons["Show evidence"].click()
     assert "not a map of what was altered" in view.evidence.value
-    view.form.person.value, view.form.region.value = "<b>Ada</b>", "nose"
-    view.on_finding()
-    assert "nose: blur" in view.form.found.value
-    view.on_clear()
-    assert view.form.found.value == ""
-    view.on_review(agrees=True)
+    view.person.value, view.region.value = "<b>Ada</b>", "nose"
+    view.buttons["Add finding"].click()
+    assert "nose: blur" in view.found.value
+    view.buttons["Clear findings"].click()
+    assert view.found.value == ""
+    view.buttons["I agree with the analyst"].click()
     assert "&lt;b&gt;Ada&lt;/b&gt; confirms: " in view.log.value
-    view.on_review()
-    view.on_reveal()
-    view.on_export()
+    view.buttons["Keep my verdict"].click()
+    view.buttons["Reveal the truth"].click()
+    view.buttons["Export report"].click()
     assert (tmp_path / "report.html").exists()
 
 
 def test_view_streams_from_the_main_thread(view: ChatView) -> None:
-    view.on_pick("fs_0")
+    view.pick("fs_0")
     seen: list[tuple[str, bool]] = []
     view.live.observe(lambda change: seen.append((change["new"], view.text.disabled)), "value")
     view.ask("Forged?")
     growing = [len(text) for text, _ in seen if "After" in text]
     assert len(growing) == 6 and growing == sorted(set(growing))
     assert all(disabled for text, disabled in seen if "After" in text)
-    assert not any(widget.disabled for widget in view.active)
+    assert not any(button.disabled for button in view.buttons.values())
 
 
 def test_view_escapes_what_anyone_writes(view: ChatView) -> None:
     view.on_upload({"new": ({"name": EVIL, "content": memoryview(as_png(red_patch()))},)})
-    view.on_pick("fs_0")
+    view.pick("fs_0")
     view.ask(EVIL)
     assert "<script" not in view.log.value and "onerror=alert" in view.log.value
     assert "<img src=x" not in view.log.value
@@ -359,7 +359,7 @@ def test_view_escapes_what_anyone_writes(view: ChatView) -> None:
 def test_view_switches_and_shows_both_verdicts(tmp_path: Path) -> None:
     session = ChatSession({"tuned": RedEye(), "<i>": Blunt()}, gallery(tmp_path / "faces"))
     view = ChatView(session, samples=2)
-    view.on_pick("fs_0")
+    view.pick("fs_0")
     view.who.value = "<i>"
     assert "<h3>&lt;i&gt;</h3>" in view.verdict.value and "tuned: P(forged)" in view.verdict.value
     assert not view.who.disabled and session.who == "<i>"

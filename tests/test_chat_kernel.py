@@ -34,14 +34,14 @@ session = ChatSession(analyst, gallery, Path("reviews.jsonl"))
 view = ChatView(session, report=Path("report.html"))
 display(view)
 for face in gallery.faces[:2]:
-    view.on_pick(face.id)
+    view.pick(face.id)
     for question in ("Has this face been forged?", "Which artifacts are there?", "Why?"):
         view.ask(question)
-view.on_evidence()
+view.buttons["Show evidence"].click()
 session.upload(me, "me.png", aligned=True)
-view.form.person.value = "Ada"
-view.on_review(agrees=True)
-view.on_export()
+view.person.value = "Ada"
+view.buttons["I agree with the analyst"].click()
+view.buttons["Export report"].click()
 view
 """
 
@@ -110,8 +110,8 @@ class Slow(RedEye):
 session = ChatSession(Slow(), gallery, Path("reviews.jsonl"))
 view = ChatView(session)
 display(view)
-view.on_pick(gallery.faces[0].id)
-send = next(one for one in view.active if getattr(one, "description", "") == "Forged?")
+view.pick(gallery.faces[0].id)
+send = view.buttons["Forged?"]
 print(send.comm.comm_id, end="")
 """
 
@@ -147,9 +147,9 @@ def test_an_interruption_in_mid_answer_leaves_a_usable_chat(kernel: Kernel) -> N
     wait_for(kernel, asked, "idle")
     told = kernel.run("print(len(session.turns), session.turns[-1].role, session.turns[-1].text)")
     assert told.startswith("3 analyst word0 word1 word2 word3") and "word150" not in told
-    assert kernel.run("print(any(one.disabled for one in view.active), view.live.value)") == (
-        "False \n"
-    )
+    assert kernel.run(
+        "print(any(one.disabled for one in view.buttons.values()), view.live.value)"
+    ) == ("False \n")
     kernel.run("session.analysts['stand-in'] = RedEye()")
     again = click(kernel, comm)
     wait_for(kernel, again, "After 1 questions")

@@ -84,6 +84,6 @@ def said_by_all(folder: Path) -> ChatView:
         session.add_finding(Region.NOSE, Artifact.BLUR, text)
         session.review(Category.FE, text, text)
     session.add_finding(Region.EYES, Artifact.BLUR, STRINGS[3])
-    view.on_evidence()
-    view.on_export()
+    view.buttons["Show evidence"].click()
+    view.buttons["Export report"].click()
     return view

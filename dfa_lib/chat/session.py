@@ -200,6 +200,10 @@ class ChatSession:
             self.findings = (*others, new)
             return True
 
+    def clear_findings(self) -> None:
+        """Drop the findings that were noted and not kept."""
+        self.findings = ()
+
     def review(self, category: Category | None, person: str, words: str = "") -> Review | None:
         """Keep a person's verdict on the picture as one JSON line; None if that failed.
 
