@@ -6,7 +6,8 @@ Every row names a small picture of its own, equal but for bytes after its end, s
 copy, and with landmarks, so that the detector does not set the pace; every thousandth is a row
 that cannot be used: a broken picture, an empty file, a wrong label, a duplicate path, a path
 outside the root.
-Each stage runs in a process of its own; ``exponent`` is the slope of log time over log rows.
+Each stage runs in a process of its own; ``exponent`` is the slope of log processor seconds over
+log rows: other work on the machine makes the clock run on, and not these.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import cv2
 import numpy as np
@@ -60,16 +61,16 @@ def main() -> None:
 
 
 def measured(place: Path, rows: int, size: int) -> tuple[float, float, int, dict[str, int]]:
-    """Seconds, peak MiB, faces and reasons of one import, in a process of its own."""
+    """Processor seconds, peak MiB, faces and reasons of one import, in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_import, (place / str(rows), rows, size))
 
 
 def _import(root: Path, rows: int, size: int) -> tuple[float, float, int, dict[str, int]]:
     table = write_manifest(root / "data", rows)
-    begin = perf_counter()
+    begin = process_time()
     faces = load_faces("table", root / "out", n=rows, size=size, root=table, workers=1)
-    seconds = perf_counter() - begin
+    seconds = process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report = json.loads((root / "out" / "skipped.json").read_text("utf-8"))
     skipped = {reason: entry["count"] for reason, entry in report["skipped"].items()}
