@@ -2,11 +2,15 @@
 
 import base64
 import hashlib
+import inspect
 import io
+import marshal
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import IO
 
 import numpy as np
@@ -64,6 +68,27 @@ def digest(content: str | bytes) -> str:
     """Return the SHA-256 of bytes, or of a text as UTF-8, in 64 hexadecimal digits."""
     data = content.encode() if isinstance(content, str) else content
     return hashlib.sha256(data).hexdigest()
+
+
+def code_digest(*things: type | ModuleType | FunctionType) -> str:
+    """Digest the source of modules and functions, and of the methods of classes."""
+    parts = chain(*(vars(one).values() if isinstance(one, type) else [one] for one in things))
+    coded = (part for part in parts if isinstance(part, FunctionType | ModuleType))
+    text = "".join(source for part in coded for source in _sources(part))
+    return digest(text)[:12]
+
+
+def _sources(part: FunctionType | ModuleType) -> Iterator[str]:
+    """Yield a source; with a function all that it names: functions beside it, numbers, texts."""
+    used = inspect.getclosurevars(part) if isinstance(part, FunctionType) else None
+    named = {**used.globals, **used.nonlocals} if used else {}
+    beside = [one for one in named.values() if isinstance(one, FunctionType)]
+    for one in (part, *(one for one in beside if one.__module__ == part.__module__)):
+        try:
+            yield inspect.getsource(one)
+        except OSError:  # typed at a prompt
+            yield marshal.dumps(one.__code__).hex()
+    yield repr(sorted(one for one in named.items() if isinstance(one[1], int | float | str)))
 
 
 def png(image: np.ndarray) -> bytes:

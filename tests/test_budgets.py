@@ -12,7 +12,7 @@ CEILINGS = {
     "dfa_lib/ask": (560, 500),
     "dfa_lib/endpoint": (1_510, 1_000),
     "dfa_lib/gpt": (2_002, 1_500),
-    "dfa_lib/instruct": (3_656, 3_000),
+    "dfa_lib/instruct": (3_648, 3_000),
     "facesim": (1_918, 2_400),
 }
 """Lines of Python reached and lines aimed at. Lower the first when code goes; never raise it."""

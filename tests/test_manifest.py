@@ -111,6 +111,9 @@ def test_a_table_without_labels_names_its_columns(tmp_path: Path) -> None:
         list(table(path))
     with pytest.raises(DataError, match=r"no\.csv: no such file; give a CSV"):
         list(table(tmp_path / "no.csv"))
+    (tmp_path / "head.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match=r"head\.csv: no row; give a table with a picture in each"):
+        list(table(tmp_path / "head.csv"))
 
 
 def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> None:
@@ -238,7 +241,7 @@ def test_an_image_folder_is_read_by_its_folders(tmp_path: Path, names: tuple[str
 
 def test_a_folder_that_tells_nothing_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "data/holidays/1.png")
-    with pytest.raises(DataError, match="no picture in real/, fake/ or a folder named after"):
+    with pytest.raises(DataError, match=r"no usable face; .*say label.FOLDER=real \(holidays/1.png\)"):
         load("imagefolder", tmp_path / "data", tmp_path / "out")
 
 

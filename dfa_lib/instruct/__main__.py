@@ -102,10 +102,12 @@ def _annotate(args: Namespace) -> None:
 
 def _conversations(args: Namespace) -> None:
     """The annotations are those of the same shard, or of all faces."""
-    faces, path, endpoint = FaceSet.read(args.out), args.out / "annotations.jsonl", _endpoint(args)
+    faces = FaceSet.read(args.out)
+    path = args.out / "annotations.jsonl"
     mine = shard_path(path, args.shard)
-    notes, talks = ById(Stored(mine if mine.exists() else path, Annotation)), None
-    if endpoint:
+    notes = ById(Stored(mine if mine.exists() else path, Annotation))
+    talks = None
+    if endpoint := _endpoint(args):
         talks = Talking(endpoint, args.seed).talk(block(faces, args.shard), notes)
     records = build_conversations(faces, notes, args.out, args.seed, args.shard, talks)
     print(f"{args.out}: conversations on {len(records):,} of {len(faces):,} faces")
@@ -113,8 +115,10 @@ def _conversations(args: Namespace) -> None:
 
 def _endpoint(args: Namespace) -> Endpoint | None:
     """The answers are kept beside the faces, each shard's by itself: no two share a database."""
-    cache, most = shard_path(args.out / "answers", args.shard), Ceiling(money=args.money)
-    return Endpoint(args.model, args.base_url, cache=cache, ceiling=most) if args.model else None
+    if not args.model:
+        return None
+    cache = shard_path(args.out / "answers", args.shard)
+    return Endpoint(args.model, args.base_url, cache=cache, ceiling=Ceiling(money=args.money))
 
 
 def _join(args: Namespace) -> None:

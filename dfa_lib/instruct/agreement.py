@@ -48,13 +48,19 @@ def inter_annotator_agreement(faces: FaceSet) -> Agreement | None:
     Words are read as those of an analyst are (``findings.regions``).
     None where no forged face of ``faces`` was described by two people.
     """
-    path, known = Path(faces.root) / PEOPLE, {face.id: face for face in faces}
+    path = Path(faces.root) / PEOPLE
+    known = {face.id: face for face in faces}
     read = [one for one in read_jsonl(path, Voices) if one.face in known] if path.exists() else []
     if not read:
         return None
     counts = np.array([_counts(one) for one in read])
     sample = BootstrapSample.of([known[one.face] for one in read])
-    value, low, high = sample.estimate(lambda weights: _f1(weights @ counts))
+
+    def f1(weights: np.ndarray) -> np.ndarray:
+        hits, named = (weights @ counts).T
+        return np.divide(hits, named, out=np.full(len(hits), np.nan), where=named > 0)
+
+    value, low, high = sample.estimate(f1)
     return Agreement(value, low, high, len(read), sum(len(one.texts) for one in read))
 
 
@@ -67,9 +73,3 @@ def _counts(voices: Voices) -> tuple[int, int]:
         hits += 2 * len(mine & others)
         named += len(mine) + len(others)
     return hits, named
-
-
-def _f1(counts: np.ndarray) -> np.ndarray:
-    """F1 of (..., 2) counts: twice the hits over what was claimed and what was true."""
-    with np.errstate(invalid="ignore"):
-        return counts[..., 0] / counts[..., 1]

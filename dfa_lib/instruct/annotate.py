@@ -14,11 +14,10 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.face import geometry
-from dfa_lib.files import write_atomic
+from dfa_lib.files import code_digest, write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.provenance import code_digest
 from dfa_lib.records import (
     Annotation,
     Annotator,
@@ -79,14 +78,16 @@ def annotate(
     the faces is described. Raises DataError for an unknown annotator, or if another one wrote in
     this file before.
     """
-    writer, mine = _writer(annotator, workers, endpoint), list(block(faces, shard))
+    writer = _writer(annotator, workers, endpoint)
+    mine = list(block(faces, shard))
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
     marks = path.with_suffix(".made.json")
     before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
     made_from = _made_from(writer, faces, mine)
     stale = {face for face, made in made_from.items() if before.get(face, made) != made}
     found = _kept(path, writer.annotator, stale)
-    todo, aside = [face for face in mine if face.id not in found], {}
+    todo = [face for face in mine if face.id not in found]
+    aside: dict[str, Unanswered] = {}
     with JsonlLog(path) as log:  # nobody else writes here now
         write_atomic(marks, json.dumps(before | made_from))
         for answer in writer.describe(faces, todo):
@@ -104,7 +105,8 @@ def annotate(
 def _made_from(writer: Describer, faces: FaceSet, mine: Iterable[Face]) -> dict[str, str]:
     """Return, by face id, the digest of the code and the pictures that a description rests on."""
     rules = _RULES if isinstance(writer, Measuring) else ()
-    code, pictures = code_digest(type(writer), *rules), {face.id: face.sha256 for face in faces}
+    code = code_digest(type(writer), *rules)
+    pictures = {face.id: face.sha256 for face in faces}
     return {
         face.id: f"{code} {pictures[face.id][:12]} {pictures.get(face.source, '')[:12]}"
         for face in mine

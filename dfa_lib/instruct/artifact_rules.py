@@ -61,7 +61,8 @@ def calibrate(faces: FaceSet) -> Normal:
         raise DataError(f"{faces.root}: fewer than 2 bona fide faces with landmarks; add some")
     measured: dict[Region, list[Figures]] = defaultdict(list)
     for number, face in enumerate(chosen):
-        image, rng = faces.image(face), np.random.default_rng(number)
+        image = faces.image(face)
+        rng = np.random.default_rng(number)
         change = change_of_pair(shoot(image, rng), shoot(image, rng), face.landmarks)
         for region, figures in measure_single(image, face.landmarks).items():
             measured[region].append(figures | {"change": change[region]})
@@ -98,7 +99,8 @@ def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
 
 def _loss(artifact: Artifact, region: Region, figures: Figures) -> float:
     """Pores or, on bare skin, lines that are gone; blur where edges are gone too."""
-    bare, edge = region in BARE_SKIN, figures["edge"]
+    bare = region in BARE_SKIN
+    edge = figures["edge"]
     kind = Artifact.OVER_SMOOTHING if bare else Artifact.TEXTURE_LOSS
     if artifact is not (Artifact.BLUR if edge < (-0.35 if bare else -0.1) else kind):
         return 0.0

@@ -56,7 +56,9 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     One pass over ``records``, which are counted and not kept.
     """
     images, methods, sources, answers = (Counter[tuple]() for _ in range(4))
-    claims, people, refused = Claims(Counter), defaultdict(set), set()
+    claims = Claims(Counter)
+    people: dict[Split, set[str]] = defaultdict(set)
+    refused: set[str] = set()
     conversations = Counter[bool]()  # written by a model, or by rule
     for record in records:
         face, note = record.face, record.annotation

@@ -58,7 +58,9 @@ def build_conversations(
     With ``Stored`` faces and notes (``records``), a data set of any size passes through.
     Raises DataError if no face has a note.
     """
-    path, mine, talks = shard_path(out / "instruct.jsonl", shard), block(faces, shard), talks or {}
+    path = shard_path(out / "instruct.jsonl", shard)
+    mine = block(faces, shard)
+    talks = talks or {}
     if mine and not any(face.id in notes for face in mine):
         raise DataError(f"{path}: no face has an annotation; run annotate on these faces first")
     described = (face for face in tqdm(mine, "conversations") if face.id in notes)
@@ -83,8 +85,9 @@ def converse(
 
     A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
     """
-    rng, label = Random(f"{seed}/{face.id}"), detection_label(face.category)
-    qa = [_qa(Task.DF_D, "ask", face.split, rng, OPTIONS[Task.DF_D][label])]
+    rng = Random(f"{seed}/{face.id}")
+    answer = OPTIONS[Task.DF_D][detection_label(face.category)]
+    qa = [_qa(Task.DF_D, "ask", face.split, rng, answer)]
     if face.category in CLASSES:
         answer = OPTIONS[Task.DF_C][face.category.value]
         qa.append(_qa(Task.DF_C, "ask", face.split, rng, answer))
@@ -161,7 +164,8 @@ def _about_evidence(face: Face, findings: list[Finding], rng: Random) -> QA:
     """
     kind = rng.choice(("suspect", "sure", "next", "reason", "besides"))
     if kind == "besides":
-        region, rest = findings[0].region if findings else rng.choice(_ASKED), findings[1:]
+        region = findings[0].region if findings else rng.choice(_ASKED)
+        rest = findings[1:]
         said = say(Task.FC, f"besides {'yes' if rest else 'no' if findings else 'none'}", rest[:1])
         return _qa(Task.FC, kind, face.split, rng, said, region=region.value)
     answer = "yes" if findings else "none"

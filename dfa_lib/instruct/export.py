@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
 
 from dfa_lib.files import atomic
 from dfa_lib.records import DataError, InstructRecord
 from dfa_lib.taxonomy import Split
-
-Row = dict[str, Any]
 
 _MEDIA = ("<image>", "<video>", "<audio>")  # replaced by trainers wherever they stand
 
@@ -28,7 +25,7 @@ def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
     relative to the data root: pass that as ``image_folder`` or as ``media_dir``.
     Raises DataError for a text that holds an image token of its own.
     """
-    write: dict[Split, Callable[[Row], object]] = {}
+    write: dict[Split, Callable[[dict], object]] = {}
     with ExitStack() as files:
         for record in records:
             split = record.face.split
@@ -39,9 +36,10 @@ def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
         (out / f"{split}.json").unlink(missing_ok=True)
 
 
-def _conversation(record: InstructRecord) -> Row:
+def _conversation(record: InstructRecord) -> dict[str, object]:
     """Return a face with its turns of "human" and "gpt"; the picture is shown first."""
-    turns, shown = [], "<image>\n"
+    turns = []
+    shown = "<image>\n"
     for number, qa in enumerate(record.qa):
         if found := [token for token in _MEDIA if token in qa.question + qa.answer]:
             raise DataError(
@@ -51,13 +49,18 @@ def _conversation(record: InstructRecord) -> Row:
         turns.append({"from": "human", "value": shown + qa.question})
         turns.append({"from": "gpt", "value": qa.answer})
         shown = ""
-    image, whole = record.face.image, record.model_dump_json()
-    known = {"id": record.id, "image": image, "images": [image]}
-    return known | {"conversations": turns, "dfa": whole}
+    image = record.face.image
+    return {
+        "id": record.id,
+        "image": image,
+        "images": [image],
+        "conversations": turns,
+        "dfa": record.model_dump_json(),
+    }
 
 
 @contextmanager
-def _array(path: Path) -> Iterator[Callable[[Row], object]]:
+def _array(path: Path) -> Iterator[Callable[[dict], object]]:
     """Open a JSON array with an element a line, so that it can be read in parts."""
     with atomic(path) as file:
         before = chain(["[\n"], repeat(",\n"))

@@ -124,7 +124,8 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     """Open, frame and save one picture, or say why not."""
     row = piece.row
     try:
-        twin, mask = _twin(root, piece.twin), None
+        mask = None
+        twin = _twin(root, piece.twin)
         picture = _open(root, row, twin)
         alike = twin and picture.image.shape == twin.image.shape
         if alike and not same_face(picture.landmarks, twin.landmarks.mean(axis=0)):

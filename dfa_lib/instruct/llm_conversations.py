@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from zlib import crc32
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
@@ -14,24 +14,22 @@ from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
-from dfa_lib.records import QA, Annotation, Face
+from dfa_lib.records import QA, Annotation, Face, Record
 from dfa_lib.taxonomy import Region, Split, Task
 
 
-class Turn(BaseModel):
+class Turn(Record):
     """One question and its answer as a model has to write them."""
 
-    model_config = ConfigDict(extra="forbid")
     question: str
     answer: str
 
     _plain = field_validator("question", "answer")(plain)
 
 
-class Conversation(BaseModel):
+class Conversation(Record):
     """The answer to the prompt "converse": one turn for each of its four points."""
 
-    model_config = ConfigDict(extra="forbid")
     first_region: Turn
     second_region: Turn
     category: Turn
@@ -55,7 +53,8 @@ class Talking(Writer):
         about nothing but what has changed.
         """
         mine = {face.id: face for face in faces if face.id in notes}
-        talks, aside = {}, Counter[str]()
+        talks: dict[str, tuple[QA, ...]] = {}
+        aside = Counter[str]()
 
         def read(answer: Answer) -> tuple[str, tuple[QA, ...]]:
             return answer.id, self._turns(mine[answer.id], notes[answer.id], answer)

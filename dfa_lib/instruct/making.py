@@ -43,12 +43,14 @@ def make_faces(
     ``make`` turns a run of jobs into their outcomes, and is sent to the workers; ``name`` tells a
     job from all others. What an interrupted run has logged is kept if it did the same jobs.
     """
-    log_path, mine = shard_path(out / "faces.part.jsonl", shard), list(block(jobs, shard))
+    log_path = shard_path(out / "faces.part.jsonl", shard)
+    mine = list(block(jobs, shard))
     made = [one.job for one in outcomes(log_path)]
     if made != [name(job) for job in mine[: len(made)]]:
         log_path.unlink()
         made = []
-    todo, pool = mine[len(made) :], Parallel(n_jobs=workers, return_as="generator")
+    todo = mine[len(made) :]
+    pool = Parallel(n_jobs=workers, return_as="generator")
     chunks = (delayed(_alone)(make, todo[at : at + _CHUNK]) for at in range(0, len(todo), _CHUNK))
     with JsonlLog(log_path) as log, tqdm(total=len(mine), initial=len(made), desc=label) as bar:
         for done in pool(chunks):

@@ -9,8 +9,6 @@ from importlib.resources import files
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
-
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.instruct.annotate import Unanswered
 from dfa_lib.records import Annotator, DataError, Record
@@ -72,8 +70,10 @@ class Requests(Generic[Item]):
 class Writer:
     """Base of the language-model annotators: ask by a prompt, parse answers by ``schema``."""
 
-    def __init__(self, endpoint: Endpoint, prompt_name: str, schema: type[BaseModel]) -> None:
-        self._endpoint, self._prompt, self.schema = endpoint, prompt(prompt_name), schema
+    def __init__(self, endpoint: Endpoint, prompt_name: str, schema: type[Record]) -> None:
+        self._endpoint = endpoint
+        self._prompt = prompt(prompt_name)
+        self.schema = schema
         self.annotator = author(endpoint, self._prompt)
 
     def ask(

@@ -66,7 +66,8 @@ def reviewed(reviews: Iterable[Review], faces: FaceSet) -> dict[str, list[Instru
     that is not in ``faces``, and one that contradicts how the face was made, which is known.
     """
     found: dict[str, list[InstructRecord]] = {}
-    unused, known = Counter[str](), {face.id: face for face in faces}
+    unused = Counter[str]()
+    known = {face.id: face for face in faces}
     for review in reviews:
         face = known.get(review.face)
         if problem := _unusable(review, face, faces):

@@ -115,7 +115,8 @@ def clips(root: Path, folder: str) -> Iterator[Clip | Skip]:
         where = PurePosixPath(Path(here).relative_to(root))
         frames: dict[str, tuple[str, int | None]] = {}
         for file in sorted(files):
-            path, kind = (where / file).as_posix(), Path(file).suffix.lower()
+            path = (where / file).as_posix()
+            kind = Path(file).suffix.lower()
             if kind in VIDEO_SUFFIXES:
                 film = {str(at): (path, at) for at in range(_frame_count(root / path))}
                 yield Clip(path, Path(file).stem, film) if film else Skip(_NO_VIDEO, path)

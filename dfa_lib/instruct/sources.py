@@ -20,11 +20,10 @@ from tqdm.auto import tqdm
 import facesim
 from dfa_lib import __version__
 from dfa_lib.face import geometry
-from dfa_lib.files import write_atomic
+from dfa_lib.files import code_digest, write_atomic
 from dfa_lib.instruct import importer, making, rows, splits
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
-from dfa_lib.instruct.provenance import code_digest
 from dfa_lib.instruct.readers.celebdf import celebdf
 from dfa_lib.instruct.readers.ddvqa import ddvqa
 from dfa_lib.instruct.readers.deepfakebench import deepfakebench
@@ -74,7 +73,8 @@ def load_faces(
     Raises DataError for an unknown source, a missing ``root``, or a folder that holds faces made
     with other arguments, other code or other pictures.
     """
-    out, place = Path(out), Path(root or source)
+    out = Path(out)
+    place = Path(root or source)
     recipe = _recipe(source, out, root, columns)
     recipe |= {"n": n, "seed": seed, "difficulty": difficulty, "size": size}
     if self_blended and source not in READERS:
@@ -88,7 +88,8 @@ def load_faces(
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
         else:
             if source == "folder":  # framed large enough to be framed once more
-                photos, place = folder(place), shard_path(out / "photographs", shard)
+                photos = folder(place)
+                place = shard_path(out / "photographs", shard)
                 if not (place / "faces.jsonl").exists():
                     import_faces(photos, Path(root), place, sys.maxsize, 0, 2 * size, workers)
             population = _population(source, place, seed, size)

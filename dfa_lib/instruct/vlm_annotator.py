@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.files import png
@@ -10,14 +10,13 @@ from dfa_lib.instruct.annotate import Unanswered
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning, say
-from dfa_lib.records import Annotation, Face, Finding
+from dfa_lib.records import Annotation, Face, Finding, Record
 from dfa_lib.taxonomy import Artifact, Region, Task
 
 
-class Claim(BaseModel):
+class Claim(Record):
     """One finding as a model has to write it."""
 
-    model_config = ConfigDict(extra="forbid")
     region: Region
     artifact: Artifact
     evidence: str
@@ -25,10 +24,9 @@ class Claim(BaseModel):
     _plain = field_validator("evidence")(plain)
 
 
-class Description(BaseModel):
+class Description(Record):
     """The answer to the prompt "describe"; what looks ``natural`` may be left empty."""
 
-    model_config = ConfigDict(extra="forbid")
     findings: list[Claim]
     natural: str
 

@@ -40,7 +40,8 @@ def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
 def _listed(
     root: Path, base: str, folder: str, taken: Taken, category: Category, method: str | None
 ) -> Iterator[Item]:
-    tested, known = _tested(root / base), _KNOWN | {"category": category, "method": method}
+    tested = _tested(root / base)
+    known = _KNOWN | {"category": category, "method": method}
     for item in pictures(root, f"{base}{folder}", "cdf", taken, **known):
         if isinstance(item, Row):
             path = PurePosixPath(item.path)

@@ -60,7 +60,8 @@ def ddvqa(root: Path) -> Iterator[Item]:
 
 
 def _clip(clip: str, answers: object, path: str | None, split: Split | None) -> Row | Skip:
-    match, said = _CLIP.fullmatch(clip), _answers(answers)
+    match = _CLIP.fullmatch(clip)
+    said = _answers(answers)
     if match is None or not said:
         return Skip("not a clip of FaceForensics++ with answers", clip)
     if path is None:
@@ -93,13 +94,10 @@ def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
         region = next((region for region in Region if region.value in asked), None)
         given = entry.get("answer")
         given = given if isinstance(given, list) else [given or ""]
-        texts = [_tidy(str(text)) for text in given if str(text).strip()]
+        lines = (" ".join(str(text).split()) for text in given)
+        texts = [re.sub(r"(?:\s*\.)+", ".", line) for line in lines if line]
         said += [(region, texts)] if texts else []
     return said
-
-
-def _tidy(text: str) -> str:
-    return re.sub(r"(?:\s*\.)+", ".", re.sub(r"\s+", " ", text)).strip()
 
 
 def _findings(said: list[tuple[Region | None, list[str]]]) -> Iterator[Finding]:

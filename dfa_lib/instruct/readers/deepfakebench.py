@@ -53,7 +53,8 @@ def _entries(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 
 def _entry(root: Path, stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
     """Yield the rows of one entry under the keys (set, label, split, ..., video)."""
-    where, label = "/".join(keys), keys[1] if len(keys) > 3 else ""
+    where = "/".join(keys)
+    label = keys[1] if len(keys) > 3 else ""
     split = Split._value2member_map_.get(keys[2].lower()) if label else None
     if split is None:
         yield Skip("an entry without set, label and split", where)

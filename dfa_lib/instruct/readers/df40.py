@@ -34,7 +34,8 @@ def df40(root: Path) -> Iterator[Item]:
     if (root / "Celeb-DF-v2").is_dir():
         yield from celebdf.originals(root, "Celeb-DF-v2/", taken)
     for path in folders:
-        folder, known = path.relative_to(root).as_posix(), method(path.name)
+        folder = path.relative_to(root).as_posix()
+        known = method(path.name)
         if known is None:
             yield Skip("no method of DF40; move it into the folder of its method", folder)
             continue
@@ -55,7 +56,8 @@ def _clip(clip: Clip, folder: str, category: Category, name: str, taken: Taken) 
     if "real" in parts:
         known |= {"category": Category.BONA_FIDE, "method": None}
     elif category is Category.EFS:
-        world, known["scene"] = (f"{world}/fake" if own else world), None
+        world = f"{world}/fake" if own else world
+        known["scene"] = None
     flat = _STRUCTURE.issuperset(parts)
     yield from _flat(clip, world, known) if flat else sampled(clip, world, taken, **known)
 

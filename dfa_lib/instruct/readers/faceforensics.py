@@ -31,7 +31,8 @@ def faceforensics(root: Path) -> Iterator[Item]:
     taken: Taken = {}
     yield from originals(root, base, taken)
     for label in _METHODS:
-        world, (category, name) = "dfd" if label == "DeepFakeDetection" else "ff", method(label)
+        world = "dfd" if label == "DeepFakeDetection" else "ff"
+        category, name = method(label)
         folder = f"{base}manipulated_sequences/{label}/{_level(root, base)}"
         known = _SETS[world] | {"category": category, "method": name}
         for item in pictures(root, folder, world, taken, **known):

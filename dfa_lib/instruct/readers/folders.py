@@ -18,7 +18,7 @@ def imagefolder(root: Path, columns: Mapping[str, str] | None = None) -> Iterato
 
     real/ or bona_fide/, fake/ or forged/, FS/ FR/ FE/ EFS/ and the names of methods are
     understood, in any order and below train/, val/ and test/, and words by ``columns``
-    ({"label.echt": "real"}). Raises DataError where no folder tells bona fide from forged.
+    ({"label.echt": "real"}). Raises DataError where there is no such folder.
     """
     if not root.is_dir():
         raise DataError(f"root={root}: no such folder; give one that holds real/ and fake/")
@@ -26,7 +26,6 @@ def imagefolder(root: Path, columns: Mapping[str, str] | None = None) -> Iterato
 
 
 def _sorted(root: Path, words: Mapping[str, str]) -> Iterator[Item]:
-    labelled = False
     for here, folders, files in os.walk(root):
         folders.sort()
         parts = Path(here).relative_to(root).parts
@@ -38,10 +37,7 @@ def _sorted(root: Path, words: Mapping[str, str]) -> Iterator[Item]:
             elif "label" not in known:
                 yield Skip("in no folder that tells real from fake: say label.FOLDER=real", path)
             else:
-                labelled = True
                 yield row_of({"path": path, "dataset": "imagefolder", **known}, path)
-    if not labelled:
-        raise DataError(f"root={root}: no picture in real/, fake/ or a folder named after a kind")
 
 
 def _known(parts: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.findings import findings
@@ -30,7 +31,8 @@ COLUMNS = {
     "licence": "license",
 }
 """What a column means, and the other names it goes by: only those that mean nothing else."""
-_NO, _YES = "0 0.0 false no".split(), "1 1.0 true yes".split()
+_NO = "0 0.0 false no".split()
+_YES = "1 1.0 true yes".split()
 _BONA_FIDE = _NO + "real original genuine pristine bona_fide bonafide authentic live".split()
 _FAKE = _YES + "fake forged forgery deepfake manipulated synthetic spoof generated altered".split()
 _WORDS = (
@@ -59,15 +61,15 @@ def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item
 
 def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
     """Yield the rows of a table as they stand there, and last how it was understood."""
-    named: dict[str, str] = {}
-    there: dict[str, None] = {}
+    lines = list(_lines(path))
+    if not lines:
+        raise DataError(f"{path}: no row; give a table with a picture in each row")
+    there = list(dict.fromkeys(chain.from_iterable(lines)))
+    named = _named(path, there, columns)
+    words = label_words(columns, named["label"])
+    root = f"{path.parent.resolve()}/"
     found: Counter[tuple[str, ...]] = Counter()
-    root, words = f"{path.parent.resolve()}/", dict[str, str]()
-    for number, raw in enumerate(_lines(path), start=1):
-        if not raw.keys() <= there.keys():
-            there |= dict.fromkeys(raw)
-            named = _named(path, list(there), columns)
-            words = label_words(columns, named["label"])
+    for number, raw in enumerate(lines, start=1):
         cells = {name: _text(raw.get(column)) for name, column in named.items()}
         row = {name: cell.removeprefix(root) for name, cell in cells.items() if cell}
         row["label"] = said = words.get(cells["label"].lower(), cells["label"])
