@@ -241,7 +241,9 @@ def test_an_image_folder_is_read_by_its_folders(tmp_path: Path, names: tuple[str
 
 def test_a_folder_that_tells_nothing_is_refused(tmp_path: Path) -> None:
     picture(tmp_path / "data/holidays/1.png")
-    with pytest.raises(DataError, match=r"no usable face; .*say label.FOLDER=real \(holidays/1.png\)"):
+    with pytest.raises(
+        DataError, match=r"no usable face; .*say label.FOLDER=real \(holidays/1.png\)"
+    ):
         load("imagefolder", tmp_path / "data", tmp_path / "out")
 
 
