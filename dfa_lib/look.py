@@ -99,23 +99,31 @@ def last_row(figure: Figure, cells: Sequence[Axes], columns: int) -> Axes:
 
 def intervals(
     axis: Axes,
+    metric: str,
     series: Mapping[str, Mapping[str, Sequence[float | None]]],
     colours: Sequence[str | Sequence[str]] = SERIES,
 ) -> None:
-    """Draw scores (value, low, high) as dots on their intervals, a row for each name.
+    """Draw scores (value, low, high) as dots on their intervals, and add them to the alt text.
 
     Each of the ``series`` has a score for some of the rows; those of one row lie side by side. A
-    series has one colour, or one for each of its rows.
+    series has one colour, or one for each of its rows. Further values of a score, such as those
+    of single runs, are small dots.
     """
     rows = list(dict.fromkeys(row for scores in series.values() for row in scores))
+    said = []
     for at, ((name, scores), colour) in enumerate(zip(series.items(), colours, strict=False)):
         shift = 0.5 / len(series) * (at - (len(series) - 1) / 2)
         height = [rows.index(row) + shift for row in scores]
-        value, *ends = np.array([*scores.values()], float).reshape(-1, 3).T
+        value, *ends = np.array([one[:3] for one in scores.values()], float).reshape(-1, 3).T
         low, high = (np.where(np.isnan(end), value, end) for end in ends)
         axis.hlines(height, low, high, color=colour, linewidth=3, alpha=0.5)
         axis.scatter(value, height, 64, color=colour, label=name, zorder=2)
+        for place, (row, score) in zip(height, scores.items(), strict=True):
+            axis.plot(score[3:], [place] * len(score[3:]), "o", color=INK, markersize=3)
+            said.append(spelled(f"{name} {row}" if len(series) > 1 else row, score[:3]))
     axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.6))
+    axis.set_xlabel(metric)
+    axis.figure.set_label(f"{axis.figure.get_label()} {metric}, 95 %: {listed(said, 60)}.")
 
 
 def write(axis: Axes, x: float, y: float, text: str, **style: object) -> None:

@@ -128,7 +128,7 @@ def test_every_level_is_told_with_its_picture() -> None:
     levels = {"in-domain": (0.9, 0.8, 1.0), "unseen method": (0.6, 0.5, 0.7)}
     pictures = dict.fromkeys(levels, np.zeros((8, 8, 3), np.uint8))
     figure = level_scores({"one": levels, "two": levels}, pictures)
-    told = "unseen method: one 0.60 (0.50 to 0.70) and two 0.60 (0.50 to 0.70)"
+    told = "one unseen method 0.60 (0.50 to 0.70), two in-domain 0.90 (0.80 to 1.00)"
     assert told in figure.get_label()
     assert len(figure.axes) == len(levels) + 1
 

@@ -36,9 +36,9 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     found = {name: scores[task] for name, scores in data["analysts"].items()}
     rows = {name: one[metric] for name, one in found.items() if metric in one}
     colours = [look.TRAINED, *[look.INK] * len(rows)][: len(rows)]
-    figure = _intervals(f"{task} {metric}, 95 % intervals over identities", rows, colours)
+    figure = _scores("Every analyst, with 95 % intervals", f"{task} {metric}", rows, colours)
     (ax,) = figure.axes
-    for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=False)):
+    for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=True)):
         look.write(ax, value, place - 0.3, f"{value:.2f}", color=colour, ha="center")
     if chance is not None:
         ax.axvline(chance, color=look.SOFT, linestyle="--", linewidth=1.5, zorder=0)
@@ -132,7 +132,7 @@ def method_scores(data: Mapping, name: str) -> Figure:
     """DF-D AUC of each forgery method against all bona fide faces, with 95 % intervals."""
     rows = data["details"][name]["DF-D"]["per_method"]
     colours = [look.colour_of(row) for row in rows]
-    figure = _intervals(f"DF-D AUC of {name}, method by method", rows, colours)
+    figure = _scores(f"{name}, method by method", "DF-D AUC", rows, colours)
     figure.axes[0].set_xlim(None, 1.01)
     return figure
 
@@ -141,13 +141,12 @@ def described_regions(data: Mapping, name: str) -> Figure:
     """AD region F1 by category, beside the best answer that does not look."""
     mine = data["details"][name]["AD"]["per_category"]
     constant = {kind: data["constant"]["per_category"][kind] for kind in mine}
-    said = (f"{key} {mine[key][0]:.2f} against {constant[key][0]:.2f}" for key in mine)
-    alt = f"Region F1 by category, {name} against the best constant answer: {look.listed(said)}."
-    figure, (ax,) = look.canvas("Naming what was altered", alt, (9, 0.6 * len(mine) + 1.5))
+    title = "Naming what was altered"
+    figure, (ax,) = look.canvas(title, f"{title}, by category.", (9, 0.6 * len(mine) + 1.5))
     series = {name: mine, "best constant answer": constant}
-    look.intervals(ax, series, (look.TRAINED, look.FROZEN))
+    look.intervals(ax, "region F1", series, (look.TRAINED, look.FROZEN))
     look.tint(ax.get_yticklabels())
-    ax.set(xlim=(0, 1.02), xlabel="region F1")
+    ax.set_xlim(0, 1.02)
     ax.legend(frameon=False, fontsize=look.TEXT)
     return figure
 
@@ -159,20 +158,18 @@ def level_scores(
 
     ``scores`` as ``sweep`` gives them; ``pictures`` (H, W, 3) uint8 by level.
     """
-    rows = {level: [levels[level] for levels in scores.values()] for level in pictures}
-    said = (f"{at}: {look.listed(map(look.spelled, scores, row))}" for at, row in rows.items())
     title = "From faces like those of training to another world"
-    alt = f"{title}: DF-D AUC with 95 % intervals. {'; '.join(said)}."
-    size = (9, 0.95 * len(rows) + 1.6)
-    figure, cells = look.canvas(title, alt, size, len(rows), 2, width_ratios=(1, 8))
+    size = (9, 0.95 * len(pictures) + 1.6)
+    figure, cells = look.canvas(title, f"{title}.", size, len(pictures), 2, width_ratios=(1, 8))
     for left, right, picture in zip(cells[::2], cells[1::2], pictures.values(), strict=True):
         look.show(left, picture)
         right.remove()
     ax = figure.add_subplot(cells[0].get_gridspec()[:, 1])
     look.plain(ax)
-    look.intervals(ax, {name: {at: one[at] for at in rows} for name, one in scores.items()})
+    series = {name: {level: one[level] for level in pictures} for name, one in scores.items()}
+    look.intervals(ax, "DF-D AUC", series)
     ax.axvline(0.5, color=look.SOFT, linestyle="--", linewidth=1.2)
-    ax.set(xlabel="DF-D AUC", xlim=(None, 1.01), ylim=(len(rows) - 0.5, -0.5))
+    ax.set(xlim=(None, 1.01), ylim=(len(pictures) - 0.5, -0.5))
     figure.legend(frameon=False, fontsize=look.TEXT, loc="outside lower right", ncols=4)
     return figure
 
@@ -245,7 +242,8 @@ def subgroup_scores(data: Mapping, name: str) -> Figure:
             colours.append(series[kind])
     apart = (look.spelled(kind, found["gap"]) for kind, found in kinds.items())
     gaps = f"Gap from best to worst: {look.listed(apart)}"
-    figure = _intervals(f"DF-D AUC of {name}, for whom", rows, colours, f" {gaps}.")
+    figure = _scores(f"{name}, for whom", "DF-D AUC", rows, colours)
+    figure.set_label(f"{figure.get_label()} {gaps}.")
     (ax,) = figure.axes
     ax.set_title(gaps, fontsize=look.TEXT, color=look.SOFT)
     ax.axvline(data["analysts"][name]["DF-D"]["AUC"][0], color=look.INK, linewidth=1.2)
@@ -253,13 +251,10 @@ def subgroup_scores(data: Mapping, name: str) -> Figure:
     return figure
 
 
-def _intervals(
-    title: str, rows: Mapping[str, Triple], colours: Sequence[str], more: str = ""
-) -> Figure:
-    """Scores with their intervals, one below the other; ``more`` ends the alt text."""
-    alt = f"{title}: {look.listed(map(look.spelled, rows, rows.values()), 20)}.{more}"
-    figure, (ax,) = look.canvas(title, alt, (9, 0.42 * len(rows) + 1.5))
-    look.intervals(ax, {title: rows}, [colours])
+def _scores(title: str, metric: str, rows: Mapping[str, Triple], colours: Sequence[str]) -> Figure:
+    """Scores with their intervals, one below the other, each in its colour."""
+    figure, (ax,) = look.canvas(title, f"{title}.", (9, 0.42 * len(rows) + 1.8))
+    look.intervals(ax, metric, {title: rows}, [colours])
     return figure
 
 
