@@ -10,7 +10,6 @@ Last line: {"families": {name: {"max_loss_diff", "max_grad_diff", "shares"}}, "w
 """
 
 import json
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +125,7 @@ def compare(config: PreTrainedConfig) -> dict[str, float | bool]:
         branches = [Branch(ids, len(ids) // 2) for ids in words]
         trees.append(Tree([1, *[config.image_token_id] * count, 5], branches))
     packed = pack([trees])
-    packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
+    packed = packed._replace(weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
     model.set_attn_implementation({"": "sdpa", "text_config": TREES})
     ours = PrefixLoss(model)(pictures, packed)
     mine = gradients(model, ours)

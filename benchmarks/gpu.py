@@ -17,15 +17,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from dfa_lib.gpt.forward import PrefixLoss, core, parts
-from dfa_lib.gpt.infer import Prefix
+from dfa_lib.gpt.base import parts
+from dfa_lib.gpt.forward import Prefix, PrefixLoss, core
 from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
@@ -194,7 +193,7 @@ def row_of(bench: Bench, model: nn.Module, side: int, images: int) -> tuple[dict
     pictures = picture(core(model).config, side, images, bench.device)
     packed = pack([trees(model, side, images)]).to(torch.device(bench.device))
     weights = torch.full_like(packed.weights, 1 / len(packed.weights))
-    return pictures, replace(packed, weights=weights)
+    return pictures, packed._replace(weights=weights)
 
 
 def autocast(bench: Bench) -> torch.autocast | nullcontext:

@@ -24,7 +24,7 @@ from benchmarks.small_llava import IMAGE, VOCABULARY, small_llava
 from dfa_lib.analysts import Question
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.gpt.analyst import LocalAnalyst
-from dfa_lib.gpt.infer import Prefix
+from dfa_lib.gpt.forward import Prefix
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.runtime import RESCUE
 

@@ -26,9 +26,8 @@ from dfa_lib import runtime
 from dfa_lib.gpt.base import add_lora
 from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, image_tokens, need
 from dfa_lib.gpt.presets import PRESETS, Preset
-from dfa_lib.gpt.samples import Sample, collate
-from dfa_lib.gpt.trainer import Trainer
-from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
+from dfa_lib.gpt.train import Trainer
+from dfa_lib.gpt.trees import TREES, Branch, Tree, collate, pack
 from dfa_lib.taxonomy import Category, Task
 
 HERE = runtime.device()
@@ -54,13 +53,11 @@ class Unread:
         """Return noise pictures."""
         return picture(self.config, self.side, len(images), HERE.name)
 
-    def samples(self, preset: Preset) -> list[Sample]:
+    def samples(self, preset: Preset) -> list[Tree]:
         """Return as many typical images as fit into one row."""
-        tree = Tree(self.prefix, [Branch([1] * TEXT, TEXT - ANSWER)] * QA)
-        count = max(1, preset.row // tree.tokens)
-        tasks = (Task.FC,) * QA
         face = SimpleNamespace(id="random", category=Category.FORGED, split=None)
-        return [Sample(face, tree, tasks)] * count
+        tree = Tree(self.prefix, [Branch([1] * TEXT, TEXT - ANSWER, Task.FC)] * QA, face)
+        return [tree] * max(1, preset.row // tree.tokens)
 
 
 def as_measured(name: str) -> Need:
@@ -105,7 +102,7 @@ def measured_here() -> Iterator[tuple[str, float, Need]]:
             yield name, steps_here(preset, prompter, samples), wanted
 
 
-def steps_here(preset: Preset, prompter: Unread, samples: list[Sample]) -> float:
+def steps_here(preset: Preset, prompter: Unread, samples: list[Tree]) -> float:
     """Return the peak GiB of two optimiser steps with random weights."""
     model = build(prompter.config, HERE.name, HERE.dtype)
     model.set_attn_implementation({"": "sdpa", "text_config": TREES})

@@ -24,12 +24,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks.small_llava import IMAGE, LENGTHS, VOCABULARY, small_llava
-from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.base import add_lora, load_base, make_optimizer
 from dfa_lib.gpt.forward import PrefixLoss, core
-from dfa_lib.gpt.prefix import Prompter
+from dfa_lib.gpt.prefix import Prompter, encode
 from dfa_lib.gpt.presets import NANO
-from dfa_lib.gpt.samples import encode
-from dfa_lib.gpt.trainer import make_optimizer
 from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
@@ -96,7 +94,7 @@ def shared(model: PeftModel, batch: Batch) -> Tensor:
     """(c): one row, the images' trees side by side."""
     core(model).set_attn_implementation({"text_config": TREES})
     packed = pack([batch.trees])
-    packed = replace(packed, weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
+    packed = packed._replace(weights=torch.full_like(packed.weights, 1 / len(packed.weights)))
     return PrefixLoss(model)({"pixel_values": batch.pictures}, packed)
 
 
@@ -177,7 +175,7 @@ def nano_batch(images: int = 4) -> tuple[PeftModel, Batch]:
     model, processor = load_base(NANO)
     prompter, faces = Prompter(processor), FaceSet.read(FACES)
     records = list(load_records(FACES / "instruct.jsonl"))[:images]
-    trees = [encode(prompter, record).tree for record in records]
+    trees = [encode(prompter, record) for record in records]
     pictures = prompter.pictures([faces.image(record.face) for record in records])["pixel_values"]
     return add_lora(model, NANO), Batch(pictures, trees)
 

@@ -157,8 +157,8 @@ def another_base(folder):
     ("spoil", "message"),
     [
         (lambda folder: (folder / "optimizer.pt").touch(), "pickle optimizer.pt"),
-        (without("projector"), "lacks weights, .*multi_modal_projector"),
-        (without("q_proj"), "lacks weights, .*q_proj"),
+        (without("projector"), "lacks weights: .*multi_modal_projector"),
+        (without("q_proj"), "lacks weights: .*q_proj"),
         (not_a_number, "NaN or infinite"),
         (torn, "incomplete, or not a safetensors"),
         (another_base, "another base"),

@@ -10,7 +10,7 @@ from tiny_llava import tiny_llava
 from dfa_lib.analysts import Question
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import load_base
-from dfa_lib.gpt.infer import Prefix
+from dfa_lib.gpt.forward import Prefix
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO
 from dfa_lib.instruct.faceset import FaceSet

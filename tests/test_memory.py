@@ -14,12 +14,11 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.memory_model import as_measured
 from dfa_lib.gpt import memory
 from dfa_lib.gpt.__main__ import main
-from dfa_lib.gpt.base import add_lora, load_base
+from dfa_lib.gpt.base import add_lora, load_base, make_optimizer
 from dfa_lib.gpt.forward import PrefixLoss
 from dfa_lib.gpt.memory import need, preflight
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO, PRESETS
-from dfa_lib.gpt.trainer import make_optimizer
 from dfa_lib.gpt.trees import Branch, Packed, Tree, pack
 
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "measured"

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 
 from benchmarks.any_base import FAMILIES, compare, inputs
 from dfa_lib.gpt.forward import (
+    Prefix,
     PrefixLoss,
     check_image_tokens,
     on_device,
@@ -19,10 +20,8 @@ from dfa_lib.gpt.forward import (
     token_kinds,
     vision_features,
 )
-from dfa_lib.gpt.infer import Prefix, options
 from dfa_lib.gpt.prefix import Prompter
-from dfa_lib.gpt.samples import Sample, rows
-from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, pack
+from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, additive, fitted, pack
 from dfa_lib.records import DataError
 
 TINY = [(text, vision) for text in ("llama", "qwen2") for vision in ("clip", "siglip")]
@@ -150,14 +149,14 @@ def test_other_families_answer_as_generate_does(family):
 
 def test_rows_hold_whole_trees_up_to_a_budget(tiny):
     trees = trees_of(tiny[1], [*QA, QA[1], QA[0]])
-    samples = [Sample(str(number), tree, ()) for number, tree in enumerate(trees)]
-    longest = max(sample.tree.tokens for sample in samples)
+    trees = [tree._replace(face=str(number)) for number, tree in enumerate(trees)]
+    longest = max(tree.tokens for tree in trees)
     for budget in (1, longest, longest + 40, 10_000):
-        filled = rows(samples, budget)
-        assert sorted(s.face for row in filled for s in row) == sorted(s.face for s in samples)
-        assert all(len(row) == 1 or sum(s.tree.tokens for s in row) <= budget for row in filled)
-    assert len(rows(samples, 10_000)) == 1 and len(rows(samples, 1)) == len(samples)
-    assert 1 < len(rows(samples, longest + 40)) < len(samples)
+        filled = fitted(trees, budget)
+        assert sorted(s.face for row in filled for s in row) == sorted(s.face for s in trees)
+        assert all(len(row) == 1 or sum(s.tokens for s in row) <= budget for row in filled)
+    assert len(fitted(trees, 10_000)) == 1 and len(fitted(trees, 1)) == len(trees)
+    assert 1 < len(fitted(trees, longest + 40)) < len(trees)
 
 
 def test_nothing_leaks_between_branches(tiny, images):
@@ -206,9 +205,9 @@ def test_option_scores_equal_whole_sequences(tiny, images):
     model, processor = tiny
     prompter = Prompter(processor)
     answers = ["This face is forged.", "This face is bona fide.", "No."]
-    first = [options(prompter, q, answers) for q in ("Is it?", "Is this face forged?")]
+    first = [prompter.options(q, answers) for q in ("Is it?", "Is this face forged?")]
     prefix = Prefix(model, prompter, prompter.pictures(images))
-    ours = prefix.score([2, 0], [first, [options(prompter, "Why?", answers)]])
+    ours = prefix.score([2, 0], [first, [prompter.options("Why?", answers)]])
     asked = [(2, "Is it?"), (2, "Is this face forged?"), (0, "Why?")]
     for index, (image, question) in enumerate(asked):
         for place, answer in enumerate(answers):

@@ -16,11 +16,10 @@ from dfa_lib import runtime
 from dfa_lib.analysts import Question
 from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.base import add_lora, load_base
-from dfa_lib.gpt.prefix import Prompter
+from dfa_lib.gpt.prefix import Prompter, encode
 from dfa_lib.gpt.presets import Preset
-from dfa_lib.gpt.samples import Sample, collate, encode, plan
-from dfa_lib.gpt.train import CHECKPOINT, train
-from dfa_lib.gpt.trainer import Step, Trainer, schedule
+from dfa_lib.gpt.train import CHECKPOINT, Step, Trainer, schedule, train
+from dfa_lib.gpt.trees import Tree, collate, plan
 from dfa_lib.records import DataError, read_jsonl, write_jsonl
 from dfa_lib.taxonomy import Category, Task
 
@@ -242,10 +241,14 @@ def test_a_record_without_answers_is_refused(prompter):
         encode(prompter, record(1).model_copy(update={"qa": (silent,)}))
 
 
-def counts(row: list[Sample], batch: list[Sample], preset: Preset) -> list[float]:
+def lengths(tree: Tree) -> list[int]:
+    return [branch.scored for branch in tree.branches]
+
+
+def counts(row: list[Tree], batch: list[Tree], preset: Preset) -> list[float]:
     """What each answer of a row counts in the loss of its batch."""
     packed = collate(row, batch, preset)
-    count = sum(len(sample.tasks) for sample in row)
+    count = sum(len(tree.branches) for tree in row)
     return torch.zeros(count).index_add(0, packed.answers, packed.weights).tolist()
 
 
@@ -253,7 +256,7 @@ def counts(row: list[Sample], batch: list[Sample], preset: Preset) -> list[float
 def test_answers_or_tokens_of_a_batch_count_alike(preset, prompter, balanced):
     batch = [encode(prompter, r) for r in RECORDS[:5]]
     even = replace(preset, balanced=balanced, weights={}, bona_fide=1.0)
-    tokens = [1 if balanced else length for sample in batch for length in sample.answers]
+    tokens = [1 if balanced else length for tree in batch for length in lengths(tree)]
     expected = [number / sum(tokens) for number in tokens]
     assert [*counts(batch[:2], batch, even), *counts(batch[2:], batch, even)] == pytest.approx(
         expected
@@ -264,7 +267,7 @@ def test_answers_or_tokens_of_a_batch_count_alike(preset, prompter, balanced):
 def test_an_answer_counts_what_the_preset_gives_its_task(preset, prompter, balanced):
     sample = encode(prompter, RECORDS[1])
     weighed = replace(preset, balanced=balanced, weights={"DF-D": 3.0}, bona_fide=5.0)
-    verdict, talk = (1, 1) if balanced else sample.answers
+    verdict, talk = (1, 1) if balanced else lengths(sample)
     expected = 3 * verdict / (3 * verdict + talk)
     assert counts([sample], [sample], weighed) == pytest.approx([expected, 1 - expected])
 
@@ -280,9 +283,10 @@ def test_talk_changes_with_the_step_and_closed_questions_stay(prompter):
     asked = RECORDS[1].qa
     sample = encode(prompter, RECORDS[1].model_copy(update={"qa": (asked[0], *3 * asked[1:])}))
     less = [sample.with_talk(2, step) for step in range(3)]
-    assert all(one.tasks == (Task.DF_D, Task.FC, Task.FC) for one in less)
-    kept = [{id(branch) for branch in one.tree.branches} for one in less]
-    assert set.union(*kept) == {id(branch) for branch in sample.tree.branches}
+    tasks = [[branch.task for branch in one.branches] for one in less]
+    assert tasks == [[Task.DF_D, Task.FC, Task.FC]] * 3
+    kept = [{id(branch) for branch in one.branches} for one in less]
+    assert set.union(*kept) == {id(branch) for branch in sample.branches}
     assert kept[0] != kept[1] and sample.with_talk(9, 0) == sample
 
 

@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from textwrap import shorten
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from jinja2 import StrictUndefined, Template
-from peft import PeftModel, get_peft_model_state_dict
+from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoProcessor, ProcessorMixin
 
 from dfa_lib.gpt.base import load_base
-from dfa_lib.gpt.forward import core, hidden_states, on_device
-from dfa_lib.gpt.prefix import Prompter
+from dfa_lib.gpt.forward import core
 from dfa_lib.gpt.presets import WEIGHTS, Preset
-from dfa_lib.gpt.trees import Branch, Tree, pack
 from dfa_lib.records import DataError
 
 CARD = "MODEL_CARD.md"
@@ -56,7 +56,8 @@ def load_tuned(
     line for pickled files, a foreign base, missing or broken weights.
     """
     folder = _inner(folder)
-    weights, (preset, own) = check_adapter(folder), _about(folder)
+    check_adapter(folder)
+    preset, own = _about(folder)
     if to_merge and preset.four_bit:
         base, _ = load_base(replace(preset, four_bit=False), device, torch.float16)
     else:
@@ -67,26 +68,22 @@ def load_tuned(
             "preset.json at the one it was tuned on, or tune again"
         )
     try:
-        model = PeftModel.from_pretrained(base, folder, autocast_adapter_dtype=True)
-        wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
-        lost = wanted.keys() - weights.keys()
-    except KeyError as error:  # where a whole module is missing
-        lost = {str(error)}
-    if lost:  # of LoRA's, peft would warn, and go on with what it drew at random
-        raise DataError(f"{folder}: lacks weights, {min(lost)} among them; save it again")
+        with catch_warnings():  # peft would go on with what it drew at random
+            filterwarnings("error", "Found missing adapter keys")
+            model = PeftModel.from_pretrained(base, folder)
+    except (KeyError, UserWarning) as error:  # the first where a whole module is missing
+        lost = shorten(str(error), 200)
+        raise DataError(f"{folder}: lacks weights: {lost}; save it again") from None
     return model.eval(), AutoProcessor.from_pretrained(folder), preset
 
 
 def merge(folder: Path, out: Path) -> Path:
     """Write base and adapter as one plain checkpoint, as servers want it; complete or not there.
 
-    How far merging moved the logits of an answer is printed. Works on the CPU.
+    Works on the CPU.
     """
     model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
-    before = _first_logits(model, processor)
     merged = model.merge_and_unload()
-    apart = (_first_logits(merged, processor) - before).abs().max() / before.abs().max()
-    print(f"merged: the logits of an answer moved by {apart:.1e} of the largest")
     merged.generation_config.max_new_tokens = preset.max_new_tokens
     merged.generation_config.suppress_tokens = [merged.config.image_token_id]  # as infer does
     with _whole(out) as partial:
@@ -96,8 +93,8 @@ def merge(folder: Path, out: Path) -> Path:
     return out
 
 
-def check_adapter(folder: Path) -> dict[str, Tensor]:
-    """Return the adapter's weights; refuse a folder that is unsafe, incomplete or broken."""
+def check_adapter(folder: Path) -> None:
+    """Raise DataError for a folder that is unsafe, incomplete or broken."""
     file = folder / "adapter_model.safetensors"
     if pickled := sorted(p.name for p in folder.glob("**/*") if p.suffix in PICKLES):
         raise DataError(f"{folder}: holds the pickle {pickled[0]}, which can run code; remove it")
@@ -109,7 +106,6 @@ def check_adapter(folder: Path) -> dict[str, Tensor]:
         raise DataError(f"{file}: incomplete, or not a safetensors file; save it again") from None
     if broken := next((n for n, weight in weights.items() if not weight.isfinite().all()), None):
         raise DataError(f"{file}: {broken} has NaN or infinite weights; tune again")
-    return weights
 
 
 def probe(model: nn.Module) -> Tensor:
@@ -150,16 +146,6 @@ def _about(folder: Path) -> tuple[Preset, Tensor]:
         return Preset(**given), torch.tensor(about["probe"])
     except (OSError, KeyError, ValueError):  # the last of JSON's and pydantic's
         raise DataError(f"{file}: missing, torn or from another version; tune again") from None
-
-
-@torch.inference_mode()
-def _first_logits(model: nn.Module, processor: ProcessorMixin) -> Tensor:
-    """Return the logits (V,) of an answer's first token on a black picture."""
-    prompter = Prompter(processor)
-    pictures = on_device(model, prompter.blank)
-    tree = Tree(prompter.prefix, [Branch(prompter.question("Is it forged?"), 0)])
-    hidden = hidden_states(model, pack([[tree]]), pictures, shared=False)
-    return core(model).get_output_embeddings()(hidden[0, -1]).float()
 
 
 def _portable(preset: Preset) -> str:

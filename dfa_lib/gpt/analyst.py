@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,7 @@ from transformers import ProcessorMixin
 from dfa_lib.analysts import TASKS, Question, Reply
 from dfa_lib.files import digest
 from dfa_lib.gpt.adapter import fingerprint, load_tuned
-from dfa_lib.gpt.forward import check_image_tokens, pooled, vision_features
-from dfa_lib.gpt.infer import Prefix, options
+from dfa_lib.gpt.forward import Prefix, check_image_tokens, pooled, vision_features
 from dfa_lib.gpt.prefix import Prompter, Turn
 from dfa_lib.gpt.presets import NANO, Preset
 
@@ -50,7 +49,7 @@ class LocalAnalyst:
         self.batch = batch
         self.prompter = Prompter(processor)
         check_image_tokens(self.model, self.prompter)
-        self._options = cache(lambda text, answers: options(self.prompter, text, answers))
+        self._options = cache(self.prompter.options)
         self._question = cache(self.prompter.question)
         self._seen: tuple[str, Prefix] | None = None
 
@@ -60,8 +59,14 @@ class LocalAnalyst:
         """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3)), batch by batch."""
         replies: list[list[Reply]] = []
         for start in range(0, len(images), self.batch):
-            batch = slice(start, start + self.batch)
-            replies += self._reply(images[batch], questions[batch])
+            begin, asked = time.perf_counter(), questions[start : start + self.batch]
+            prefix = self._read(images[start : start + self.batch])
+            chosen = self._choose(prefix, [[q for q in row if q.options] for row in asked])
+            free = [(i, q) for i, row in enumerate(asked) for q in row if not q.options]
+            written = self._write(prefix, free)
+            told = [[next(chosen if q.options else written) for q in row] for row in asked]
+            seconds = (time.perf_counter() - begin) / max(1, sum(map(len, asked)))
+            replies += [[replace(one, seconds=seconds) for one in row] for row in told]
         return replies
 
     def stream(self, image: np.ndarray, history: Sequence[Turn], text: str) -> Iterator[str]:
@@ -88,40 +93,23 @@ class LocalAnalyst:
         rows = [pooled(vision_features(self.model, seen).float()).cpu() for seen in batches]
         return torch.cat(rows).numpy()
 
-    def _reply(
-        self, images: Sequence[np.ndarray], questions: Sequence[Sequence[Question]]
-    ) -> list[list[Reply]]:
-        begin = time.perf_counter()
-        prefix = self._read(images)
-        chosen = self._choose(prefix, [[q for q in row if q.options] for row in questions])
-        free = [(i, q) for i, row in enumerate(questions) for q in row if not q.options]
-        written = iter(self._write(prefix, free))
-        replies = [[next(chosen if q.options else written) for q in row] for row in questions]
-        seconds = (time.perf_counter() - begin) / max(1, sum(map(len, questions)))
-        return [[replace(one, seconds=seconds) for one in row] for row in replies]
-
     def _choose(self, prefix: Prefix, rows: Sequence[Sequence[Question]]) -> Iterator[Reply]:
         """Yield the likeliest option of each question, asked of each image in one row."""
         owners = [image for image, row in enumerate(rows) if row]
-        if not owners:
-            return
         trees = [[self._options(q.text, q.options) for q in rows[i]] for i in owners]
         scores = iter(prefix.score(owners, trees))
-        for question in (q for i in owners for q in rows[i]):
+        for question, tree in zip(chain(*rows), chain(*trees), strict=True):
             own = tuple(islice(scores, len(question.options)))
-            branches = self._options(question.text, question.options).branches
-            tokens = sum(len(branch.ids) for branch in branches)
+            tokens = tree.tokens - len(tree.prefix)
             yield Reply(question.options[int(np.argmax(own))], own, tokens, 0.0)
 
-    def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> list[Reply]:
-        """The greedy answer to each (image, question)."""
-        if not asked:
-            return []
+    def _write(self, prefix: Prefix, asked: Sequence[tuple[int, Question]]) -> Iterator[Reply]:
+        """Yield the greedy answer to each (image, question), all written side by side."""
         owners = [image for image, _ in asked]
         prompts = [self._question(question.text) for _, question in asked]
         limit = self.preset.max_new_tokens
-        answers = prefix.decode(owners, prompts, self.prompter.eos, limit)
-        return [Reply(self._text(ids), None, len(ids), 0.0) for ids in answers]
+        for ids in prefix.decode(owners, prompts, self.prompter.eos, limit):
+            yield Reply(self._text(ids), None, len(ids), 0.0)
 
     def _text(self, ids: Sequence[int]) -> str:
         return self.prompter.tokenizer.decode(ids, skip_special_tokens=True).lstrip()

@@ -1,4 +1,4 @@
-"""The untuned base of a preset, and the LoRA that makes it tunable."""
+"""The untuned base of a preset, and what tunes it: LoRA and the optimiser."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
+from torch.optim import AdamW, Optimizer
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -20,7 +21,7 @@ from transformers import (
 
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 from dfa_lib import runtime
-from dfa_lib.gpt.forward import core, part_of, parts
+from dfa_lib.gpt.forward import core
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.gpt.trees import TREES
 from dfa_lib.records import DataError
@@ -102,6 +103,54 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return tunable
+
+
+def make_optimizer(loss: nn.Module, preset: Preset) -> Optimizer:
+    """Return AdamW with a learning rate of its own for each part of the model.
+
+    The layer by which ``loss`` has the encoder name categories learns as fast as the encoder.
+    """
+    groups = {
+        "language": {"params": [], "peak": preset.lr_lora},
+        "projector": {"params": [], "peak": preset.lr_projector},
+        "vision": {"params": [], "peak": preset.lr_vision},
+    }
+    owner = part_of(loss.model)
+    for module in loss.modules():
+        tuned = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        groups[owner.get(module, "vision")]["params"] += tuned
+    used = [group for group in groups.values() if group["params"]]
+    if preset.paged and next(loss.parameters()).is_cuda:
+        from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
+
+        return PagedAdamW8bit(used, lr=preset.lr_lora, weight_decay=0.0)
+    return AdamW(used, lr=preset.lr_lora, weight_decay=0.0)
+
+
+def parts(model: nn.Module) -> dict[str, list[str]]:
+    """Return the names of the modules that make up "language", "vision" and "projector".
+
+    The projector stands beside these two, except where the encoder ends in a merger of its own.
+    """
+    inner, names = core(model).model, {m: n for n, m in core(model).named_modules()}
+    halves = {"language": inner.get_decoder(), "vision": inner.get_encoder("image")}
+    beside = [
+        f"model.{name}"
+        for name, child in inner.named_children()
+        if child not in halves.values() and any(True for _ in child.parameters())
+    ]
+    mergers = [name for name in names.values() if name.endswith("visual.merger")]
+    return {part: [names[m]] for part, m in halves.items()} | {"projector": beside + mergers}
+
+
+def part_of(model: nn.Module) -> dict[nn.Module, str]:
+    """Return the part that each module belongs to; a merger inside an encoder is a projector."""
+    return {
+        module: part
+        for part, names in parts(model).items()
+        for name in names
+        for module in core(model).get_submodule(name).modules()
+    }
 
 
 def _targets(model: PreTrainedModel, preset: Preset) -> tuple[list[str], list[str]]:

@@ -4,10 +4,12 @@ Nothing here knows a family: what the processor made of the picture is handed on
 are found by ``get_encoder`` and ``get_decoder``, M-RoPE positions by ``get_rope_index``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from dfa_lib.gpt.prefix import Prompter
@@ -30,32 +32,6 @@ def precision(model: nn.Module) -> torch.autocast:
     mixed = core(model) is not model and words.dtype != torch.float32
     enabled = mixed or torch.is_autocast_enabled(kind)  # what is set around stays
     return torch.autocast(kind, words.dtype if mixed else None, enabled=enabled)
-
-
-def parts(model: nn.Module) -> dict[str, list[str]]:
-    """Return the names of the modules that make up "language", "vision" and "projector".
-
-    The projector stands beside these two, except where the encoder ends in a merger of its own.
-    """
-    inner, names = core(model).model, {m: n for n, m in core(model).named_modules()}
-    halves = {"language": inner.get_decoder(), "vision": inner.get_encoder("image")}
-    beside = [
-        f"model.{name}"
-        for name, child in inner.named_children()
-        if child not in halves.values() and any(True for _ in child.parameters())
-    ]
-    mergers = [name for name in names.values() if name.endswith("visual.merger")]
-    return {part: [names[m]] for part, m in halves.items()} | {"projector": beside + mergers}
-
-
-def part_of(model: nn.Module) -> dict[nn.Module, str]:
-    """Return the part that each module belongs to; a merger inside an encoder is a projector."""
-    return {
-        module: part
-        for part, names in parts(model).items()
-        for name in names
-        for module in core(model).get_submodule(name).modules()
-    }
 
 
 def image_positions(model: nn.Module, packed: Packed, pictures: Pictures) -> Tensor:
@@ -87,6 +63,7 @@ def hidden_states(
 
     Not ``shared``: one image with one QA, by the stock pass with no mask or position of ours.
     """
+    pictures = on_device(model, pictures)
     inputs = {"input_ids": packed.ids, **token_kinds(model, packed.ids), **pictures}
     if shared:
         inputs |= {
@@ -131,30 +108,22 @@ class PrefixLoss(nn.Module):
             nn.init.zeros_(self.layer.weight)
             nn.init.zeros_(self.layer.bias)  # nothing of it hangs on chance, so that runs repeat
 
-    def forward(
-        self,
-        pictures: Pictures,
-        packed: Packed,
-        named: tuple[Tensor, Tensor] | None = None,
-        check: bool = False,
-    ) -> Tensor:
+    def forward(self, pictures: Pictures, packed: Packed, check: bool = False) -> Tensor:
         """Return the weighted sum of negative log-probabilities.
 
-        ``named``, which ``naming`` needs, is what ``samples.categories`` returns. ``check`` puts
-        beside the loss how many answers have a token that is not the likeliest: (2,).
+        ``check`` puts beside it how many answers have a token that is not the likeliest: (2,).
         """
-        pictures, seen = on_device(self.model, pictures), []
+        seen = []
         encoder = core(self.model).model.get_encoder("image")
-        with encoder.register_forward_hook(lambda *given: seen.append(given[-1][0])):
+        with encoder.register_forward_hook(lambda module, args, output: seen.append(output[0])):
             hidden = hidden_states(self.model, packed, pictures, self.shared)
         loss = answer_loss(self.model, hidden, packed, check)
-        if named is None or not self.naming:
+        if not self.naming:
             return loss
-        kinds, shares = named
-        tokens = seen[0].reshape(len(kinds), -1, seen[0].shape[-1])
+        tokens = seen[0].reshape(len(packed.kinds), -1, seen[0].shape[-1])
         logits = self.layer(pooled(tokens).to(self.layer.weight.dtype))
-        wrong = nn.functional.cross_entropy(logits, kinds, reduction="none")
-        extra = self.naming * (shares * wrong).sum()
+        wrong = nn.functional.cross_entropy(logits, packed.kinds, reduction="none")
+        extra = self.naming * (packed.shares * wrong).sum()
         return loss + extra - extra.detach()  # the value stays that of the answers, for the log
 
 
@@ -218,3 +187,100 @@ def token_kinds(model: nn.Module, ids: Tensor) -> dict[str, Tensor]:
     if not hasattr(core(model).model, "get_rope_index"):
         return {}
     return {"mm_token_type_ids": (ids == core(model).config.image_token_id).int()}
+
+
+class Prefix:
+    """What ``model`` has read of a batch of pictures, as the processor hands them on.
+
+    Questions are asked about image ``owners[i]`` of the batch, any number of each; what they
+    read is forgotten afterwards.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, model: nn.Module, prompter: Prompter, pictures: Pictures) -> None:
+        self.model, self.core = model, core(model)
+        pictures = on_device(model, pictures)
+        grids = pictures.get("image_grid_thw")
+        count = len(pictures["pixel_values"] if grids is None else grids)
+        ids = torch.tensor([prompter.prefix] * count, device=self.core.device)
+        positions, cache = prefix_positions(model, ids, grids), DynamicCache()
+        inputs = {"position_ids": positions, **token_kinds(model, ids), **pictures}
+        with precision(model):
+            self.core.model(ids, past_key_values=cache, use_cache=True, **inputs)
+        self.cache, self.end = cache, int(positions.max()) + 1
+
+    @torch.inference_mode()
+    def score(self, owners: Sequence[int], rows: Sequence[Sequence[Tree]]) -> list[float]:
+        """Return the log-probability of each branch, in their order: a whole answer, end included.
+
+        The trees of row i are asked about image ``owners[i]``.
+        """
+        packed = pack(rows, past=self.end).to(self.core.device)
+        mask = packed.mask(self.core.dtype, self.cache.get_seq_length())
+        hidden = self._read(self._cache_of(owners), packed.ids, packed.positions, mask)
+        logits = answer_logits(self.model, hidden, packed)
+        lost = nn.functional.cross_entropy(logits, packed.targets, reduction="none")
+        sums = torch.zeros(int(packed.answers[-1]) + 1, device=hidden.device)
+        return sums.index_add(0, packed.answers, -lost).tolist()
+
+    def decode(
+        self, owners: Sequence[int], questions: Sequence[Sequence[int]], eos: int, limit: int
+    ) -> list[list[int]]:
+        """Return greedy answers (ids without ``eos``), all questions of all images side by side.
+
+        Question i is asked about image ``owners[i]``; equal to asking one by one.
+        """
+        answers: list[list[int]] = [[] for _ in questions]
+        for tokens in self.steps(owners, questions, eos, limit):
+            for question, token in tokens.items():
+                answers[question].append(token)
+        return answers
+
+    @torch.inference_mode()
+    def steps(
+        self, owners: Sequence[int], questions: Sequence[Sequence[int]], eos: int, limit: int
+    ) -> Iterator[dict[int, int]]:
+        """Yield the next token of each answer that has not ended, by question, as ``decode``."""
+        cache, device = self._cache_of(owners), self.core.device
+        texts = [torch.tensor(question, device=device) for question in questions]
+        ids, real = _padded_left(texts), _padded_left([torch.ones_like(text) for text in texts])
+        positions = (real.cumsum(1) - 1).clamp(min=0) + self.end
+        seen = nn.functional.pad(real, (cache.get_seq_length(), 0), value=1)
+        running = torch.arange(len(questions), device=device)
+        for _ in range(limit):
+            hidden = self._read(cache, ids, positions, seen)[:, -1]
+            logits = self.core.get_output_embeddings()(hidden)
+            logits[:, self.core.config.image_token_id] = -torch.inf  # an answer holds no picture
+            tokens = logits.argmax(-1)
+            going = tokens != eos
+            if not going.any():
+                return
+            if not going.all():  # finished rows leave the batch
+                tokens, running = tokens[going], running[going]
+                positions, seen = positions[going], seen[going]
+                cache.batch_select_indices(going.nonzero()[:, 0])
+            yield dict(zip(running.tolist(), tokens.tolist(), strict=True))
+            ids, positions = tokens[:, None], positions[:, -1:] + 1
+            seen = nn.functional.pad(seen, (0, 1), value=1)
+
+    def _cache_of(self, owners: Sequence[int]) -> DynamicCache:
+        """Return a cache to go on with, whose row i is that of image ``owners[i]``."""
+        rows = torch.tensor(owners, device=self.core.device)
+        return DynamicCache((layer.keys[rows], layer.values[rows]) for layer in self.cache.layers)
+
+    def _read(self, cache: DynamicCache, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Return the hidden states (R, Q, D) of tokens that go on after the cache; extend it.
+
+        ``mask`` says what each token sees, (R, 1, Q, cached + Q), or which are no padding,
+        (R, cached + Q).
+        """
+        inputs = {"attention_mask": mask, "position_ids": positions}
+        words = self.core.get_input_embeddings()(ids)
+        with precision(self.model):
+            return self.core.get_decoder()(
+                inputs_embeds=words, past_key_values=cache, use_cache=True, **inputs
+            ).last_hidden_state
+
+
+def _padded_left(rows: list[Tensor]) -> Tensor:
+    return pad_sequence(rows, batch_first=True, padding_side="left")

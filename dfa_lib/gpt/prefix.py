@@ -5,6 +5,7 @@ into one sequence: the prefix once, then each QA as a branch whose positions res
 which sees the prefix and itself only. All inputs come from the processor, whatever the family.
 """
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import ProcessorMixin
 
-from dfa_lib.records import DataError
+from dfa_lib.gpt.trees import Branch, Tree
+from dfa_lib.records import DataError, InstructRecord
 
 Turn = tuple[str, str]
 """One question and the answer it got."""
@@ -79,6 +81,12 @@ class Prompter:
         # the LLaVA-1.5 template writes no end of sequence: without it a model never stops
         return [*ids, self.eos], len(prompt)
 
+    def options(self, question: str, answers: Sequence[str]) -> Tree:
+        """Return the tree of one question with each whole answer as a branch of its own."""
+        written = [self.answer(question, answer) for answer in answers]
+        head, cut = written[0]
+        return Tree(head[:cut], [Branch(ids[cut:], 0) for ids, cut in written])
+
     def _text(self, history: Sequence[Turn], question: str) -> str:
         messages = [_message("user", question)]
         for asked, answered in reversed(history):
@@ -102,6 +110,20 @@ class Prompter:
         texts = [self._opening] * len(pictures)
         read = self.processor(images=nested, text=texts, return_tensors="pt")
         return read["input_ids"], {key: read[key] for key in read if key not in WORDS}
+
+
+def encode(prompter: Prompter, record: InstructRecord) -> Tree:
+    """Return a record as tokens; raise DataError naming the face if nothing is supervised."""
+    if not record.qa:
+        raise DataError(f"face {record.id}: qa: no question; add one or remove the record")
+    branches = []
+    for qa in record.qa:
+        try:
+            ids, begin = prompter.answer(qa.question, qa.answer)
+        except DataError as error:
+            raise DataError(f"face {record.id}: {error}") from None
+        branches.append(Branch(array("i", ids), begin, qa.task))  # four bytes a token
+    return Tree(prompter.prefix, branches, record.face)
 
 
 def _message(role: str, text: str) -> dict:

@@ -12,16 +12,21 @@ it cannot see. The result is the same, for 1.3 to 1.7 times less time than one m
 with a single tree (forward and backward on a CPU, 576 and 64 image tokens).
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from dfa_lib.gpt.presets import Preset
+from dfa_lib.records import DataError, Face
+from dfa_lib.taxonomy import CLASSES, Task
 
 TREES = "trees"
 """The name under which transformers knows this attention."""
@@ -32,28 +37,50 @@ class Branch(NamedTuple):
 
     ids: Sequence[int]
     answer: int
+    task: Task | None = None
+
+    @property
+    def scored(self) -> int:
+        """Supervised or scored tokens."""
+        return len(self.ids) - self.answer
 
 
 class Tree(NamedTuple):
-    """A prefix that is read once, and branches that each see it and themselves."""
+    """A prefix that is read once, and branches that each see it and themselves.
+
+    In training, an image of ``face`` with all its QA.
+    """
 
     prefix: Sequence[int]
     branches: Sequence[Branch]
+    face: Face | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens of prefix and branches."""
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
+    def with_talk(self, count: int, step: int) -> "Tree":
+        """Return the tree with ``count`` turns of its free conversation, others at each step."""
+        free = [at for at, branch in enumerate(self.branches) if branch.task is Task.FC]
+        left_out = set(free) - {free[(step + turn) % len(free)] for turn in range(count) if free}
+        kept = [branch for at, branch in enumerate(self.branches) if at not in left_out]
+        return self._replace(branches=kept)
 
-@dataclass(frozen=True)
-class Packed:
+    def alone(self) -> list["Tree"]:
+        """Return one tree for each branch, for bases that cannot share an image."""
+        return [self._replace(branches=[branch]) for branch in self.branches]
+
+
+class Packed(NamedTuple):
     """Rows of trees, padded on the right.
 
     ``ids``, ``positions``, ``until``: (B, L). The M scored tokens: ``rows`` and ``sources`` say
     where each is predicted from, ``targets`` what it is, ``weights`` what it counts and
     ``answers`` which branch (numbered through the batch) it belongs to; all (M,). ``segments``:
-    (start, end of its prefix, end) of each tree where there is a single row.
+    (start, end of its prefix, end) of each tree where there is a single row. ``kinds`` and
+    ``shares`` are set in training: where the category of each of I faces stands in CLASSES, -100
+    for an unknown one, and its share of the answers of a batch; both (I,).
     """
 
     ids: Tensor
@@ -65,6 +92,8 @@ class Packed:
     answers: Tensor
     weights: Tensor
     segments: tuple[tuple[int, int, int], ...]
+    kinds: Tensor | None = None
+    shares: Tensor | None = None
 
     def mask(self, dtype: torch.dtype, past: int = 0) -> Tensor:
         """The additive attention mask (B, 1, L, past + L); all see the ``past`` cached tokens."""
@@ -74,8 +103,7 @@ class Packed:
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "segments"}
-        return replace(self, **{name: tensor.to(device) for name, tensor in moved.items()})
+        return Packed(*(part.to(device) if torch.is_tensor(part) else part for part in self))
 
 
 def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -88,34 +116,91 @@ def pack(rows: Sequence[Sequence[Tree]], past: int = 0) -> Packed:
 
     Weights are 1; training sets its own.
     """
-    width = max(sum(tree.tokens for tree in row) for row in rows)
-    ids = np.zeros((len(rows), width), np.int64)
-    positions = np.zeros_like(ids)
-    until = np.tile(np.arange(1, width + 1), (len(rows), 1))  # padding sees and is seen by itself
-    scored, segments, answers = [], [], 0
+    lines, scored, segments, answers = [], [], [], 0
     for number, row in enumerate(rows):
-        end = 0
+        line = []  # id, position and `until` of each token
         for tree in row:
-            start, end = end, end + tree.tokens
-            branching = stop = start + len(tree.prefix)
+            start, branching = len(line), len(line) + len(tree.prefix)
+            end, depth = start + tree.tokens, past + len(tree.prefix)
             segments.append((start, branching, end))
-            ids[number, start:branching] = tree.prefix
-            positions[number, start:branching] = past + np.arange(branching - start)
-            until[number, start:branching] = end
+            line += [(token, past + at, end) for at, token in enumerate(tree.prefix)]
             for branch in tree.branches:
-                begin, stop = stop, stop + len(branch.ids)
-                ids[number, begin:stop] = branch.ids
-                positions[number, begin:stop] = past + branching - start + np.arange(stop - begin)
-                until[number, begin:stop] = stop
-                sources = np.arange(begin - 1, stop - 1)
-                sources[:1] = branching - 1  # its first token follows the prefix
+                begin, stop = len(line), len(line) + len(branch.ids)
+                line += [(token, depth + at, stop) for at, token in enumerate(branch.ids)]
+                sources = [branching - 1, *range(begin, stop - 1)]  # its first follows the prefix
                 told = zip(sources[branch.answer :], branch.ids[branch.answer :], strict=True)
-                scored += [(number, int(source), int(token), answers) for source, token in told]
+                scored += [(number, source, token, answers) for source, token in told]
                 answers += 1
+        lines.append(torch.tensor(line))
+    grid = pad_sequence(lines, batch_first=True)
+    ids, positions, until = (part.contiguous() for part in grid.unbind(2))
+    own = torch.arange(1, ids.shape[1] + 1)
+    until = torch.where(until > 0, until, own)  # padding sees and is seen by itself
     columns = torch.tensor(scored, dtype=torch.long).reshape(-1, 4).unbind(1)
-    grid = (torch.from_numpy(array) for array in (ids, positions, until))
     alone = tuple(segments) if len(rows) == 1 else ()
-    return Packed(*grid, *columns, torch.ones(len(scored)), alone)
+    return Packed(ids, positions, until, *columns, torch.ones(len(scored)), alone)
+
+
+def fitted(trees: Sequence[Tree], budget: int) -> list[list[Tree]]:
+    """Return trees put together into rows of at most ``budget`` tokens, without a pad in them.
+
+    First fit, longest first; a tree beyond the budget has a row of its own.
+    """
+    filled: list[list[Tree]] = []
+    for tree in sorted(trees, key=lambda tree: -tree.tokens):
+        room = budget - tree.tokens
+        row = next((row for row in filled if sum(t.tokens for t in row) <= room), None)
+        if row is None:
+            filled.append(row := [])
+        row.append(tree)
+    return filled
+
+
+def collate(row: Sequence[Tree], batch: Sequence[Tree], preset: Preset) -> Packed:
+    """Pack trees into one row whose loss is its share of the mean over the ``batch``.
+
+    ``preset.balanced``: the mean over answers of the mean over an answer's tokens, so that
+    a short verdict counts as much as a long description; else the mean over all tokens. In
+    either, an answer counts ``preset.weights`` of its task, or once; in DF-D, that of a bona fide
+    face counts ``preset.bona_fide`` as much.
+    """
+    packed = pack([row])
+    each = torch.tensor([token for tree in row for token, _ in _counts(tree, preset)])
+    total = sum(answer for tree in batch for _, answer in _counts(tree, preset))
+    kinds = [tree.face.category for tree in row]
+    answers = torch.tensor([len(tree.branches) for tree in row], dtype=torch.float)
+    return packed._replace(
+        weights=each[packed.answers] / total,
+        kinds=torch.tensor([CLASSES.index(kind) if kind in CLASSES else -100 for kind in kinds]),
+        shares=answers / sum(len(tree.branches) for tree in batch),
+    )
+
+
+def _counts(tree: Tree, preset: Preset) -> list[tuple[float, float]]:
+    """Return what each answer of a tree counts: one token of it, and all of them."""
+    rare = {} if tree.face.category.forged else {Task.DF_D: preset.bona_fide}
+    counts = []
+    for branch in tree.branches:
+        weight = preset.weights.get(branch.task, 1.0) * rare.get(branch.task, 1.0)
+        token = weight / branch.scored if preset.balanced else weight
+        counts.append((token, weight if preset.balanced else weight * branch.scored))
+    return counts
+
+
+def plan(count: int, preset: Preset, seed: int) -> np.ndarray:
+    """Which images each step takes: (steps, batch), epoch after epoch in a new order.
+
+    Raises DataError if there are none.
+    """
+    if not count:
+        raise DataError("records: none to train on; pass those of the split 'train'")
+    steps = max(1, round(preset.epochs * count / preset.batch))
+    wanted = steps * preset.batch
+    epochs = [
+        np.random.default_rng((seed, epoch)).permutation(count)
+        for epoch in range(math.ceil(wanted / count))
+    ]
+    return np.concatenate(epochs)[:wanted].reshape(steps, preset.batch)
 
 
 def tree_attention(
