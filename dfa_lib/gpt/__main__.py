@@ -19,12 +19,6 @@ from dfa_lib.runtime import prepare, work_path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command says; return the exit status."""
-    args = _parser().parse_args(argv)
-    prepare()
-    return command("dfa_lib.gpt", lambda: args.run(args), "the same command goes on where it was")
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("dfa_lib.gpt", description="Check, tune, merge DFA-GPT.")
     commands = parser.add_subparsers(required=True, metavar="check | train | merge")
     check = commands.add_parser("check", help="does this preset fit into the memory here?")
@@ -40,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
     merge.add_argument("folder", type=Path, help="what training wrote")
     merge.add_argument("out", type=Path)
-    return parser
+    args = parser.parse_args(argv)
+    prepare()
+    return command("dfa_lib.gpt", lambda: args.run(args), "the same command goes on where it was")
 
 
 def _preset(args: argparse.Namespace) -> Preset:
