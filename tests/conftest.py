@@ -1,4 +1,4 @@
-"""Fast tests first: a mistake shows in seconds. On several processes files of lessons start."""
+"""Fast tests first: a mistake shows in seconds. On several processes the long files start."""
 
 import os
 import sys
@@ -26,7 +26,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=_lateness)
     if hasattr(config, "workerinput"):  # one of several: they end together if long files go first
         lessons = Counter(item.path for item in items if _lateness(item) > 2)
-        items.sort(key=lambda item: -max(0, lessons[item.path] - 2))
+        latest = {item.path: _lateness(item) for item in items}  # sorted: the last one counts
+        items.sort(key=lambda item: (-max(0, lessons[item.path] - 2), -latest[item.path]))
 
 
 @pytest.fixture(scope="session")
