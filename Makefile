@@ -4,7 +4,7 @@
 #                 on photographs: make claims CLAIMS="-p SOURCE=london -p ROOT=FOLDER"
 # make for-real   lesson 06, from pictures to a chat with stand-ins; yours:
 #                 make for-real REAL="-p PROFILE=real -p ROOT=FOLDER"
-# make test       the checks, the fast ones first
+# make test       the checks
 # make test-all   these and the long ones: every browser flow, Colab's situation, the site
 # make lint       style only
 # make site       the lessons and pages as a web site, into build/site
