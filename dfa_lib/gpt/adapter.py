@@ -78,10 +78,7 @@ def load_tuned(
 
 
 def merge(folder: Path, out: Path) -> Path:
-    """Write base and adapter as one plain checkpoint, as servers want it; complete or not there.
-
-    Works on the CPU.
-    """
+    """Write base and adapter as one plain checkpoint, on the CPU; complete or not there."""
     model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
     merged = model.merge_and_unload()
     merged.generation_config.max_new_tokens = preset.max_new_tokens

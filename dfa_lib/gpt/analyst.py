@@ -59,8 +59,10 @@ class LocalAnalyst:
         """Answer ``questions[i]`` on ``images[i]`` (RGB uint8, (H, W, 3)), batch by batch."""
         replies: list[list[Reply]] = []
         for start in range(0, len(images), self.batch):
-            begin, asked = time.perf_counter(), questions[start : start + self.batch]
-            prefix = self._read(images[start : start + self.batch])
+            begin = time.perf_counter()
+            asked = questions[start : start + self.batch]
+            seen = self.prompter.pictures(images[start : start + self.batch])
+            prefix = Prefix(self.model, self.prompter, seen)
             chosen = self._choose(prefix, [[q for q in row if q.options] for row in asked])
             free = [(i, q) for i, row in enumerate(asked) for q in row if not q.options]
             written = self._write(prefix, free)
@@ -118,8 +120,5 @@ class LocalAnalyst:
         """The prefix of the image that is talked about, read anew when the image changes."""
         key = digest(image.tobytes())
         if self._seen is None or self._seen[0] != key:
-            self._seen = key, self._read([image])
+            self._seen = key, Prefix(self.model, self.prompter, self.prompter.pictures([image]))
         return self._seen[1]
-
-    def _read(self, images: Sequence[np.ndarray]) -> Prefix:
-        return Prefix(self.model, self.prompter, self.prompter.pictures(images))

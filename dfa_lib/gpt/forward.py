@@ -243,7 +243,9 @@ class Prefix:
         """Yield the next token of each answer that has not ended, by question, as ``decode``."""
         cache, device = self._cache_of(owners), self.core.device
         texts = [torch.tensor(question, device=device) for question in questions]
-        ids, real = _padded_left(texts), _padded_left([torch.ones_like(text) for text in texts])
+        padded = {"batch_first": True, "padding_side": "left"}
+        ids = pad_sequence(texts, **padded)
+        real = pad_sequence([torch.ones_like(text) for text in texts], **padded)
         positions = (real.cumsum(1) - 1).clamp(min=0) + self.end
         seen = nn.functional.pad(real, (cache.get_seq_length(), 0), value=1)
         running = torch.arange(len(questions), device=device)
@@ -280,7 +282,3 @@ class Prefix:
             return self.core.get_decoder()(
                 inputs_embeds=words, past_key_values=cache, use_cache=True, **inputs
             ).last_hidden_state
-
-
-def _padded_left(rows: list[Tensor]) -> Tensor:
-    return pad_sequence(rows, batch_first=True, padding_side="left")

@@ -63,7 +63,8 @@ def need(
     ``config`` is read from the preset's base unless given. Raises DataError if it cannot be had,
     or if an encoder is to be tuned that takes anything but square pictures.
     """
-    config, width = config or read_config(preset), dtype.itemsize
+    config = config or read_config(preset)
+    width = dtype.itemsize
     with init_empty_weights():
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype).requires_grad_(False)
         model.set_attn_implementation({"": "sdpa", "text_config": TREES})
@@ -76,7 +77,11 @@ def need(
         sizes[parameter.requires_grad] += parameter.numel()
         parameter.data = parameter.data.to(dtype)  # autocast computes with a copy in this dtype
     count, copied = sizes[True], width if width < 4 else 0
-    passed = _peak(model, packed or _typical(config, preset), preset)
+    if packed is None:
+        image = [0] * (image_tokens(config, preset.side) + 1)
+        tree = Tree(image, [Branch([0] * TEXT, TEXT - ANSWER)] * QA)
+        packed = pack([[tree] * max(1, preset.row // tree.tokens)])
+    passed = _peak(model, packed, preset)
     return Need(
         weights=((sizes[False] - quantised) * width + quantised * NF4) / GIB,
         adapters=count * (8 + copied) / GIB,
@@ -116,12 +121,6 @@ def preflight(preset: Preset) -> str:
     if wanted.weights > ROOM * free:
         return f"{line}: take a smaller preset"
     return f"{line}: try a lower `row`, a lower `rank` or a smaller preset"
-
-
-def _typical(config: PreTrainedConfig, preset: Preset) -> Packed:
-    image = image_tokens(config, preset.side)
-    tree = Tree([0] * (image + 1), [Branch([0] * TEXT, TEXT - ANSWER)] * QA)
-    return pack([[tree] * max(1, preset.row // tree.tokens)])
 
 
 def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:

@@ -80,7 +80,8 @@ def train(
     told = [(tree.face.sha256, *(branch.ids for branch in tree.branches)) for tree in trees]
     run = digest(repr((preset, seed, probe(model).tolist(), prompter.prefix, told)))
     trainer = Trainer(model, prompter, faces, preset, seed)
-    begin, main = trainer.load(out / CHECKPOINT, run), trainer.accelerator.is_main_process
+    main = trainer.accelerator.is_main_process
+    begin = trainer.load(out / CHECKPOINT, run)
     log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
     if main:
         write_jsonl(out / LOG, log)
@@ -152,8 +153,9 @@ class Trainer:
 
         Yields each step, and whether a checkpoint is due; there ``held_out`` images are scored.
         """
-        saved, main = time.monotonic(), self.accelerator.is_main_process
-        bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=not main)
+        hidden = not self.accelerator.is_main_process
+        bar = tqdm(order[begin:], "tuning", len(order), initial=begin, disable=hidden)
+        saved = time.monotonic()
         for done, chosen in enumerate(bar, start=begin + 1):
             step = self.step([trees[i] for i in chosen], done - 1, len(order))
             if time.monotonic() - saved > 60 * self.preset.save_minutes:

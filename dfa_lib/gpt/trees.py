@@ -116,16 +116,20 @@ def pack(rows: Sequence[Sequence[Tree]], past: int = 0) -> Packed:
 
     Weights are 1; training sets its own.
     """
-    lines, scored, segments, answers = [], [], [], 0
+    lines, scored, segments = [], [], []
+    answers = 0
     for number, row in enumerate(rows):
         line = []  # id, position and `until` of each token
         for tree in row:
-            start, branching = len(line), len(line) + len(tree.prefix)
-            end, depth = start + tree.tokens, past + len(tree.prefix)
+            start = len(line)
+            branching = start + len(tree.prefix)
+            end = start + tree.tokens
             segments.append((start, branching, end))
             line += [(token, past + at, end) for at, token in enumerate(tree.prefix)]
             for branch in tree.branches:
-                begin, stop = len(line), len(line) + len(branch.ids)
+                begin = len(line)
+                stop = begin + len(branch.ids)
+                depth = past + len(tree.prefix)
                 line += [(token, depth + at, stop) for at, token in enumerate(branch.ids)]
                 sources = [branching - 1, *range(begin, stop - 1)]  # its first follows the prefix
                 told = zip(sources[branch.answer :], branch.ids[branch.answer :], strict=True)
