@@ -126,6 +126,14 @@ def intervals(
     axis.figure.set_label(f"{axis.figure.get_label()} {metric}, 95 %: {listed(said, 60)}.")
 
 
+def bars(axis: Axes, rows: Mapping[str, Sequence[float]], middle: Sequence[float]) -> None:
+    """Draw the ``middle`` of each row, such as its mean, as a bar, and its values as dots."""
+    axis.barh([*rows], middle, color=TRAINED, height=0.55)
+    for row, values in rows.items():
+        axis.plot(values, [row] * len(values), "o", color=INK, markersize=7, alpha=0.6)
+    axis.invert_yaxis()
+
+
 def write(axis: Axes, x: float, y: float, text: str, **style: object) -> None:
     """Write a text that is centred at the height ``y``, in ink unless ``style`` says otherwise."""
     axis.text(x, y, text, **{"color": INK, "fontsize": TEXT, "va": "center"} | style)

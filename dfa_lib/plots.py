@@ -30,7 +30,8 @@ def picture_grid(
     side: float = 1.05,
 ) -> Figure:
     """Rows of pictures, at most ``side`` inches wide, each row with its name; None leaves a gap."""
-    wide, lines = max(map(len, rows.values())), max((c.count("\n") + 1 for c in columns), default=0)
+    wide = max(map(len, rows.values()))
+    lines = max((name.count("\n") + 1 for name in columns), default=0)
     beside = 0.12 * max(len(line) for name in rows for line in name.split("\n")) + 0.1
     side = min(side, (look.WIDEST - beside) / wide)
     size = max(side * wide + beside, 4.8), side * 1.03 * len(rows) + 0.2 * lines + 0.5
@@ -118,7 +119,8 @@ def painted(image: Image, face: Face, colours: Mapping[Region, str]) -> Image:
     picture = cv2.resize(image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     masks = region_masks(np.float32(face.landmarks) * 3, len(picture))
     for region in colours.keys() & masks.keys():
-        mask, paint = masks[region], np.array(matplotlib.colors.to_rgb(colours[region])) * 255
+        mask = masks[region]
+        paint = np.array(matplotlib.colors.to_rgb(colours[region])) * 255
         picture[mask] = 0.6 * picture[mask] + 0.4 * paint
         mode = cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         outline, _ = cv2.findContours(mask.astype(np.uint8), *mode)
@@ -128,7 +130,8 @@ def painted(image: Image, face: Face, colours: Mapping[Region, str]) -> Image:
 
 def loss_curve(log: Sequence[Step]) -> Figure:
     """Loss at every step with its running mean, and the scores on held-out faces where taken."""
-    loss, scored = np.array([step.loss for step in log]), [s for s in log if s.val_loss is not None]
+    loss = np.array([step.loss for step in log])
+    scored = [step for step in log if step.val_loss is not None]
     wide = max(len(loss) // 8, 1)
     mean = np.convolve(loss, np.ones(wide) / wide, "valid")
     alt = (

@@ -79,10 +79,12 @@ def _ask(args: argparse.Namespace) -> int:
     if form is as_text and numbers:
         from dfa_lib.chat.page import LIMITS
 
-        print(*[SHIPPED_MODEL] * session.shipped, LIMITS, sep="\n")
+        if session.shipped:
+            print(SHIPPED_MODEL)
+        print(LIMITS)
     if (n := counts.total()) > 1:
-        seconds, each = perf_counter() - begin, sorted(counts.items())
-        told = ", ".join(f"{count} {status}" for status, count in each)
+        seconds = perf_counter() - begin
+        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         print(f"{n} pictures in {seconds:.0f} s ({n / seconds:.1f}/s): {told}", file=sys.stderr)
     return 2 if counts["unreadable"] else 1 if counts["not judged"] else 0
 

@@ -15,7 +15,6 @@ from uuid import uuid4
 import cv2
 import numpy as np
 from scipy.fft import dctn
-from scipy.special import log_softmax
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -35,6 +34,7 @@ Asked = Sequence[Sequence[Question]]
 Features = Callable[[Images], np.ndarray]
 GREY = 128
 RINGS = 32
+UNLIKELY = -30.0  # the log-probability of a class that no training face is of
 
 
 class Control(Analyst):
@@ -206,14 +206,9 @@ def _fit(features: np.ndarray, answers: Sequence[str | None]) -> Pipeline:
 
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     """Log-probabilities (N, options) by option; a class never seen is unlikely."""
-    table = np.full((len(features), len(labels(task))), -30.0)
+    table = np.full((len(features), len(labels(task))), UNLIKELY)
     known = [labels(task).index(name) for name in model.classes_]
-    if len(known) < 2:
-        table[:, known] = 0
-        return table
-    margin = model.decision_function(features)  # predict_log_proba would round to -inf
-    margin = np.stack([0 * margin, margin], axis=1) if margin.ndim == 1 else margin
-    table[:, known] = log_softmax(margin, axis=1)
+    table[:, known] = np.maximum(model.predict_log_proba(features), UNLIKELY)
     return table
 
 

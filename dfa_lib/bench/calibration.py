@@ -36,7 +36,8 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
     None if there is no report, or none of an analyst with this ``fingerprint``.
     Raises DataError if the files cannot be read.
     """
-    path, mark = folder / "report.json", analyst.fingerprint
+    path = folder / "report.json"
+    mark = analyst.fingerprint
     if not mark or not path.exists():
         return None
     try:

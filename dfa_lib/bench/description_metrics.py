@@ -74,7 +74,8 @@ class Descriptions:
 
     def details(self, texts: Sequence[str], prompts: Sequence[str]) -> dict:
         """Region F1 by category, region and wording, and the best and worst texts."""
-        claimed, asked = claimed_regions(texts), np.array(prompts)
+        claimed = claimed_regions(texts)
+        asked = np.array(prompts)
         return {
             "per_category": self._by_category(claimed),
             "per_wording": {
@@ -147,7 +148,8 @@ class Descriptions:
 
     def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, list[float]]]:
         """By category and region: the share of faces where it is claimed, and where it is so."""
-        both, names = np.stack([claimed, self.altered], axis=2), [one.value for one in Region]
+        both = np.stack([claimed, self.altered], axis=2)
+        names = [one.value for one in Region]
         kept = {name: member & self.known for name, member in self._members.items()}
         return {
             name: dict(zip(names, both[at].mean(axis=0).tolist(), strict=True))

@@ -23,10 +23,7 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
     alt = f"Mean probability of each answer over {len(share)} wordings: {look.listed(means)}."
     size = 8.5, 0.55 * len(labels) + 1.6
     figure, (ax,) = look.canvas("One face, one question in several wordings", alt, size)
-    ax.barh(labels, share.mean(axis=0), color=look.TRAINED, height=0.55)
-    for row in share:
-        ax.plot(row, labels, "o", color=look.INK, markersize=7, alpha=0.6)
-    ax.invert_yaxis()
+    look.bars(ax, dict(zip(labels, share.T, strict=True)), share.mean(axis=0))
     ax.set(xlim=(-0.02, 1.02), xlabel="probability among the allowed answers")
     return figure
 
@@ -56,10 +53,10 @@ def resampling(draws: Mapping[str, np.ndarray], value: float, metric: str) -> Fi
     every = np.concatenate(list(draws.values()))
     bins = np.linspace(np.nanmin(every), np.nanmax(every) + 1e-9, 40)
     for depth, (name, values) in enumerate(draws.items(), 1):
-        (low, high), label, colour = ends[name], said[name], look.SERIES[depth - 1]
-        ax.hist(values, bins, color=colour, alpha=0.5, label=label)
+        colour = look.SERIES[depth - 1]
+        ax.hist(values, bins, color=colour, alpha=0.5, label=said[name])
         place = -0.006 * len(values) * depth
-        ax.plot([low, high], [place] * 2, color=colour, linewidth=5, solid_capstyle="butt")
+        ax.hlines(place, *ends[name], color=colour, linewidth=5)
     ax.axvline(value, color=look.INK, linewidth=1.5)
     ax.set(xlabel=metric, yticks=[], ylabel="resamples")
     ax.legend(frameon=False, fontsize=look.TEXT)
@@ -110,9 +107,11 @@ def reliability_diagram(data: Mapping, names: Sequence[str]) -> Figure:
 def confusion(data: Mapping, name: str) -> Figure:
     """DF-C: what was (rows) against what was said (columns), shares of each row."""
     detail = data["details"][name]["DF-C"]
-    counts, labels = np.array(detail["confusion"]), [*detail["labels"], "unread"]
+    counts = np.array(detail["confusion"])
+    labels = [*detail["labels"], "unread"]
     if not counts[:, -1].any():
-        counts, labels = counts[:, :-1], labels[:-1]
+        counts = counts[:, :-1]
+        labels = detail["labels"]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = (f"{label} {part:.0%}" for label, part in zip(labels, share.diagonal(), strict=False))
     alt = f"Confusion matrix of DF-C. Share called what it is: {look.listed(right)}."
@@ -260,15 +259,12 @@ def _scores(title: str, metric: str, rows: Mapping[str, Triple], colours: Sequen
 
 def answer_delay(first: Sequence[float], later: Sequence[float]) -> Figure:
     """Milliseconds to the first token of an answer: first question and later ones."""
+    medians = np.median(first), np.median(later)
     alt = (
-        f"Median milliseconds to the first token: {np.median(first):.0f} for the first question,"
-        f" {np.median(later):.0f} for the second."
+        f"Median milliseconds to the first token: {medians[0]:.0f} for the first question,"
+        f" {medians[1]:.0f} for the second."
     )
     figure, (ax,) = look.canvas("Waiting for the first token", alt, (8.5, 3))
-    for place, (values, colour) in enumerate(((first, look.SOFT), (later, look.TRAINED))):
-        ax.barh(place, np.median(values), color=colour, height=0.55)
-        ax.plot(values, [place] * len(values), "o", color=look.INK, markersize=7, alpha=0.6)
-    ax.set(yticks=[0, 1], yticklabels=["first question", "second question"], xlabel="milliseconds")
-    ax.set_xlim(0, None)
-    ax.invert_yaxis()
+    look.bars(ax, {"first question": first, "second question": later}, medians)
+    ax.set(xlim=(0, None), xlabel="milliseconds")
     return figure

@@ -81,7 +81,8 @@ def ask(
     _set_stale_aside(path, content)
     if not shard and not path.exists():
         _join_shards(path, content)
-    plan, size = exam.plan(analyst.tasks), analyst.batch
+    plan = exam.plan(analyst.tasks)
+    size = analyst.batch
     chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
     with JsonlLog(path) as log:
         done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
@@ -144,7 +145,8 @@ def _prediction(
     name: str, face: Face, task: Task, asked: Sequence[Question], replies: Sequence[Reply]
 ) -> Prediction:
     """One prediction from the replies to all wordings of a question."""
-    text, options = "\n".join(reply.text for reply in replies), None
+    text = "\n".join(reply.text for reply in replies)
+    options = None
     if task is Task.AD:
         answer = reading(text)
     else:

@@ -144,7 +144,8 @@ class Scope:
 
     def _off(self, images: Sequence[Image]) -> NDArray[np.float64]:
         """Return by how much each trait of each picture lies below and above the usual, (N, 8)."""
-        seen, (low, high) = np.array([traits(image) for image in images]), self.bounds
+        seen = np.array([traits(image) for image in images])
+        low, high = self.bounds
         return np.maximum(np.concatenate([low - seen, seen - high], axis=1), 0)
 
     def distances(self, analyst: "LocalAnalyst", images: Sequence[Image]) -> NDArray[np.float32]:
@@ -256,7 +257,8 @@ def traits(image: Image) -> NDArray[np.float64]:
 
     ``detail``, the share of equal neighbours, mean red over green and mean blue over green.
     """
-    grey, (red, green, blue) = _grey(image), np.log(image.reshape(-1, 3).mean(axis=0) + 1)
+    grey = _grey(image)
+    red, green, blue = np.log(image.reshape(-1, 3).mean(axis=0) + 1)
     flat = np.mean(grey[:, 1:] == grey[:, :-1])
     return np.array([np.log(detail(grey) + 1e-3), np.log(flat + 0.01), red - green, blue - green])
 
