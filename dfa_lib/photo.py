@@ -149,11 +149,10 @@ def _format_of(content: bytes) -> str | None:
     if content.startswith(b"RIFF"):
         return {b"WEBP": "WebP", b"AVI ": "AVI video"}.get(content[8:12], "RIFF")
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return next(
-        (name for magic, name in _MAGIC.items()
-         if content.startswith(magic) or (magic.startswith(b"<") and start.startswith(magic))),
-        None,
-    )  # fmt: skip
+    for magic, name in _MAGIC.items():
+        if content.startswith(magic) or (magic.startswith(b"<") and start.startswith(magic)):
+            return name
+    return None
 
 
 _POINTERS = (

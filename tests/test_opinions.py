@@ -13,7 +13,7 @@ from PIL import Image
 from toy_bench import Teller, anti_oracle, bench, known, oracle, told_by_two, toy_world
 
 from dfa_lib.analysts import Question
-from dfa_lib.bench.judge import Judge, Mark, StoredMark, described, scored
+from dfa_lib.bench.judge import Judge, Mark, StoredMark, described
 from dfa_lib.bench.report import scoreboard
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.findings import regions
@@ -168,14 +168,22 @@ def test_a_judge_interrupted_by_its_ceiling_goes_on_and_pays_once(
 
 
 def test_opinions_stay_with_the_texts_they_are_on(world: tuple, out: Path, tmp_path: Path) -> None:
-    with ChatServer(reply=_strict) as server:
-        told = _judge(world, server, tmp_path / "cache").mark(out).data["opinions"][BY]
+    """A report that is made anew has none; what did not change is not paid for again."""
     changed = Teller(oracle)
     changed.fingerprint = "tuned since"
     changed.rule = lambda image, question: "The ears show blur."
-    bench(world, out, right=changed, wrong=Teller(anti_oracle))
-    again = scored(out, world[0], 100)[BY]["scores"]
-    assert again == {"wrong": pytest.approx(told["scores"]["wrong"], abs=1e-6)}
+    with ChatServer(reply=_strict) as server:
+        told = _judge(world, server, tmp_path / "cache").mark(out).data["opinions"][BY]
+        before = len(server.books.asked)
+        assert "opinions" not in bench(world, out, right=changed, wrong=Teller(anti_oracle))
+        second = Endpoint("second", server.url, cache=tmp_path / "second")
+        Judge(second, world[0], known(world)).mark(out)
+        between = len(server.books.asked)
+        both = _judge(world, server, tmp_path / "cache").mark(out).data["opinions"]
+        assert len(server.books.asked) - between == before / 2
+    assert len(both) == 2
+    again = both[BY]["scores"]
+    assert again["wrong"] == told["scores"]["wrong"] and again["right"] != told["scores"]["right"]
 
 
 def test_what_a_judge_says_is_no_markup(world: tuple, tmp_path: Path) -> None:

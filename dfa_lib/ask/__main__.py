@@ -44,9 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "dfa_lib.ask", description="Ask about the faces on pictures.", epilog=_STATUSES,
+        "dfa_lib.ask",
+        description="Ask about the faces on pictures.",
+        epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help=_PICTURES)
     add("-q", "--question", action="append", default=[], help=f'repeatable; default: "{QUESTION}"')

@@ -7,7 +7,7 @@ pays nothing twice, and equal descriptions of one face are paid for once.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from dfa_lib.bench.description_metrics import reference
 from dfa_lib.bench.exam import Exam, some
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
-from dfa_lib.files import digest, png
+from dfa_lib.files import png
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
 from dfa_lib.instruct.wording import meaning
@@ -42,22 +42,12 @@ class Mark(BaseModel):
 
 
 class StoredMark(Record):
-    """A mark as stored: what ``by`` gives a description, or None and the reason in ``words``.
+    """The mark of one description and its reason; ``value`` is None if the judge gave none."""
 
-    ``text`` is the SHA-256 of the description: an opinion on another text counts for nothing.
-    """
-
-    by: str
     analyst: str
     face: str
-    text: str
     value: float | None
-    words: str = ""
-
-    @property
-    def id(self) -> tuple[str, str]:
-        """One opinion on each description."""
-        return self.analyst, self.face
+    words: str
 
 
 class Judge:
@@ -94,10 +84,12 @@ class Judge:
             raise DataError(f"{out}: no analyst described a face, so there is nothing to rate")
         answers = self.endpoint.ask_all(Requests(self._request, given), Mark, self.by)
         name = re.sub(r"[^\w.@-]+", "-", self.by).strip("-")
-        marks = [self._mark(one, answers[_name(one)]) for one in given]
+        marks = [_mark(one, answers[_name(one)]) for one in given]
         write_jsonl(out / "opinions" / f"{name}.jsonl", marks)
         report = Report.read(out, self.faces)
-        report.data["opinions"] = scored(out, self.faces, report.data["resamples"])
+        exam = Exam.read(out / "protocol.json", self.faces)
+        sample = BootstrapSample.of(exam.test, report.data["resamples"], exam.seed)
+        report.data.setdefault("opinions", {})[self.by] = _summed_up(marks, sample)
         return report.save()
 
     def _request(self, one: Prediction) -> Request:
@@ -118,17 +110,6 @@ class Judge:
             max_tokens=self.rubric.max_tokens,
         )
 
-    def _mark(self, one: Prediction, answer: Answer) -> StoredMark:
-        said = answer.parsed or {}
-        return StoredMark(
-            by=self.by,
-            analyst=one.analyst,
-            face=one.face,
-            text=digest(one.text or ""),
-            value=said.get("score"),
-            words=said.get("reason") or answer.refusal or answer.error or "",
-        )
-
 
 def described(out: Path, faces: FaceSet, limit: int | None = None) -> list[Prediction]:
     """Return the descriptions of at most ``limit`` test faces by all analysts of a report.
@@ -143,32 +124,29 @@ def described(out: Path, faces: FaceSet, limit: int | None = None) -> list[Predi
     return [one for one in given if one.task is Task.AD and one.face in chosen]
 
 
-def scored(out: Path, faces: FaceSet, resamples: int) -> dict[str, dict]:
-    """Return mean marks and their intervals over identities, by judge and by analyst.
+def _mark(one: Prediction, answer: Answer) -> StoredMark:
+    said = answer.parsed or {}
+    words = said.get("reason") or answer.refusal or answer.error or ""
+    return StoredMark(analyst=one.analyst, face=one.face, value=said.get("score"), words=words)
 
-    Marks of other texts than those on file are left out. "kept back" is the share of
-    descriptions without a mark, such as refusals of a judge.
+
+def _summed_up(marks: Sequence[StoredMark], sample: BootstrapSample) -> dict:
+    """Mean marks and their intervals over identities, by analyst.
+
+    "kept back" is the share of descriptions without a mark, such as refusals of the judge.
     """
-    exam = Exam.read(out / "protocol.json", faces)
-    sample = BootstrapSample.of(exam.test, resamples, exam.seed)
-    texts = {(one.analyst, one.face): digest(one.text or "") for one in described(out, faces)}
-    found = {}
-    for path in sorted((out / "opinions").glob("*.jsonl")):
-        marks = [one for one in read_jsonl(path, StoredMark) if texts.get(one.id) == one.text]
-        values: dict[str, dict[str, float]] = {}
-        for one in marks:
-            value = np.nan if one.value is None else one.value
-            values.setdefault(one.analyst, {})[one.face] = value
-        if marks:
-            found[marks[0].by] = {
-                "scale": list(SCALE),
-                "faces": len({one.face for one in marks}),
-                "scores": {name: _mean(row, sample) for name, row in values.items()},
-                "kept back": {
-                    name: float(np.isnan([*row.values()]).mean()) for name, row in values.items()
-                },
-            }
-    return found
+    values: dict[str, dict[str, float]] = {}
+    for one in marks:
+        value = np.nan if one.value is None else one.value
+        values.setdefault(one.analyst, {})[one.face] = value
+    return {
+        "scale": list(SCALE),
+        "faces": len({one.face for one in marks}),
+        "scores": {name: _mean(row, sample) for name, row in values.items()},
+        "kept back": {
+            name: float(np.isnan([*row.values()]).mean()) for name, row in values.items()
+        },
+    }
 
 
 def _mean(values: Mapping[str, float], sample: BootstrapSample) -> Triple:
