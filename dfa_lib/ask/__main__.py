@@ -44,11 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "dfa_lib.ask",
-        description="Ask about the faces on pictures.",
-        epilog=_STATUSES,
+        "dfa_lib.ask", description="Ask about the faces on pictures.", epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    )  # fmt: skip
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help=_PICTURES)
     add("-q", "--question", action="append", default=[], help=f'repeatable; default: "{QUESTION}"')
@@ -81,12 +79,10 @@ def _ask(args: argparse.Namespace) -> int:
     if form is as_text and numbers:
         from dfa_lib.chat.page import LIMITS
 
-        if session.shipped:
-            print(SHIPPED_MODEL)
-        print(LIMITS)
+        print(*[SHIPPED_MODEL] * session.shipped, LIMITS, sep="\n")
     if (n := counts.total()) > 1:
-        seconds = perf_counter() - begin
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        seconds, each = perf_counter() - begin, sorted(counts.items())
+        told = ", ".join(f"{count} {status}" for status, count in each)
         print(f"{n} pictures in {seconds:.0f} s ({n / seconds:.1f}/s): {told}", file=sys.stderr)
     return 2 if counts["unreadable"] else 1 if counts["not judged"] else 0
 

@@ -15,10 +15,10 @@ from dfa_lib.records import DataError, Record, read_jsonl
 if TYPE_CHECKING:
     from dfa_lib.chat.verdict import Verdict
 
-COLUMNS = tuple(
-    "picture second status reason face faces x0 y0 x1 y1 verdict p_forged category calibrated_on"
-    " question answer note".split()
-)
+COLUMNS = (
+    "picture", "second", "status", "reason", "face", "faces", "x0", "y0", "x1", "y1",
+    "verdict", "p_forged", "category", "calibrated_on", "question", "answer", "note",
+)  # fmt: skip
 
 UNMEASURED = (
     "Nobody has measured how often this model is right: lesson 03 does that for a model of lesson"

@@ -183,8 +183,7 @@ class ChatSession:
             self._say("note", "Nobody knows the truth about an uploaded picture here.")
             return
         method = f", made by {self.face.method}" if self.face.method else ""
-        truth = f"The truth: {self.face.category.phrase}{method}."
-        twin = self.counterpart()
+        truth, twin = f"The truth: {self.face.category.phrase}{method}.", self.counterpart()
         if twin is not None:
             truth += " Left its bona fide counterpart, right this face."
         self._say("note", truth, None if twin is None else np.hstack([twin, self.image]))
@@ -288,8 +287,7 @@ class ChatSession:
             raise DataError("Pick or upload a picture first.")
 
     def _say(self, role: Role, text: str, image: np.ndarray | None = None) -> None:
-        who = self.who if role == "analyst" else ""
-        self.turns.append(Turn(role, text, image, who))
+        self.turns.append(Turn(role, text, image, self.who * (role == "analyst")))
 
 
 def _sentence(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -74,13 +73,11 @@ class Verdict:
         claimed = "forged" if findings.claims(answer) else None
         said = findings.verdict(answer, Task.DF_D, question) or claimed
         kind = findings.verdict(answer, Task.DF_C, question)
-        phrase = kind and Category(kind).phrase
-        for words, numbers in (
-            (said, self.label),
-            (phrase, self.category and self.category.phrase),
-        ):
+        pairs = ((said, self.label), (kind and Category(kind), self.category))
+        for words, numbers in pairs:
             if words and numbers and words != numbers:
-                return f"The words say {words}, the numbers say {numbers}: the numbers count."
+                told = [getattr(one, "phrase", one) for one in (words, numbers)]
+                return "The words say {}, the numbers say {}: the numbers count.".format(*told)
         return ""
 
 
@@ -133,9 +130,9 @@ def _verdict(
     image: np.ndarray, replies: Sequence[Reply], kinds: Sequence[Question], known: Calibration
 ) -> Verdict:
     """P(category) = P(forged) x P(category | forged), whoever answers."""
-    rest = iter(replies)
-    sides = label_scores(Task.DF_D, known.questions, [*islice(rest, len(known.questions))])
-    within = label_scores(Task.DF_C, kinds, [*islice(rest, len(kinds))])
+    first, last = len(known.questions), len(known.questions) + len(kinds)
+    sides = label_scores(Task.DF_D, known.questions, replies[:first])
+    within = label_scores(Task.DF_C, kinds, replies[first:last])
     logit = sides["forged"] - sides["bona fide"]
     if known.scope and known.scope.close([image], np.array([logit]))[0]:
         return Verdict(None, {}, abstained=CLOSE)
@@ -147,6 +144,6 @@ def _verdict(
         {Category.BONA_FIDE: 1 - forged, **dict(zip(weights, parts, strict=True))},
         known.faces,
         scoped=known.scope is not None,
-        answers=tuple(reply.text for reply in rest),
+        answers=tuple(reply.text for reply in replies[last:]),
         source=known.source,
     )
