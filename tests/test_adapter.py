@@ -140,9 +140,36 @@ def torn(folder):
     file.write_bytes(file.read_bytes()[:100])
 
 
-def another_version(folder):
-    file = folder / "preset.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"rank"', '"ranks"'), encoding="utf-8")
+def edited(name, old, new, recorded=True):
+    """Replace ``old`` in a file; without ``recorded``, in an adapter that has no digests."""
+
+    def spoil(folder):
+        file, about = folder / name, folder / "preset.json"
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+        if not recorded:
+            said = json.loads(about.read_text(encoding="utf-8"))
+            about.write_text(json.dumps(said | {"files": {}}), encoding="utf-8")
+
+    return spoil
+
+
+def replaced(name, text, recorded=True):
+    def spoil(folder):
+        (folder / name).write_text("all of it", encoding="utf-8")
+        edited(name, "all of it", text, recorded)(folder)
+
+    return spoil
+
+
+SMALL = [
+    "adapter_config.json",
+    "chat_template.jinja",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
 
 
 def another_base(folder):
@@ -157,12 +184,26 @@ def another_base(folder):
     ("spoil", "message"),
     [
         (lambda folder: (folder / "optimizer.pt").touch(), "pickle optimizer.pt"),
-        (without("projector"), "lacks weights: .*multi_modal_projector"),
-        (without("q_proj"), "lacks weights: .*q_proj"),
+        (without("projector"), "cannot be loaded: .*multi_modal_projector"),
+        (without("q_proj"), "cannot be loaded: .*missing adapter keys.*q_proj"),
         (not_a_number, "NaN or infinite"),
         (torn, "incomplete, or not a safetensors"),
         (another_base, "another base"),
-        (another_version, "from another version"),
+        (edited("preset.json", '"rank"', '"ranks"'), "another version .*rank"),
+        (edited("preset.json", '"side": 128', '"side": 7'), r"preset\.json: .*preset\.side"),
+        (edited("preset.json", '"probe": [', '"probe": null, "x": ['), r"preset\.json: .*probe"),
+        (edited("preset.json", '"probe": [', '"probe": [1, '), r"preset\.json: .*probe"),
+        (replaced("preset.json", "[]"), r"preset\.json: .*another version"),
+        (replaced("preset.json", '{"preset":'), r"preset\.json: .*torn"),
+        (edited("adapter_config.json", '"lora_alpha": 8', '"lora_alpha": 9999'), "changed after"),
+        *((replaced(name, "[]"), f"{name}: missing, or changed after training") for name in SMALL),
+        *((replaced(name, '{"a', recorded=False), "adapter: cannot be loaded") for name in SMALL),
+        (edited("adapter_config.json", '"r": 4', '"r": 2', recorded=False), "size mismatch"),
+        (replaced("chat_template.jinja", "{{ nope( }}", recorded=False), "TemplateSyntaxError"),
+        *(
+            (lambda folder, name=name: (folder / name).unlink(), f"{name}: missing")
+            for name in SMALL
+        ),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "no such file"),
         (lambda folder: (folder / "preset.json").unlink(), r"preset\.json: missing"),
     ],

@@ -2,13 +2,11 @@
 
 import gc
 import itertools
-import json
 import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +15,10 @@ from dfa_lib.ask.said import FaceSaid, PictureSaid, face_said, kept
 from dfa_lib.ask.shots import Shot, look, printable, shots
 from dfa_lib.face import detect
 from dfa_lib.files import digest
-from dfa_lib.gpt.presets import NANO, PRESETS
+from dfa_lib.gpt.presets import PRESETS
 from dfa_lib.records import DataError, JsonlLog
 from dfa_lib.runtime import RESCUE, work_path
+from dfa_lib.tuned import inner, read_about
 
 if TYPE_CHECKING:
     from dfa_lib.bench.calibration import Calibration
@@ -128,10 +127,7 @@ class Session:
         """Pixels of the faces that the model takes, read before the model is needed."""
         if self._base:
             return PRESETS[self._base].side
-        with suppress(StopIteration, ValueError, KeyError):  # loading it tells what is wrong
-            file = next(self._source.glob("**/preset.json"))
-            return json.loads(file.read_text(encoding="utf-8"))["preset"]["side"]
-        return NANO.side
+        return read_about(inner(self._source)).preset.side
 
     def _run(self, every: float) -> str:
         """Return what tells this run from one with another model, other questions or options."""

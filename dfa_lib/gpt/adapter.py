@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from textwrap import shorten
 from warnings import catch_warnings, filterwarnings
@@ -23,8 +23,10 @@ from transformers import AutoProcessor, ProcessorMixin
 
 from dfa_lib.gpt.base import load_base
 from dfa_lib.gpt.forward import core
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.records import DataError
+from dfa_lib.tuned import FILE, inner, read_about, text_digest
 
 CARD = "MODEL_CARD.md"
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"}
@@ -40,8 +42,13 @@ def save_tuned(
         model.save_pretrained(partial, save_embedding_layers=False)
         (partial / "README.md").unlink(missing_ok=True)
         processor.save_pretrained(partial)
-        about = {"preset": asdict(preset), "probe": probe(model).tolist()}
-        (partial / "preset.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        texts = sorted(file for file in partial.iterdir() if file.suffix != ".safetensors")
+        about = {
+            "preset": asdict(preset),
+            "probe": probe(model).tolist(),
+            "files": {file.name: text_digest(file) for file in texts},
+        }
+        (partial / FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
         (partial / CARD).write_text(_card(model, preset, facts), encoding="utf-8")
     return folder
 
@@ -53,16 +60,17 @@ def load_tuned(
 
     ``folder`` holds the adapter itself or a folder ``adapter`` with it. A base of four bits is
     read in half precision ``to_merge``: four bits would lose the tuning. Raises DataError in one
-    line for pickled files, a foreign base, missing or broken weights.
+    line for pickled files, a foreign base, and whatever is missing, broken or changed.
     """
-    folder = _inner(folder)
+    folder = inner(folder)
     check_adapter(folder)
-    preset, own = _about(folder)
+    about = read_about(folder)
+    preset = about.preset
     if to_merge and preset.four_bit:
         base, _ = load_base(replace(preset, four_bit=False), device, torch.float16)
     else:
         base, _ = load_base(preset, device)
-    if not torch.allclose(probe(base), own, rtol=0.02, atol=1e-3):
+    if not torch.allclose(probe(base), torch.tensor(about.probe), rtol=0.02, atol=1e-3):
         raise DataError(
             f"{folder}: was tuned on another base than {preset.source}; point `base` in "
             "preset.json at the one it was tuned on, or tune again"
@@ -71,10 +79,12 @@ def load_tuned(
         with catch_warnings():  # peft would go on with what it drew at random
             filterwarnings("error", "Found missing adapter keys")
             model = PeftModel.from_pretrained(base, folder)
-    except (KeyError, UserWarning) as error:  # the first where a whole module is missing
-        lost = shorten(str(error), 200)
-        raise DataError(f"{folder}: lacks weights: {lost}; save it again") from None
-    return model.eval(), AutoProcessor.from_pretrained(folder), preset
+        processor = AutoProcessor.from_pretrained(folder)
+        Prompter(processor)
+    except Exception as error:  # each file that is torn or does not fit fails in its own way
+        said = shorten(f"{type(error).__name__}: {error}", 200)
+        raise DataError(f"{folder}: cannot be loaded: {said}; copy the folder again") from None
+    return model.eval(), processor, preset
 
 
 def merge(folder: Path, out: Path) -> Path:
@@ -86,7 +96,7 @@ def merge(folder: Path, out: Path) -> Path:
     with _whole(out) as partial:
         merged.save_pretrained(partial)
         processor.save_pretrained(partial)
-        shutil.copy(_inner(folder) / CARD, partial / CARD)
+        shutil.copy(inner(folder) / CARD, partial / CARD)
     return out
 
 
@@ -128,21 +138,6 @@ def _whole(folder: Path) -> Iterator[Path]:
     yield partial
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-
-
-def _inner(folder: Path) -> Path:
-    return folder / "adapter" if (folder / "adapter").is_dir() else folder
-
-
-def _about(folder: Path) -> tuple[Preset, Tensor]:
-    """Return preset and probe of the base, from preset.json; fields of older versions are left."""
-    file, known = folder / "preset.json", {field.name for field in fields(Preset)}
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        given = {name: value for name, value in about["preset"].items() if name in known}
-        return Preset(**given), torch.tensor(about["probe"])
-    except (OSError, KeyError, ValueError):  # the last of JSON's and pydantic's
-        raise DataError(f"{file}: missing, torn or from another version; tune again") from None
 
 
 def _portable(preset: Preset) -> str:

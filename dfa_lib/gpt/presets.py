@@ -6,9 +6,9 @@ They stand in ``presets.toml``, each with what differs from the recipe of LLaVA-
 import tomllib
 from dataclasses import field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -52,31 +52,31 @@ class Preset:
     name: str
     base: str
     licence: str
-    side: int
+    side: Annotated[int, Field(ge=64)]
     rank: PositiveInt
-    alpha: int = 0
-    epochs: float = 1.0
+    alpha: NonNegativeInt = 0
+    epochs: PositiveFloat = 1.0
     batch: PositiveInt = 32
     row: PositiveInt = 1024
     lr_lora: float = 2e-4
     lr_projector: float = 2e-5
     lr_vision: float = 2e-5
-    dropout: float = 0.05
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warmup: float = 0.03
     clip: float = 1.0
     balanced: bool = False
     weights: dict[str, float] = field(default_factory=dict)
     bona_fide: float = 1.0
-    talk: int = 0
+    talk: NonNegativeInt = 0
     everyday: bool = False
     naming: float = 0.0
     four_bit: bool = True
     paged: bool = True
     checkpointing: bool = True
-    save_every: int = 200
+    save_every: PositiveInt = 200
     save_minutes: float = 10.0
-    max_new_tokens: int = 256
-    turns: int = 8
+    max_new_tokens: PositiveInt = 256
+    turns: NonNegativeInt = 8
     language: Tuning = "lora"
     projector: Tuning = "full"
     vision: Tuning = "frozen"
