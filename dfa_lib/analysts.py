@@ -6,10 +6,26 @@ from typing import Protocol
 
 import numpy as np
 
+from dfa_lib.errors import DataError
 from dfa_lib.taxonomy import Task
 
 TASKS = (Task.DF_D, Task.DF_C, Task.AD)
 """The tasks of the benchmark; free conversation is for the chat."""
+LONGEST_QUESTION = 500  # characters
+
+
+def asked(text: str) -> str:
+    """Return what a person asks, without blanks around it.
+
+    Raises DataError if it is empty, too long or no UTF-8 text, whatever the locale took it for.
+    """
+    try:
+        text = text.encode(errors="surrogateescape").decode().strip()
+    except UnicodeError:
+        raise DataError(f"question {text!a:.60}: not UTF-8 text; type it anew") from None
+    if not 0 < len(text) <= LONGEST_QUESTION:
+        raise DataError(f"question {text!a:.60}: ask in 1 to {LONGEST_QUESTION} characters")
+    return text
 
 
 @dataclass(frozen=True)

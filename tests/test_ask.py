@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from tiny_llava import save_tiny
 
+from dfa_lib.analysts import LONGEST_QUESTION, asked
 from dfa_lib.ask import __main__ as ask
 from dfa_lib.ask.judging import Session
 from dfa_lib.ask.said import PictureSaid, as_csv
@@ -357,6 +358,17 @@ def test_a_fault_of_a_library_stops_no_other_picture(
 def test_a_question_is_told_from_a_mistyped_path(words: list[str], question: str) -> None:
     pictures, questions = ask._meant(words, [])
     assert questions == [question] and (pictures == words) == (question == ask.QUESTION)
+
+
+@pytest.mark.parametrize("question", ["", " ", "x" * (LONGEST_QUESTION + 1), "gef\udce4lscht"])
+def test_a_question_that_cannot_be_asked_is_one_line(run: Run, photo: Path, question: str) -> None:
+    status, out, err = run(photo, "-q", question)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"dfa_lib.ask: question {question.strip()!a:.60}: ")
+
+
+def test_a_question_in_an_old_locale_is_read_as_it_was_typed() -> None:
+    assert asked(" gef\udcc3\udca4lscht? ") == asked("gefälscht?") == "gefälscht?"
 
 
 def test_without_a_model_the_lesson_is_named(

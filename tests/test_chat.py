@@ -14,12 +14,13 @@ from PIL import Image
 from stand_in import Blunt, Broken, RedEye, Talker, gallery, portrait, red_patch, wall
 from toy_bench import run_bench, toy_world
 
+from dfa_lib.analysts import LONGEST_QUESTION
 from dfa_lib.bench.calibration import calibration
 from dfa_lib.bench.remote import EndpointAnalyst
 from dfa_lib.chat.occlusion import occlusion_map, paint
 from dfa_lib.chat.page import html
 from dfa_lib.chat.parts import uploaded
-from dfa_lib.chat.session import LONGEST_QUESTION, QUICK, ChatSession
+from dfa_lib.chat.session import QUICK, ChatSession
 from dfa_lib.chat.verdict import NO_SCOPE, Verdict, judge, percent
 from dfa_lib.chat.view import ChatView
 from dfa_lib.endpoint import Endpoint

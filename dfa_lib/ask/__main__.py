@@ -15,6 +15,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
+from dfa_lib.analysts import asked
 from dfa_lib.ask.judging import Session
 from dfa_lib.ask.said import COLUMNS, PictureSaid, as_csv, as_json, as_text
 from dfa_lib.ask.shots import listed
@@ -62,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(args: argparse.Namespace) -> int:
-    pictures, questions = _meant(args.pictures, args.question)
+    pictures, said = _meant(args.pictures, args.question)
+    questions = [asked(question) for question in said]
     if not args.every > 0:
         raise DataError(f"--every {args.every}: not a time; give a number of seconds above 0")
     session = Session(args.model, args.base, args.aligned, questions)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfa_lib.analysts import ChatAnalyst
+from dfa_lib.analysts import ChatAnalyst, asked
 from dfa_lib.bench.calibration import Calibration, calibration
 from dfa_lib.bench.scope import Picture, framed, refusals
 from dfa_lib.chat.occlusion import occlusion_map
@@ -31,7 +31,6 @@ QUICK = {
     Task.DF_C: "What kind of forgery is this?",
     Task.AD: "Describe the artifacts of this face.",
 }
-LONGEST_QUESTION = 500  # characters
 
 
 class ChatSession:
@@ -127,11 +126,10 @@ class ChatSession:
         An interrupted answer is kept as far as it came. Of a picture outside the analyst's
         scope nothing is asked, and an answer that contradicts the verdict is told.
         """
-        text, answer = text.strip(), ""
+        answer = ""
         with self._telling():
             self._need_picture()
-            if not 0 < len(text) <= LONGEST_QUESTION:
-                raise DataError(f"Please ask in 1 to {LONGEST_QUESTION} characters.")
+            text = asked(text)
             self._say("person", text)
             if why := self._refusal():
                 self._say("note", why)
