@@ -252,6 +252,25 @@ def test_an_interruption_is_one_line(tmp_path: Path) -> None:
     JsonlLog(tmp_path / "log.jsonl").append(Note(id="the lock is gone"))
 
 
+IMPORTING = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("command", ["dfa_lib.ask", "dfa_lib.instruct"])
+def test_an_interruption_while_it_imports_is_one_line(tmp_path: Path, command: str) -> None:
+    def interrupt(process: subprocess.Popen) -> None:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+
+    (tmp_path / "pydantic.py").write_text(IMPORTING)
+    status, _, err = shell("-m", command, cwd=tmp_path, wait=interrupt)
+    assert (status, err) == (-signal.SIGINT, "interrupted\n")
+
+
 MAKING = """
 import signal, pathlib
 signal.signal(signal.SIGINT, signal.default_int_handler)
