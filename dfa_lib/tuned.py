@@ -43,9 +43,10 @@ def read_about(folder: Path) -> About:
         preset = {name: value for name, value in said["preset"].items() if name in known}
         about = About(**said | {"preset": preset})
     except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        said = shorten(str(error).partition(" [type=")[0], 200)  # pydantic's, without its address
         raise DataError(
-            f"{file}: missing, torn or from another version ({shorten(str(error), 200)}); copy the"
-            " folder again, or tune again"
+            f"{file}: missing, torn or from another version ({said}); copy the folder again, or"
+            " tune again"
         ) from None
     for name, own in about.files.items():
         if not (folder / name).is_file() or text_digest(folder / name) != own:
