@@ -1,7 +1,9 @@
 """Families other than LLaVA, end to end: tuned, saved, loaded by peft, merged and served."""
 
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +46,10 @@ def tuned(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def merged(tuned) -> Path:
-    """The merged checkpoint."""
-    return merge(tuned / "tuned", tuned / "merged")
+def merged(tuned) -> tuple[Path, str]:
+    """The merged checkpoint, and what merging said."""
+    with redirect_stdout(StringIO()) as said:
+        return merge(tuned / "tuned", tuned / "merged"), said.getvalue()
 
 
 def image(number: int) -> np.ndarray:
@@ -95,7 +98,8 @@ def test_peft_alone_loads_what_was_tuned_and_says_the_same(tuned):
 def test_merged_it_says_the_same_and_never_an_image_token(tuned, merged):
     model, processor, preset = load_tuned(tuned / "tuned")
     expected = local_answer((model, processor), preset)
-    whole = AutoModelForImageTextToText.from_pretrained(merged)
+    whole = AutoModelForImageTextToText.from_pretrained(merged[0])
+    assert "merged: the logits of an answer moved by" in merged[1]
     assert local_answer((whole, processor), preset) == expected
     wanted = torch.zeros(model.get_output_embeddings().weight.shape[0])
     wanted[processor.image_token_id] = 1e4  # likelier than anything else
@@ -116,7 +120,7 @@ def test_served_it_says_the_same(tuned, merged):
     # not Endpoint: it takes a picture of four tokens for one that the server dropped
     shown = {"type": "image_url", "image_url": {"url": data_uri(png(image(1)))}}
     asked = {"role": "user", "content": [shown, {"type": "text", "text": QUESTION}]}
-    with serving(tuned, merged) as served:
+    with serving(tuned, merged[0]) as served:
         client = OpenAI(base_url=served.url, api_key="-")
         done = client.chat.completions.create(
             model=served.model, messages=[asked], max_tokens=12, temperature=0

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, ProcessorMixin
 
 from dfa_lib.gpt.base import load_base
-from dfa_lib.gpt.forward import core
+from dfa_lib.gpt.forward import core, hidden_states, on_device
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
+from dfa_lib.gpt.trees import Branch, Tree, pack
 from dfa_lib.records import DataError
 from dfa_lib.tuned import FILE, inner, read_about, text_digest
 
@@ -138,6 +139,16 @@ def _whole(folder: Path) -> Iterator[Path]:
     yield partial
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+@torch.inference_mode()
+def _first_logits(model: nn.Module, processor: ProcessorMixin) -> Tensor:
+    """Return the logits (V,) of an answer's first token on a black picture."""
+    prompter = Prompter(processor)
+    pictures = on_device(model, prompter.blank)
+    tree = Tree(prompter.prefix, [Branch(prompter.question("Is it forged?"), 0)])
+    hidden = hidden_states(model, pack([[tree]]), pictures, shared=False)
+    return core(model).get_output_embeddings()(hidden[0, -1]).float()
 
 
 def _portable(preset: Preset) -> str:
