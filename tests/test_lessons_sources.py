@@ -13,7 +13,7 @@ import pytest
 from lessons import COURSE, ROOT
 from trees import frames, picture, split_lists, video, write_json
 
-from tools.run_notebooks import run_all, run_notebook
+from tools.run_notebooks import run_all
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("warm")]
 DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40"
@@ -150,17 +150,11 @@ TREES = {
     "celebdf": partial(celebdf_tree, films=False),
     "celebdf films": partial(celebdf_tree, films=True),
 }
-READ_ALONE = ("faceforensics films", "celebdf")
-"""From lesson 02 on frames and films are faces alike: of either set one way goes to the end."""
 
 
 @pytest.mark.full
 @pytest.mark.notebook
 @pytest.mark.parametrize("kind", TREES)
 def test_research_trees(tmp_path: Path, kind: str) -> None:
-    data, source = tmp_path / "data", kind.partition(" ")[0]
-    TREES[kind](data)
-    if kind in READ_ALONE:
-        run_notebook(COURSE[1], tmp_path, {"SOURCE": source, "ROOT": str(data), "FAST": True})
-    else:
-        run(source, data, tmp_path)
+    TREES[kind](tmp_path / "data")
+    run(kind.partition(" ")[0], tmp_path / "data", tmp_path)
