@@ -89,9 +89,15 @@ def load_tuned(
 
 
 def merge(folder: Path, out: Path) -> Path:
-    """Write base and adapter as one plain checkpoint, on the CPU; complete or not there."""
+    """Write base and adapter as one plain checkpoint, on the CPU; complete or not there.
+
+    How far merging moved the logits of an answer is printed.
+    """
     model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
+    before = _first_logits(model, processor)
     merged = model.merge_and_unload()
+    apart = (_first_logits(merged, processor) - before).abs().max() / before.abs().max()
+    print(f"merged: the logits of an answer moved by {apart:.1e} of the largest")
     merged.generation_config.max_new_tokens = preset.max_new_tokens
     merged.generation_config.suppress_tokens = [merged.config.image_token_id]  # as infer does
     with _whole(out) as partial:
