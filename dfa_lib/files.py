@@ -4,6 +4,7 @@ import base64
 import hashlib
 import inspect
 import io
+import json
 import marshal
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -43,6 +44,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file at once: it is complete or not there."""
     with atomic(path, "wb" if isinstance(content, bytes) else "w") as file:
         file.write(content)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a file beside the data holds; raise DataError if it holds none."""
+    try:
+        return {**json.loads(path.read_bytes())}
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: damaged; remove it and run the same step again") from None
 
 
 def locked(file: IO, path: Path) -> None:

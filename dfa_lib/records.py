@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
+from unicodedata import normalize
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -222,16 +223,23 @@ class JsonlLog(AbstractContextManager):
     """An append-only JSONL file that survives interruption and full disks.
 
     Opening it drops a torn last line, so that the next record starts on a fresh one. Raises
-    DataError if it cannot be written, or if another process has it open.
+    DataError if it cannot be written, if another process has it open, or if it holds anything
+    else than records of ``kind``: such a file is left as it is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Record]) -> None:
         self._path = path
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():  # to open a pipe would wait for its reader
+                raise DataError(f"{path}: a device or a folder; choose a file")
             self._file = path.open("ab", buffering=0)  # nothing waits to be written later
             locked(self._file, path)
-            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a torn last line goes
+            try:
+                os.truncate(path, _whole(path, kind))
+            except DataError:
+                self._file.close()
+                raise
 
     def append(self, record: Record) -> None:
         """Write one record whole, or nothing of it, and hand it to the operating system."""
@@ -249,6 +257,22 @@ class JsonlLog(AbstractContextManager):
         self._file.close()
 
 
+def _whole(path: Path, kind: type[Record]) -> int:
+    """Return the bytes of the whole lines of a log; raise DataError if it is none of ``kind``."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    begin = f'{{"{next(iter(kind.model_fields))}":'.encode()
+    torn = content[end:].rstrip(b"\0")  # zeros: a machine lost its power
+    try:
+        if not (torn.startswith(begin) or begin.startswith(torn)):
+            raise DataError
+        if end:
+            parse(content[:end].removeprefix(BOM_UTF8).partition(b"\n")[0], kind, str(path))
+    except DataError:
+        raise DataError(f"{path}: not a log of this command; choose another file") from None
+    return end
+
+
 def parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
     """Read one record from its JSON; raise DataError that begins with ``where``."""
     try:
@@ -263,8 +287,16 @@ def parse(line: str | bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Join ``relative`` to ``root``; raise DataError if that, links followed, lies outside."""
-    path = (root / relative).resolve()
+    """Join ``relative`` to ``root``, however its accents are composed there.
+
+    Raises DataError if that, links followed, lies outside.
+    """
+    try:
+        forms = (relative, *(normalize(form, relative) for form in ("NFC", "NFD")))
+        path = next((path for one in forms if (path := root / one).exists()), root / relative)
+        path = path.resolve()
+    except (OSError, RuntimeError):
+        raise DataError(f"{relative}: a link to itself, or too long a name; rename it") from None
     if not _is_inside(relative) or not path.is_relative_to(root.resolve()):
         raise DataError(f"{relative}: outside the data root {root}; use a path below it")
     return path

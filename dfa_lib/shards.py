@@ -61,13 +61,14 @@ def join(path: Path) -> None:
         raise DataError(f"{odd}: {problem}, then join again")
     with atomic(path, "wb") as whole:
         for part in wanted:
-            if not _ends_in_newline(part):
+            if not ends_in_newline(part):
                 raise DataError(f"{part}: cut off at the end; run this shard again, then join")
             with part.open("rb") as file:
                 shutil.copyfileobj(file, whole)
 
 
-def _ends_in_newline(path: Path) -> bool:
+def ends_in_newline(path: Path) -> bool:
+    """Tell whether the last line of a file is whole; so it is in an empty file."""
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 1, 0))
         return file.read() in (b"\n", b"")

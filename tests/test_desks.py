@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,8 @@ from dfa_lib import errors
 from dfa_lib.ask import __main__ as ask
 from dfa_lib.ask.shots import listed, printable
 from dfa_lib.files import atomic, write_atomic
-from dfa_lib.instruct.readers.table import _lines
 from dfa_lib.records import DataError, JsonlLog, Record, Stored, read_jsonl, write_jsonl
+from dfa_lib.tables import rows
 
 resource = pytest.importorskip("resource", reason="limits of a process are POSIX's")
 ROOT = Path(ask.__file__).parents[2]
@@ -77,7 +78,7 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(
 
 def test_a_log_on_a_full_disk_keeps_whole_lines_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    with JsonlLog(path) as log:
+    with JsonlLog(path, Note) as log:
         with disk_with(1000), pytest.raises(DataError, match="free some space"):
             for n in range(100):
                 log.append(Note(id=str(n), text="x" * 100))
@@ -99,7 +100,7 @@ def test_a_place_that_cannot_be_written_is_named(writer: str, tmp_path: Path) ->
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "below.jsonl"
     with pytest.raises(DataError, match=r"below\.jsonl: cannot be written .*choose"):
-        (WRITERS | {"JsonlLog": JsonlLog})[writer](path)
+        (WRITERS | {"JsonlLog": partial(JsonlLog, kind=Note)})[writer](path)
 
 
 def test_an_input_that_cannot_be_read_is_not_called_a_full_disk(tmp_path: Path) -> None:
@@ -118,10 +119,10 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
 
 def test_two_runs_at_once_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    other = "import sys, pathlib; from dfa_lib.records import JsonlLog\n"
+    other = "import sys, pathlib; from dfa_lib.records import JsonlLog, QA\n"
     other += "from dfa_lib.errors import command\n"
-    other += "sys.exit(command('second', lambda: JsonlLog(pathlib.Path('log.jsonl'))))"
-    with JsonlLog(path) as log:
+    other += "sys.exit(command('second', lambda: JsonlLog(pathlib.Path('log.jsonl'), QA)))"
+    with JsonlLog(path, Note) as log:
         log.append(Note(id="first"))
         status, out, err = shell("-c", other, cwd=tmp_path)
         log.append(Note(id="still first"))
@@ -129,7 +130,7 @@ def test_two_runs_at_once_are_told_apart(tmp_path: Path) -> None:
     assert err == "second: log.jsonl: another run is writing it; wait until that ends, or choose" \
                   " another folder\n"  # fmt: skip
     assert [note.id for note in read_jsonl(path, Note)] == ["first", "still first"]
-    JsonlLog(path).append(Note(id="later"))  # whoever ended, or was killed, holds nothing
+    JsonlLog(path, Note).append(Note(id="later"))  # whoever ended, or was killed, holds nothing
 
 
 def test_two_writers_of_one_file_never_mix(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_other_editors_mark_and_end_lines_otherwise(tmp_path: Path, bom: str, ne
     assert Stored(path, Note)[0].id == "a"
     table = tmp_path / "table.csv"
     table.write_bytes((bom + newline.join(["id;text", "ü;x", ""])).encode())
-    assert list(_lines(table)) == [{"id": "ü", "text": "x"}]
+    assert list(rows(table)) == [{"id": "ü", "text": "x"}]
 
 
 ODD = {
@@ -233,9 +234,9 @@ LONG = """
 import signal, sys, time, pathlib
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in background
 from dfa_lib.errors import command
-from dfa_lib.records import JsonlLog
+from dfa_lib.records import JsonlLog, QA
 def work():
-    with JsonlLog(pathlib.Path("log.jsonl")):
+    with JsonlLog(pathlib.Path("log.jsonl"), QA):
         print("begun", flush=True)
         time.sleep(60)
 sys.exit(command("long", work, "the same command goes on where it was"))
@@ -249,7 +250,7 @@ def test_an_interruption_is_one_line(tmp_path: Path) -> None:
 
     status, _, err = shell("-c", LONG, cwd=tmp_path, wait=interrupt)
     assert (status, err) == (130, "long: interrupted; the same command goes on where it was\n")
-    JsonlLog(tmp_path / "log.jsonl").append(Note(id="the lock is gone"))
+    JsonlLog(tmp_path / "log.jsonl", Note).append(Note(id="the lock is gone"))
 
 
 IMPORTING = """
@@ -299,11 +300,11 @@ def test_an_interruption_while_faces_are_made_leaves_no_process_and_goes_on(tmp_
 
 def test_a_clock_set_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.jsonl"
-    with JsonlLog(path) as log:
+    with JsonlLog(path, Note) as log:
         log.append(Note(id="today"))
     os.utime(path, (4e9, 4e9))  # written in the year 2096
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    with JsonlLog(path) as log:
+    with JsonlLog(path, Note) as log:
         log.append(Note(id="yesterday"))
     write_atomic(tmp_path / "file", "x")
     assert [note.id for note in read_jsonl(path, Note)] == ["today", "yesterday"]

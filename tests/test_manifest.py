@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -101,7 +102,8 @@ def test_without_pyarrow_a_parquet_table_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"t\.parquet: not a readable table .*; save it as UTF-8"):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"t\.parquet: Parquet needs `pip install pyarrow`"):
         rows_of(tmp_path / "t.parquet")
 
 
@@ -140,8 +142,9 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
     [
         ("t.csv", "path,label\nZoë.png,real\n".encode("cp1252"), "codec"),
         ("t.csv", "path,label\nZoë.png,real\n".encode("utf-16"), "codec"),
-        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n[1, 2]\n', r"'list' object is not a mapping"),
         ("t.jsonl", b"[" * 99_999, "recursion"),
+        ("t.parquet", b"PAR1 torn PAR1", "Parquet"),
+        ("t.json", b'[{"path": "a.jpg"}', "delimiter"),
     ],
 )
 def test_what_is_no_table_is_named_with_the_mend(
@@ -151,6 +154,44 @@ def test_what_is_no_table_is_named_with_the_mend(
     said = rf"{name}: not a readable table \(.*{why}.*; save it as UTF-8 CSV"
     with pytest.raises(DataError, match=said):
         list(table(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.xlsx", b"PK\3\4...", "t.xlsx: a workbook; save its sheet as CSV"),
+        ("t.csv", b"PK\3\4...", "t.csv: a workbook; save its sheet as CSV"),
+        ("t.csv", b"", "t.csv: no row; give a table"),
+        ("t.csv", b" \n\n", "t.csv: no row; give a table"),
+        ("t.json", b"[]", "t.json: no row; give a table"),
+        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n[1, 2]\n', "line 2: not an object in JSON"),
+        ("t.jsonl", b'{"path": "a.jpg", "label": 0}\n{"path": "b', "half-written; correct or rem"),
+        ("t.csv", b"path,label,path\na,real,b\n", "t.csv: two columns are named 'path'; rename"),
+        ("t.csv", b"path,Label, label\na,real,fake\n", "two columns are named 'label'; rename"),
+        ("t.jsonl", b'{"path": "a", "label": 0, "label": 1}', "two columns are named 'label'"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(told)):
+        list(table(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "sep=|\npath|label\na.jpg|real\n"),
+        ("t.csv", "\ufeffsep=;\r\npath;label\r\na.jpg;real\r\n"),
+        ("t.csv", "\n \npath,label\n\na.jpg,real\n\n"),
+        ("t.json", '[{"path": "a.jpg", "label": "real"}]'),
+        ("t.json", '{"path": "a.jpg", "label": "real"}\n'),
+    ],
+)
+def test_what_stands_before_the_head_is_skipped(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert [row.path for row in rows_of(tmp_path / name)] == ["a.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +210,7 @@ ODD_PATHS = {
     "1.png\0": "embedded null byte",
     "": "no path",
     "cut.jpg": "the picture is damaged or cut off",
+    "loop.jpg": "a link to itself, or too long a name",
 }
 
 
@@ -176,6 +218,7 @@ def test_each_path_that_names_no_picture_is_counted_and_named(tmp_path: Path) ->
     for name in ("a.png", "b.png", "cut.png"):
         picture(tmp_path / name)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     rows = [{"path": path, "label": "real"} for path in ("a.png", " b.png ", *ODD_PATHS)]
     faces = load("table", write(tmp_path / "t.csv", rows), tmp_path / "out")
     assert len(faces) == 2 and skipped(faces) == Counter(ODD_PATHS.values())

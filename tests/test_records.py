@@ -1,7 +1,9 @@
 """The data contracts: what is refused, in which words, and what survives an interruption."""
 
+import os
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -92,9 +94,28 @@ def test_a_torn_last_line_loses_itself_and_nothing_else(tmp_path):
     path = written(tmp_path, face("a"), face("b"))
     path.write_text(path.read_text("utf-8")[:-30], encoding="utf-8")
     assert [one.id for one in read_jsonl(path, Face)] == ["a"]
-    with JsonlLog(path) as log:
+    with JsonlLog(path, Face) as log:
         log.append(Face(**face("c")))
     assert [one.id for one in read_jsonl(path, Face)] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["one\ntwo", "no line end", '{"path": "a"}\n{"id":"x', '[{"id": 1}]', '{"id":"a"}\n', "\xff\n"],
+)
+def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match=r"notes\.txt: not a log of this command; choose another"):
+        JsonlLog(path, Face)
+    assert path.read_text("latin-1") == content
+
+
+def test_a_pipe_and_a_device_are_no_logs(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/full"), tmp_path):
+        with pytest.raises(DataError, match="a device or a folder; choose a file"):
+            JsonlLog(path, Face)
 
 
 def test_a_torn_line_in_the_middle_is_refused(tmp_path):

@@ -88,7 +88,7 @@ class Session:
             yield from self._fresh(shots(sources, every), "")
             return
         run = self._run(every)
-        with JsonlLog(resume) as log:
+        with JsonlLog(resume, PictureSaid) as log:
             known, names = kept(resume, run), {printable(source) for source in sources}
             yield from (said for said in known.values() if said.picture in names)
             rest = (s for s in shots(sources, every) if (s.name, s.second) not in known)

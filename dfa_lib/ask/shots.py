@@ -35,8 +35,8 @@ def listed(pictures: Sequence[str]) -> list[Path | str]:
     """Return every file meant by paths, folders (searched below, in order) and "-", once each."""
     found: dict[Path | str, None] = {}
     for name in pictures:
-        if "://" in name:
-            raise DataError(f"{name}: an address; save the picture and give the path of its file")
+        if not name or "://" in name:
+            raise DataError(f"{name!r}: an address or nothing; save the picture and give its path")
         path = name if name == STDIN else Path(name)
         found |= dict.fromkeys(_below(path) if path != STDIN and path.is_dir() else [path])
     return list(found)

@@ -84,7 +84,7 @@ def ask(
     plan = exam.plan(analyst.tasks)
     size = analyst.batch
     chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
-    with JsonlLog(path) as log:
+    with JsonlLog(path, Prediction) as log:
         done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
         rest = [*filter(None, (_unanswered(chunk, done) for chunk in chunks))]
         for chunk in tqdm(rest, name, unit="batch", disable=quiet or not rest):

@@ -229,7 +229,7 @@ class ChatSession:
                 person=person,
                 when=datetime.now(UTC),
             )
-            with JsonlLog(self.reviews) as log:
+            with JsonlLog(self.reviews, Review) as log:
                 log.append(record)
             self._say("note", review_text(record))
             self.findings = ()

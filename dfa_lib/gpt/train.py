@@ -87,7 +87,7 @@ def train(
         write_jsonl(out / LOG, log)
     if main and watch and log:
         watch(log)
-    with JsonlLog(out / LOG) if main else nullcontext() as journal:
+    with JsonlLog(out / LOG, Step) if main else nullcontext() as journal:
         for step, due in trainer.steps(trees, held_out, order, begin):
             log.append(step)
             if journal:  # before the checkpoint, so that no step of a resumed run lacks its line

@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.face import geometry
-from dfa_lib.files import code_digest, write_atomic
+from dfa_lib.files import code_digest, read_json, write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
 from dfa_lib.instruct.faceset import FaceSet
@@ -82,13 +82,13 @@ def annotate(
     mine = list(block(faces, shard))
     path = shard_path(Path(out or faces.root) / "annotations.jsonl", shard)
     marks = path.with_suffix(".made.json")
-    before = json.loads(marks.read_text("utf-8")) if marks.exists() else {}
+    before = read_json(marks) if marks.exists() else {}
     made_from = _made_from(writer, faces, mine)
     stale = {face for face, made in made_from.items() if before.get(face, made) != made}
     found = _kept(path, writer.annotator, stale)
     todo = [face for face in mine if face.id not in found]
     aside: dict[str, Unanswered] = {}
-    with JsonlLog(path) as log:  # nobody else writes here now
+    with JsonlLog(path, Annotation) as log:  # nobody else writes here now
         write_atomic(marks, json.dumps(before | made_from))
         for answer in writer.describe(faces, todo):
             if isinstance(answer, Unanswered):

@@ -1,6 +1,5 @@
 """A folder of faces: faces.jsonl and the pictures it speaks of."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dfa_lib.files import read_json
 from dfa_lib.photo import open_photo
 from dfa_lib.records import ById, DataError, Face, Stored, inside, read_jsonl
-from dfa_lib.shards import Shard, shard_path
+from dfa_lib.shards import Shard, ends_in_newline, shard_path
 from dfa_lib.taxonomy import Split
 
 _LARGE = 16 * 2**20
@@ -34,6 +34,8 @@ class FaceSet:
         Faces of a large file stay on disk until they are asked for (``Stored``).
         """
         path = shard_path(root / "faces.jsonl", shard)
+        if path.is_file() and not ends_in_newline(path):
+            raise DataError(f"{path}: cut off at the end; remove it and make the faces again")
         if path.is_file() and path.stat().st_size > _LARGE:
             return cls(root, Stored(path, Face))
         return cls(root, tuple(read_jsonl(path, Face)))
@@ -43,7 +45,7 @@ class FaceSet:
         """The source that ``load_faces`` was given, else the data sets of the faces."""
         note = self.root / "recipe.json"
         if note.exists():
-            return str(json.loads(note.read_text("utf-8"))["source"])
+            return str(read_json(note)["source"])
         return " + ".join(sorted({face.dataset for face in self}))
 
     def split(self, name: Split | str) -> "FaceSet":

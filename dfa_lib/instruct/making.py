@@ -52,7 +52,7 @@ def make_faces(
     todo = mine[len(made) :]
     pool = Parallel(n_jobs=workers, return_as="generator")
     chunks = (delayed(_alone)(make, todo[at : at + _CHUNK]) for at in range(0, len(todo), _CHUNK))
-    with JsonlLog(log_path) as log, tqdm(total=len(mine), initial=len(made), desc=label) as bar:
+    with JsonlLog(log_path, Outcome) as log, tqdm(None, label, len(mine), initial=len(made)) as bar:
         for done in pool(chunks):
             for one in done:
                 log.append(one)

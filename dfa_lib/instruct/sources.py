@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 import facesim
 from dfa_lib import __version__
 from dfa_lib.face import geometry
-from dfa_lib.files import code_digest, write_atomic
+from dfa_lib.files import code_digest, read_json, write_atomic
 from dfa_lib.instruct import importer, making, rows, splits
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
@@ -138,7 +138,7 @@ def remake(
     note = made / "recipe.json"
     if not note.exists():
         raise DataError(f"{note}: missing; only faces of load_faces can be remade")
-    recipe = json.loads(note.read_text("utf-8"))
+    recipe = read_json(note)
     source, seed = recipe["source"], recipe["seed"]
     place = made / "photographs" if source == "folder" else Path(root or source)
     population = _population(source, place, seed, recipe["size"])
@@ -204,7 +204,7 @@ def _claimed(out: Path, recipe: dict[str, object], shard: Shard | None) -> Itera
     fresh = not note.exists()
     if fresh:
         write_atomic(note, json.dumps(recipe) + "\n")  # shards may start at once
-    held = json.loads(note.read_text("utf-8"))
+    held = read_json(note)
     differ = [key for key in {**recipe, **held} if held.get(key) != recipe.get(key)]
     if differ:
         raise DataError(

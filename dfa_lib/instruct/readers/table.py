@@ -1,7 +1,5 @@
-"""A table of one's own: CSV, JSON Lines or Parquet, one picture a row."""
+"""A table of one's own, one picture a row."""
 
-import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from dfa_lib.instruct.readers.links import linked
 from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip
 from dfa_lib.records import DataError, Finding
+from dfa_lib.tables import rows
 from dfa_lib.taxonomy import CLASSES, Category, Split
 
 COLUMNS = {
@@ -61,9 +60,7 @@ def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item
 
 def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
     """Yield the rows of a table as they stand there, and last how it was understood."""
-    lines = list(_lines(path))
-    if not lines:
-        raise DataError(f"{path}: no row; give a table with a picture in each row")
+    lines = list(rows(path))
     there = list(dict.fromkeys(chain.from_iterable(lines)))
     named = _named(path, there, columns)
     words = label_words(columns, named["label"])
@@ -154,28 +151,6 @@ def category_of(
     if known and (said or not label):
         return known
     return (Category.FORGED if said else None), name
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, object]]:
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            import pyarrow.parquet
-
-            for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1000):
-                yield from batch.to_pylist()
-            return
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if kind in (".jsonl", ".ndjson"):
-                yield from ({**json.loads(line)} for line in file if line.strip())
-                return
-            head = file.readline()
-            file.seek(0)
-            yield from csv.DictReader(file, delimiter=max(",;\t", key=head.count))
-    except FileNotFoundError:
-        raise DataError(f"root={path}: no such file; give a CSV, JSONL or Parquet file") from None
-    except (ImportError, OSError, TypeError, ValueError, RecursionError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
 
 
 def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
