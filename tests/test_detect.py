@@ -140,6 +140,24 @@ def test_a_small_face_in_a_large_picture() -> None:
     assert 300 < (x0 + x1) / 2 < 460
 
 
+@pytest.mark.parametrize(
+    ("person", "part", "cut"),
+    [
+        (2, np.s_[:, :150], True),  # the right half is missing
+        (1, np.s_[:, 150:], True),
+        (1, np.s_[:170], True),  # and all below the eyes
+        (1, np.s_[:200], True),
+        (1, np.s_[40:, 30:270], False),  # as close as portraits are
+        (1, np.s_[70:250, 60:240], False),
+    ],
+)
+def test_a_face_that_the_edge_cuts_off_is_told(
+    person: int, part: tuple[slice, ...], cut: bool
+) -> None:
+    sheet = np.ascontiguousarray(cv2.resize(generated(person).image, (300, 300))[part])
+    assert [face.cut for face in find_faces(sheet)] == [cut]
+
+
 def two_people() -> Image:
     """Return a picture of two faces, the smaller one to the left."""
     sheet = np.full((300, 520, 3), 180, np.uint8)

@@ -115,6 +115,7 @@ def test_what_needs_no_scope_is_always_checked() -> None:
     face = find_face(portrait())
     assert flaw(face) == "" and flaw(portrait(128)) == ""
     assert flaw(wall()).startswith("No face was found")
+    assert "cut off by the edge" in flaw(replace(face, cut=True))
     left, top, _, _ = face.box
     assert "is 40 pixels wide" in flaw(replace(face, box=(left, top, left + 40, top + 40)))
     assert "too blurred" in flaw(replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 8)))

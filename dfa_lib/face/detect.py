@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from dfa_lib.face import networks
-from dfa_lib.face.geometry import Image, Points, align, crop_box
+from dfa_lib.face.geometry import HAIRLINE, Image, Points, align, crop_box
 from dfa_lib.records import DataError
 
 _SURE = 0.5  # what the mesh network must give a face
@@ -19,6 +19,7 @@ _PASSES = 3  # looks of the mesh network; each is framed by the one before
 _FRAMED = 0.62  # side of the face as a share of its frame
 _LARGE = 640  # pixels; larger pictures are also searched in parts, if nothing else is found
 _SLACK = 0.05  # of its side by which a picture may be cut otherwise and still be a frame
+_CUT = 0.15  # of the landmarks below the hairline; chin and ears of good portraits may touch it
 MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are levelled
 NO_FACE = (
     "No face was found; use an upright, frontal, well-lit portrait or crop the picture closer."
@@ -31,13 +32,15 @@ class FaceCrop:
 
     ``image`` (size, size, 3) uint8; ``box`` (x0, y0, x1, y1), the square of the photograph it
     shows (upright, also where the face is tilted), and ``landmarks`` (81, 2) float32, both in
-    pixels of the photograph; ``others`` is how many more faces were seen.
+    pixels of the photograph; ``others`` is how many more faces were seen; ``cut`` tells that the
+    edge of the photograph cuts the face off.
     """
 
     image: Image
     box: tuple[float, float, float, float]
     landmarks: Points
     others: int
+    cut: bool
 
     @property
     def note(self) -> str:
@@ -83,6 +86,12 @@ def find_face(
     return faces[0]
 
 
+def _is_cut(landmarks: Points, image: Image) -> bool:
+    """Tell whether too much of a face lies beyond the edge of ``image``; a forehead may."""
+    face, last = landmarks[: HAIRLINE.start], np.float32(image.shape[1::-1]) - 1
+    return bool(((face < 0) | (face > last)).any(axis=1).mean() > _CUT)
+
+
 def covered(mask: Image, landmarks: Points) -> float:
     """Return the share, 0 to 1, of the box around ``landmarks`` that ``mask`` (H, W) covers."""
     x0, y0, x1, y1 = np.clip([landmarks.min(axis=0), landmarks.max(axis=0) + 1], 0, None).ravel()
@@ -94,7 +103,10 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     meshes = find_mesh(image)
     marks = [landmarks_of(points) for points, _ in meshes]
     others = len(marks) - 1
-    crops = [FaceCrop(align(image, m, size).image, crop_box(m, size), m, others) for m in marks]
+    crops = [
+        FaceCrop(align(image, m, size).image, crop_box(m, size), m, others, _is_cut(m, image))
+        for m in marks
+    ]
     return sorted(crops, key=lambda crop: crop.box[0] - crop.box[2])
 
 
