@@ -14,12 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from dfa_lib import jpeg
 from dfa_lib.records import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "PPM", "JPEG2000")
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .pbm .pgm"
     " .ppm .pnm .pfm .jp2 .j2k .jpf .jpx .j2c .heic .heif .hif .jxl .tga".split()
@@ -30,6 +31,7 @@ MIN_SIDE = 64  # pixels; below this no face is left to look at
 MAX_PIXELS = 100_000_000  # about 300 MB once decoded
 MAX_JPEG = 256_000_000  # pixels; a JPEG of more than MAX_PIXELS is decoded at half its size
 MAX_BYTES = 200_000_000
+_LINES = 20  # of them all preceded by CR: no chance, but a transfer "as text"
 _PLUGINS = {
     "HEIC": ("HEIF", "pillow_heif.HeifImagePlugin", "pip install pillow-heif"),
     "JPEG XL": ("JXL", "pillow_jxl.JpegXLImagePlugin", "pip install pillow-jxl-plugin"),
@@ -95,34 +97,42 @@ def _decode(content: bytes, name: str) -> Image.Image:
     lenient = ImageFile.LOAD_TRUNCATED_IMAGES  # a switch of the whole process: grey, not refused
     try:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-        with warnings.catch_warnings():  # Pillow's own, softer limit
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings(action="ignore"):  # what matters is told below
             image = _identify(content)
-            _check_size(image, name)
+            _check_size(image)
+            _check_tiff(image)
             if image.width * image.height > MAX_PIXELS:
                 image.draft("RGB", (image.width // 2, image.height // 2))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            image.load()
+            if isinstance(image, JpegImageFile) and jpeg.stops_early(content, image):
+                raise EOFError
+            return _upright(_to_rgb(image), image)
     except Image.DecompressionBombError:
         raise DataError(f"{name}: {_too_large(MAX_PIXELS)}") from None
     except Image.UnidentifiedImageError:
         raise DataError(f"{name}: {_diagnosis(content)}") from None
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error):
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+    except _BROKEN:
         raise DataError(f"{name}: {_DAMAGED}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error)
 _DAMAGED = "the picture is damaged or cut off; copy or download it again"
 
 
 def _identify(content: bytes) -> Image.Image:
     """Open lazily. A JPEG is its first picture, whatever a phone appended (MPO, video)."""
-    file = io.BytesIO(content)
+    file, lines = io.BytesIO(content), content.count(b"\n")
+    if lines > _LINES and not content.startswith(b"P") and content.count(b"\r\n") == lines:
+        raise DataError("its bytes were changed as if they were text; copy it again, as binary")
     if content.startswith(b"\xff\xd8\xff"):
         scan = content.rstrip(b"\0")  # a download that broke off may be filled up with zeros
         if len(content) - len(scan) > 64 and not scan.endswith(b"\xff\xd9"):
+            raise EOFError
+        if jpeg.has_hole(content):
             raise EOFError
         return JpegImageFile(file)
     formats = FORMATS
@@ -180,19 +190,45 @@ def _too_large(most: int) -> str:
     return f"more than {most // 10**6} million pixels; save a smaller copy"
 
 
-def _check_size(image: Image.Image, name: str) -> None:
+def _check_size(image: Image.Image) -> None:
     width, height = image.size
     most = MAX_JPEG if isinstance(image, JpegImageFile) else MAX_PIXELS
     if width * height > most:
-        raise DataError(f"{name}: {_too_large(most)}")
+        raise DataError(_too_large(most))
     if min(image.size) < MIN_SIDE:
         raise DataError(
-            f"{name}: only {width}x{height} pixels; use a picture of at least {MIN_SIDE}x{MIN_SIDE}"
+            f"only {width}x{height} pixels; use a picture of at least {MIN_SIDE}x{MIN_SIDE}"
         )
 
 
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse what Pillow decodes wrongly: signed bytes, and planes of more than 8 bits."""
+    tags = getattr(image, "tag_v2", {})
+    bits, planes, signs = max(tags.get(258, (1,))), tags.get(284, 1), tags.get(339, (1,))
+    kind = "16 bits in separate planes" if bits > 8 and planes == 2 else ""
+    if kind := kind or ("signed bytes" if bits == 8 and 2 in signs else ""):
+        raise DataError(f"a TIFF of {kind}; save it as PNG, or with 8 bits")
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
+    """Turn a picture as its ``source`` says; a broken EXIF is no reason to refuse it."""
+    turn = None
+    with suppress(*_BROKEN):
+        turn = _TURNS.get(source.getexif().get(0x0112))
+    return picture.transpose(turn) if turn is not None else picture
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile", b"")
+    if profile[16:20] == b"GRAY" and not image.mode.startswith(("L", "I", "F", "1")):
+        profile = b""  # of another picture
     if image.mode == "F" or image.mode.startswith("I"):
         image = _from_deep_grey(image)
     if image.mode == "LAB":
@@ -207,12 +243,29 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Scale 16 bits, or floats and 32 bits of 0 to 1, 255, 65535 or any range, to 8 bits."""
-    levels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    most = max(float(levels.max()), 1e-12)
-    tops = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
-    top = next((top for top in tops if most <= top), most)
-    grey = Image.fromarray(np.clip(levels / top * 255, 0, 255).round().astype(np.uint8))
+    """Scale 16 bits, or floats and 32 bits of 0 to 1, 255, 65535 or all bits, to 8 bits.
+
+    Raises DataError where the levels do not tell which of them is white.
+    """
+    tags, levels = getattr(image, "tag_v2", {}), np.asarray(image)
+    signed = 2 in tags.get(339, (1,))
+    if image.mode == "I" and not signed:
+        levels = levels.astype(np.int32).view(np.uint32)
+    levels = np.nan_to_num(levels.astype(np.float64), posinf=np.inf, neginf=-np.inf)
+    tops = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)}
+    if signed and tags.get(258) == (16,):
+        tops["I"] = (2.0**15 - 1,)
+    most = float(levels.max())
+    top = next((top for top in tops.get(image.mode, (65535.0,)) if most <= top), np.inf)
+    bright = float(np.quantile(levels[::8, ::8], 0.99))
+    deep = {"F": 1, "I": 255}.get(image.mode, top)  # of more levels, most must be in use
+    if levels.min() < 0 or top == np.inf or (top > deep and bright < top / 8):
+        raise DataError(
+            f"levels from {levels.min():g} to {most:g}, and nothing tells which is white;"
+            " scale them to 0..255 and save them with 8 bits"
+        )
+    shares = 1 - levels / top if tags.get(262) == 0 else levels / top  # 0 may be white
+    grey = Image.fromarray((shares * 255).round().astype(np.uint8))
     if "transparency" in image.info and isinstance(image.info["transparency"], int):
         clear = levels == image.info["transparency"]
         grey.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))

@@ -90,11 +90,11 @@ def without_adobe_marker() -> bytes:
     return content[:at] + content[at + 2 + struct.unpack(">H", content[at + 2 : at + 4])[0] :]
 
 
-def deep_tiff(order: str) -> bytes:
+def deep_tiff(order: str, planes: int = 1) -> bytes:
     """Return an uncompressed 16-bit RGB TIFF of either byte order ("<" or ">")."""
     deep = (np.asarray(quadrants()).astype(np.uint16) * 257).astype(f"{order}u2").tobytes()
     tags = [(256, 3, 96), (257, 3, 80), (258, 3, 0), (259, 3, 1), (262, 3, 2), (273, 4, 0),
-            (277, 3, 3), (278, 3, 80), (279, 4, len(deep))]  # fmt: skip
+            (277, 3, 3), (278, 3, 80), (279, 4, len(deep)), (284, 3, planes)]  # fmt: skip
     at = 8 + 2 + 12 * len(tags) + 4
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
     for tag, kind, value in tags:
@@ -106,6 +106,30 @@ def deep_tiff(order: str) -> bytes:
     return head + bytes(4) + struct.pack(order + "3H", 16, 16, 16) + deep
 
 
+def grey_tiff(levels: np.ndarray, white_is_zero: bool = False) -> bytes:
+    """Return an uncompressed grey TIFF of any kind of number."""
+    kind = {"u": 1, "i": 2, "f": 3}[levels.dtype.kind]
+    high, wide = levels.shape
+    tags = [(256, wide), (257, high), (258, levels.itemsize * 8), (259, 1),
+            (262, int(not white_is_zero)), (273, 8 + 2 + 12 * 10 + 4), (277, 1), (278, high),
+            (279, levels.nbytes), (339, kind)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + levels.tobytes()
+
+
+def steps(dtype: type, scale: float = 1) -> np.ndarray:
+    """Return columns of 0, 64, 128 and 255, times ``scale``, (80, 96)."""
+    levels = np.repeat([[0, 64, 128, 255]], 24, axis=0).repeat(20, axis=0)[:80].repeat(24, axis=1)
+    return (levels * scale).astype(dtype)
+
+
+def broken_exif(kind: str) -> bytes:
+    return encoded(quadrants(), kind, exif=b"Exif\0\0garbage!!", **LOSSLESS.get(kind, {}))
+
+
+LOSSLESS = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}, "AVIF": {"quality": 95}}
+GREY_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY_PROFILE = GREY_PROFILE[:16] + b"GRAY" + GREY_PROFILE[20:]
 PLAIN = ("PNG", "BMP", "PPM", "WEBP", "JPEG2000", "TGA", "AVIF")
 GOOD: dict[str, Callable[[], bytes]] = {
     "CMYK JPEG": lambda: encoded(quadrants().convert("CMYK"), "JPEG", quality=95),
@@ -141,6 +165,12 @@ GOOD: dict[str, Callable[[], bytes]] = {
     ),
     "packed Targa": lambda: encoded(quadrants(), "TGA", compression="tga_rle"),
     "old Targa, no mark at its end": lambda: encoded(quadrants(), "TGA")[:-26],
+    **{f"broken EXIF in {kind}": partial(broken_exif, kind) for kind in ("PNG", "WEBP", "JPEG")},
+    "a grey picture's colour profile": lambda: encoded(
+        quadrants(), "PNG", icc_profile=GREY_PROFILE
+    ),
+    "bitmap without a file head": lambda: encoded(quadrants(), "DIB"),
+    "flat grey at the end": lambda: encoded(quadrants(), "JPEG", quality=95, optimize=True),
     "broken colour profile": lambda: encoded(quadrants(), "PNG", icc_profile=b"not a profile"),
 }
 
@@ -207,6 +237,21 @@ def test_grey_keeps_its_levels(mode: str) -> None:
     assert np.array_equal(array, np.repeat(expected[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize(
+    ("levels", "white_is_zero"),
+    [
+        (steps(np.uint32, 2**24 + 2**16 + 257), False),
+        (steps(np.int16, 128), False),
+        (65535 - steps(np.uint16, 257), True),
+        (255 - steps(np.uint8), True),
+        (steps(np.float32, 257), False),
+    ],
+)
+def test_grey_of_any_kind_of_number(levels: np.ndarray, white_is_zero: bool) -> None:
+    array = open_photo(grey_tiff(levels, white_is_zero))[40, 12::24, 0]
+    assert np.abs(array.astype(int) - [0, 64, 128, 255]).max() <= 1
+
+
 def test_a_dark_float_picture_stays_dark() -> None:
     dark = Image.fromarray(np.full((80, 96), 0.25, np.float32))
     assert (open_photo(encoded(dark, "TIFF")) == 64).all()
@@ -241,9 +286,31 @@ def noisy() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
 
 
+def large_noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8))
+
+
 def cut(kind: str, share: float) -> bytes:
     content = encoded(noisy(), kind)
     return content[: int(len(content) * share)]
+
+
+def hot_pixel() -> np.ndarray:
+    levels = steps(np.float32, 1 / 255)
+    levels[0, 0] = 1e4
+    return levels
+
+
+def with_hole(progressive: bool = False) -> bytes:
+    content = encoded(noisy(), "JPEG", quality=95, progressive=progressive)
+    at = len(content) // 2
+    return content[:at] + bytes(600) + content[at + 600 :]
+
+
+def stopped(progressive: bool, rest: bool = False) -> bytes:
+    content = encoded(noisy(), "JPEG", quality=95, progressive=progressive)
+    at = len(content) // 2
+    return content[:at] + b"\xff\xd9" + (bytes(600) + content[at + 602 :] if rest else b"")
 
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -286,6 +353,29 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         f"cut at {share:.0%}.{kind.lower()}": (partial(cut, kind, share), "damaged or cut off")
         for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "PPM", "TGA")
         for share in (0.5, 0.97)
+    },
+    "hole.jpg": (with_hole, "damaged or cut off"),
+    "stopped.jpg": (lambda: stopped(False), "damaged or cut off"),
+    "stopped in mid.jpg": (lambda: stopped(False, rest=True), "damaged or cut off"),
+    "stopped progressive.jpg": (lambda: stopped(True), "damaged or cut off"),
+    **{
+        f"sent as text.{kind.lower()}": (
+            lambda kind=kind: encoded(large_noise(), kind).replace(b"\n", b"\r\n"),
+            "changed as if they were text; copy it again",
+        )
+        for kind in ("JPEG", "AVIF", "WEBP", "TIFF")
+    },
+    "planes.tif": (lambda: deep_tiff("<", planes=2), "16 bits in separate planes; save it as PNG"),
+    "signed.tif": (lambda: grey_tiff(steps(np.int8, 0.5)), "a TIFF of signed bytes; save it"),
+    **{
+        f"{name}.tif": (lambda levels=levels: grey_tiff(levels), "which is white; scale them to")
+        for name, levels in {
+            "negative": steps(np.float32, 1 / 128) - 1,
+            "hdr": steps(np.float32, 3.7 / 255),
+            "infinite": np.where(steps(np.float32) > 200, np.inf, 0.5).astype(np.float32),
+            "hot": hot_pixel(),
+            "twelve bits": steps(np.int32, 16),
+        }.items()
     },
     "line.png": (lambda: encoded(Image.new("RGB", (5000, 1)), "PNG"), "only 5000x1 pixels"),
     "dot.png": (lambda: encoded(Image.new("RGB", (1, 1)), "PNG"), "only 1x1 pixels"),
