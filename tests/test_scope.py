@@ -18,7 +18,7 @@ from dfa_lib.bench.scope import POOR, Scope, detail, flaw, forged_logits, refusa
 from dfa_lib.chat.verdict import judge
 from dfa_lib.conditions import blur
 from dfa_lib.conditions import tilt as turned
-from dfa_lib.face.detect import find_face
+from dfa_lib.face.detect import CUT_OFF, find_face
 from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Task
@@ -115,7 +115,7 @@ def test_what_needs_no_scope_is_always_checked() -> None:
     face = find_face(portrait())
     assert flaw(face) == "" and flaw(portrait(128)) == ""
     assert flaw(wall()).startswith("No face was found")
-    assert "cut off by the edge" in flaw(replace(face, cut=True))
+    assert "cut off by the edge" in flaw(replace(face, cut=CUT_OFF))
     left, top, _, _ = face.box
     assert "is 40 pixels wide" in flaw(replace(face, box=(left, top, left + 40, top + 40)))
     assert "too blurred" in flaw(replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 8)))

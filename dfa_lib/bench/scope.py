@@ -230,14 +230,12 @@ def flaw(picture: Picture) -> str:
         return NO_FACE
     if abs(degrees) > MOST_TILT:
         return f"The face is tilted by {abs(degrees):.0f} degrees; use the whole photograph."
-    if found and picture.cut:
-        return "The face is cut off by the edge of the picture; use one that shows all of it."
     side = picture.box[2] - picture.box[0] if found else image.shape[1]
     if side < LEAST_SIDE:
         return f"The face is {side:.0f} pixels wide; use a picture with {LEAST_SIDE} or more."
     if detail(_grey(image)) < LEAST_DETAIL:
         return "The face is too blurred; use a sharper picture."
-    return ""
+    return picture.cut if found else ""
 
 
 _UNLIKE = (

@@ -24,6 +24,7 @@ MOST_TILT = 5.0  # degrees that a framed face may be tilted; photographs are lev
 NO_FACE = (
     "No face was found; use an upright, frontal, well-lit portrait or crop the picture closer."
 )
+CUT_OFF = "The face is cut off by the edge of the picture; use one that shows all of it."
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,15 @@ class FaceCrop:
 
     ``image`` (size, size, 3) uint8; ``box`` (x0, y0, x1, y1), the square of the photograph it
     shows (upright, also where the face is tilted), and ``landmarks`` (81, 2) float32, both in
-    pixels of the photograph; ``others`` is how many more faces were seen; ``cut`` tells that the
-    edge of the photograph cuts the face off.
+    pixels of the photograph; ``others`` is how many more faces were seen; ``cut`` is a sentence
+    if the edge of the photograph cuts the face off, else "".
     """
 
     image: Image
     box: tuple[float, float, float, float]
     landmarks: Points
     others: int
-    cut: bool
+    cut: str
 
     @property
     def note(self) -> str:
@@ -86,10 +87,10 @@ def find_face(
     return faces[0]
 
 
-def _is_cut(landmarks: Points, image: Image) -> bool:
-    """Tell whether too much of a face lies beyond the edge of ``image``; a forehead may."""
+def _cut(landmarks: Points, image: Image) -> str:
+    """Return ``CUT_OFF`` if too much of a face lies beyond the edge of ``image``, else ""."""
     face, last = landmarks[: HAIRLINE.start], np.float32(image.shape[1::-1]) - 1
-    return bool(((face < 0) | (face > last)).any(axis=1).mean() > _CUT)
+    return CUT_OFF if ((face < 0) | (face > last)).any(axis=1).mean() > _CUT else ""
 
 
 def covered(mask: Image, landmarks: Points) -> float:
@@ -104,7 +105,7 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     marks = [landmarks_of(points) for points, _ in meshes]
     others = len(marks) - 1
     crops = [
-        FaceCrop(align(image, m, size).image, crop_box(m, size), m, others, _is_cut(m, image))
+        FaceCrop(align(image, m, size).image, crop_box(m, size), m, others, _cut(m, image))
         for m in marks
     ]
     return sorted(crops, key=lambda crop: crop.box[0] - crop.box[2])
