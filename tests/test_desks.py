@@ -186,6 +186,8 @@ def test_odd_names_in_an_old_locale(tmp_path: Path, form: str) -> None:
 def test_names_are_told_alike_wherever_they_are_told(tmp_path: Path) -> None:
     for name in ODD:
         (tmp_path / name).touch()
+    with pytest.raises(DataError, match="'': an address or nothing"):
+        listed([""])  # which would be the current folder
     names = [printable(path) for path in listed([str(tmp_path)])]
     assert {Path(name).name for name in names} == {*ODD.values()}
     assert all(name.encode() for name in names)

@@ -274,6 +274,21 @@ def test_notes_know_the_rule_and_the_pictures_they_rest_on(
     assert len(asked) == 41
 
 
+@pytest.mark.parametrize("content", [b'{"bf_0000": "1', b"[]", b"\xff\xd8"])
+def test_torn_notes_beside_the_faces_are_named(
+    faces: FaceSet, tmp_path: Path, content: bytes
+) -> None:
+    for name in ("annotations.made.json", "recipe.json"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"annotations\.made\.json: damaged; remove it"):
+        annotate(FaceSet(faces.root, faces.faces[:2]), out=tmp_path, workers=1)
+    with pytest.raises(DataError, match=r"recipe\.json: damaged; remove it"):
+        load_faces("procedural", tmp_path, n=N)
+    (tmp_path / "faces.jsonl").write_bytes((faces.root / "faces.jsonl").read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"faces\.jsonl: cut off at the end; remove it"):
+        FaceSet.read(tmp_path)
+
+
 # --- what is measured ---------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import tracemalloc
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -116,6 +117,13 @@ def test_a_pipe_and_a_device_are_no_logs(tmp_path):
     for path in (tmp_path / "pipe", Path("/dev/full"), tmp_path):
         with pytest.raises(DataError, match="a device or a folder; choose a file"):
             JsonlLog(path, Face)
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_accents_may_be_composed_otherwise(tmp_path, stored):
+    there = tmp_path / normalize(stored, "Zoë.jpg")
+    there.touch()
+    assert {inside(tmp_path, normalize(form, "Zoë.jpg")) for form in ("NFC", "NFD")} == {there}
 
 
 def test_a_torn_line_in_the_middle_is_refused(tmp_path):
