@@ -50,9 +50,7 @@ def read_about(folder: Path) -> About:
         ) from None
     for name, own in about.files.items():
         if not (folder / name).is_file() or text_digest(folder / name) != own:
-            raise DataError(
-                f"{folder / name}: missing, or changed after training; copy the folder again"
-            )
+            raise DataError(f"{folder / name}: missing, or changed after training; copy it again")
     return about
 
 

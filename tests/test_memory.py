@@ -91,7 +91,19 @@ def test_preflight_says_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize(
     "change",
-    ["rank=x", "rank=-3", "rank", "vision=ful", "four_bit=maybe", "foo=1", "weights=3"],
+    [
+        "rank=x",
+        "rank=-3",
+        "rank",
+        "vision=ful",
+        "four_bit=maybe",
+        "foo=1",
+        "weights=3",
+        "lr_lora=nan",
+        "clip=-1",
+        "epochs=1e9",
+        "side=7",
+    ],
 )
 def test_a_field_of_a_preset_that_cannot_be_is_refused_in_one_line(change, capsys):
     assert main(["check", "--set", change]) == 2

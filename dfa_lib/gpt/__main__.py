@@ -63,6 +63,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     preset = _preset(args)
+    if args.seed < 0:
+        raise DataError(f"--seed {args.seed}: give a number of 0 or more")
     import torch
     from accelerate import PartialState
 

@@ -8,7 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from pydantic.dataclasses import dataclass
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -55,26 +55,26 @@ class Preset:
     side: Annotated[int, Field(ge=64)]
     rank: PositiveInt
     alpha: NonNegativeInt = 0
-    epochs: PositiveFloat = 1.0
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     batch: PositiveInt = 32
     row: PositiveInt = 1024
-    lr_lora: float = 2e-4
-    lr_projector: float = 2e-5
-    lr_vision: float = 2e-5
+    lr_lora: NonNegativeFloat = 2e-4
+    lr_projector: NonNegativeFloat = 2e-5
+    lr_vision: NonNegativeFloat = 2e-5
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    warmup: float = 0.03
-    clip: float = 1.0
+    warmup: NonNegativeFloat = 0.03
+    clip: Annotated[float, Field(gt=0)] = 1.0
     balanced: bool = False
     weights: dict[str, float] = field(default_factory=dict)
-    bona_fide: float = 1.0
+    bona_fide: NonNegativeFloat = 1.0
     talk: NonNegativeInt = 0
     everyday: bool = False
-    naming: float = 0.0
+    naming: NonNegativeFloat = 0.0
     four_bit: bool = True
     paged: bool = True
     checkpointing: bool = True
     save_every: PositiveInt = 200
-    save_minutes: float = 10.0
+    save_minutes: NonNegativeFloat = 10.0
     max_new_tokens: PositiveInt = 256
     turns: NonNegativeInt = 8
     language: Tuning = "lora"
