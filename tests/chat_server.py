@@ -293,7 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(*refused)
         if PROBE in json.dumps(body):  # not part of what a test counts
             choice = {"index": 0, "message": {"content": "Blue."}, "finish_reason": "stop"}
-            usage = {"prompt_tokens": 900, "completion_tokens": 1}
+            shown = "image_url" in json.dumps(body)
+            usage = {"prompt_tokens": 900 if shown else 60, "completion_tokens": 1}
             return self._send(200, {"choices": [choice], "usage": usage})
         with server.lock:
             server.books.asked.append(key)

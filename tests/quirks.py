@@ -106,6 +106,19 @@ def _content(change: Callable[[str], Any]) -> Callable[[Json], Json]:
     return shape
 
 
+def _elsewhere(place: Callable[[str], Json]) -> Callable[[Json], Json]:
+    """The answer stands in another field of the message than its content."""
+
+    def shape(completion: Json) -> Json:
+        (choice,) = completion["choices"]
+        message = choice["message"]
+        if message["content"] is not None:
+            message = message | {"content": ""} | place(message["content"])
+        return completion | {"choices": [choice | {"message": message}]}
+
+    return shape
+
+
 SHAPES: dict[str, Callable[[Json], Json]] = {
     "plain": lambda completion: completion,
     "fence": _content(lambda text: f"```json\n{text}\n```"),
@@ -124,6 +137,19 @@ SHAPES: dict[str, Callable[[Json], Json]] = {
         "choices": [completion["choices"][0] | {"finish_reason": 0}]},
     "logprobs of another kind": lambda completion: completion | {
         "choices": [completion["choices"][0] | {"logprobs": {"tokens": ["A"]}}]},
+    "trailing comma": _content(lambda text: text.replace("}", ",}")),
+    "line end in a string": _content(lambda text: text.replace("words of", "words\nof")),
+    "half a surrogate pair": _content(lambda text: text.replace("words of", "words \ud800 of")),
+    "escaped half of a pair": _content(lambda text: text.replace("words of", r"words \ud800 of")),
+    "JSON in a string": _content(json.dumps),
+    "under the schema's name": _content(lambda text: f'{{"Verdict": {text}}}'),
+    "tool call": _elsewhere(lambda text: {"tool_calls": [
+        {"type": "function", "function": {"name": "Verdict", "arguments": text}}]}),
+    "function call": _elsewhere(lambda text: {"function_call": {"arguments": text}}),
+    "parsed": _elsewhere(lambda text: {"parsed": text}),
+    "all in the reasoning": _elsewhere(lambda text: {"reasoning_content": text}),
+    "infinite usage": lambda completion: completion | {"usage": {"prompt_tokens": 1e999}},
+    "absurd usage": lambda completion: completion | {"usage": {"prompt_tokens": 10**30}},
     "one part": _content(lambda text: {"type": "text", "text": text}),
     "text of old": lambda completion: completion | {"choices": [
         {"text": completion["choices"][0]["message"]["content"]}]},
@@ -147,5 +173,9 @@ BODIES: dict[str, Callable[[str], str]] = {
     "comments before": lambda content: f": PROCESSING\n\n: PROCESSING\n\n{content}",
     "blank lines before": lambda content: f"\n\n   \n{content}",
     "a stream unasked": _stream,
+    "one event": lambda content: f"data: {content}\n\n",
+    "one event on many lines": lambda content: "".join(
+        f"data: {line}\n" for line in json.dumps(json.loads(content), indent=1).split("\n")
+    ),
 }
 """What stands around an answer on the wire."""

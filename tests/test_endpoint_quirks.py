@@ -1,6 +1,9 @@
 """Servers that take less than the protocol, or answer in shapes of their own, are adapted to."""
 
 import json
+import re
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from dfa_lib.endpoint.contract import CeilingReached
 from dfa_lib.endpoint.dialect import Dialect
 from dfa_lib.endpoint.reading import NO_PICTURE, spoken
 from dfa_lib.endpoint.store import Store
+from dfa_lib.files import data_uri
 from dfa_lib.records import DataError
 
 OPTIONS = {"temperature": 0, "logprobs": True, "top_logprobs": 5, "presence_penalty": 0, "top_k": 1}
@@ -88,7 +92,7 @@ def test_an_answer_that_was_cut_is_asked_for_with_more_room(tmp_path: Path) -> N
 class Canned(ChatServer):
     """Sends the same status and body to whatever it is asked."""
 
-    def __init__(self, status: int, content: str) -> None:
+    def __init__(self, status: int, content: str, kind: str = "application/json") -> None:
         super().__init__()
         self.asked = 0
         RequestHandler = self.RequestHandlerClass
@@ -96,7 +100,7 @@ class Canned(ChatServer):
         class Handler(RequestHandler):
             def _chat(self, body: Any) -> None:
                 self.server.asked += 1
-                self._raw(status, content.encode(), "application/json")
+                self._raw(status, content.encode(), kind)
 
         self.RequestHandlerClass = Handler
 
@@ -113,12 +117,42 @@ class Canned(ChatServer):
         ('{"choices": null}', "choices"),
         ("upstream connect error", "upstream connect error"),
         ("", "nothing"),
+        ("[" * 100_000, r"\[\[\["),
+        ('{"choices": [{"message": {"content": null}}]}', "an answer without a word"),
+        (
+            '{"choices": [{"message": {"content": "H"}, "finish_reason": "error", "error":'
+            ' {"message": "provider is down", "code": 502}}]}',
+            "provider is down",
+        ),
+        ('data: {"choices": [{"delta": {"content": "Half"}}]}\n\n', "ended before the answer"),
+        (
+            'data: {"choices": [{"delta": {"content": "Half"}}]}\n\ndata: {"error": "no memory"}\n',
+            "no memory",
+        ),
     ],
 )
 def test_the_servers_own_sentence_is_shown(tmp_path: Path, content: str, told: str) -> None:
     with Canned(200, content) as server:
-        (answer,) = at(server, tmp_path).ask(some(1, images=()))
-        assert answer.failed and told in answer.error and server.asked <= 2
+        (answer,) = at(server, tmp_path, retries=0).ask(some(1, images=()))
+        assert answer.failed and re.search(told, answer.error) and server.asked <= 2
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "words"),
+    [
+        ({"content": ""}, "SAFETY", "withheld by the content filter"),
+        ({"content": "Well,"}, "content_filter", "withheld by the content filter"),
+        ({"content": None, "refusal": {"reason": "policy"}}, "stop", "policy"),
+        ({"content": None, "refusal": True}, "stop", "refused"),
+    ],
+)
+def test_a_refusal_of_any_shape_is_one(
+    tmp_path: Path, message: dict, finish: str, words: str
+) -> None:
+    content = json.dumps({"choices": [{"message": message, "finish_reason": finish}]})
+    with Canned(200, content) as server:
+        (answer,) = at(server, tmp_path).ask(some(1, images=()), Verdict)
+        assert words in answer.refusal and not answer.error and server.asked == 1
 
 
 @pytest.mark.parametrize(
@@ -147,9 +181,11 @@ LONG = "This model's maximum context length is 9 tokens."
     [
         *((status, LONG, 1) for status in (400, 413, 422, 500)),
         (429, "Rate limit reached: 3 requests per minute", 2),
+        (413, "Request Entity Too Large", 1),
         (429, "You exceeded your current quota; retry in 13 s", 2),
         (500, "Internal server error", 2),
         (503, "image input is not supported while the model loads", 2),
+        (524, "a timeout occurred", 2),
     ],
 )
 def test_what_may_pass_is_tried_again_and_what_is_final_is_not(
@@ -158,6 +194,66 @@ def test_what_may_pass_is_tried_again_and_what_is_final_is_not(
     with Canned(status, json.dumps({"error": {"message": said}})) as server:
         (answer,) = at(server, tmp_path, retries=1).ask(some(1, images=()))
         assert answer.failed and said in answer.error and server.asked == asked
+        assert ";" in answer.error.partition("(")[0], "what to do about it"
+    with Store(tmp_path) as store:  # of trouble nobody knows whether it was charged
+        assert store.spent.requests == (0 if status < 500 or said == LONG else asked)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 524])
+def test_trouble_counts_at_its_worst_and_nobody_costs_nothing(tmp_path: Path, status: int) -> None:
+    with Canned(status, "Gateway Time-out") as server, pytest.raises(CeilingReached):
+        list(at(server, tmp_path, ceiling=Ceiling(requests=2)).ask(some(1, images=())))
+    assert server.asked == 2
+    nobody = Endpoint("model", "http://127.0.0.1:9/v1", cache=tmp_path / "b", retries=1)
+    assert next(nobody.ask(some(1))).failed
+    with Store(tmp_path / "b") as store:
+        assert store.spent.requests == 0
+
+
+@pytest.mark.parametrize("before", [0, 175, 181, 195])
+def test_no_part_of_the_key_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    key = "sk-SECRETSECRET123456"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = f"\x1b[31m\x07{'x ' * (before // 2)}{'x' * (before % 2)}{key} {key[:12]}...{key[-9:]}"
+    for status in (400, 401):
+        with Canned(status, json.dumps({"error": {"message": said}})) as server:
+            try:
+                (answer,) = at(server, tmp_path, retries=0).ask(some(1, images=()))
+                told = answer.error
+            except DataError as error:
+                told = str(error)
+        assert "x" in told or "***" in told
+        assert told.isprintable() and not any(key[i : i + 8] in told for i in range(len(key) - 7))
+
+
+def test_a_key_that_a_model_says_is_neither_shown_nor_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-SECRETSECRET123456"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with ChatServer(reply=lambda body: f"You sent Bearer {key} to me.") as server:
+        (answer,) = at(server, tmp_path / "a").ask(some(1))
+        said = "".join(at(server, tmp_path / "b").stream(some(1)[0]))
+    assert answer.text == said == "You sent Bearer *** to me."
+    assert not any(key.encode() in file.read_bytes() for file in tmp_path.rglob("*.sqlite*"))
+
+
+def test_an_answer_that_drips_is_too_late(tmp_path: Path) -> None:
+    def drip(handler: Any, body: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for _ in range(100):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    with Canned(200, "") as server:
+        server.RequestHandlerClass._chat, begin = drip, time.monotonic()
+        (answer,) = at(server, tmp_path, retries=0, timeout=0.5).ask(some(1, images=()))
+        assert "no answer in time" in answer.error and time.monotonic() - begin < 3
 
 
 # --- pictures
@@ -173,6 +269,9 @@ def test_what_may_pass_is_tried_again_and_what_is_final_is_not(
         "No picture was provided, so I cannot say whether it is forged.",
         "The image was not uploaded.",
         "I don\u2019t see an image in our conversation.",
+        "I don't have the ability to view images.",
+        "You haven't provided a picture.",
+        "There is no image in your message; please upload the image.",
     ],
 )
 def test_a_model_that_says_it_sees_nothing_is_unable(tmp_path: Path, words: str) -> None:
@@ -186,29 +285,54 @@ def test_a_model_that_says_it_sees_nothing_is_unable(tmp_path: Path, words: str)
     "words",
     ["I see no artifact in this picture.", "I do not see any blur in this image.",
      "I cannot find a blending boundary in the picture.", "No picture is free of noise.",
-     "The picture does not show blur.",
+     "The picture does not show blur.", "I could not find any image artifacts.",
+     "I can't see the image noise that a camera leaves.", "No photo manipulation is visible.",
+     "I do not see any photo retouching at the jaw.", "I was not able to find an image seam.",
+     "The image is not available in higher quality.",
      "Nothing in the image was altered.", "The eyes do not look natural in this image."],
 )  # fmt: skip
 def test_descriptions_are_not_taken_for_blindness(words: str) -> None:
     assert not NO_PICTURE.search(words)
 
 
-def test_a_server_that_drops_pictures_is_found_before_money_is_spent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "counts", "looks"),
+    [("Red.", True, 2), ("Blue.", True, 3), ("Blue.", False, 3), ("Please upload it.", False, 1)],
+)
+def test_a_server_that_drops_pictures_is_found_before_money_is_spent(
+    tmp_path: Path, said: str, counts: bool, looks: int
+) -> None:
     def count(body: Any) -> str:
-        said = sum(len(part.get("text", "")) for part in body["messages"][0]["content"])
-        return json.dumps({
-            "choices": [{"message": {"content": "Red."}}],
-            "usage": {"prompt_tokens": said // 4, "completion_tokens": 1},
-        })  # fmt: skip
+        length = sum(len(part.get("text", "")) for part in body["messages"][0]["content"])
+        usage = {"prompt_tokens": length // 4, "completion_tokens": 1}
+        choices = [{"message": {"content": said}}]
+        return json.dumps({"choices": choices} | ({"usage": usage} if counts else {}))
 
     with Canned(200, "") as server:
         handler = server.RequestHandlerClass
         handler._chat = lambda self, body: self._raw(200, count(body).encode(), "application/json")
-        with pytest.raises(DataError, match=r"unable to see pictures: .*'Red.'; use a model"):
+        with pytest.raises(DataError, match=rf"unable to see pictures: .*'{said}'; use a model"):
             list(at(server, tmp_path).ask(requests(5)))
         assert len(list(at(server, tmp_path).ask(some(2, images=(), system="")))) == 2
     with Store(tmp_path) as store:
-        assert store.spent.requests == 4
+        assert store.spent.requests == looks + 2
+
+
+def test_one_picture_that_is_refused_fails_alone(tmp_path: Path) -> None:
+    asked = requests(5)
+    with ChatServer() as server:
+        chat = server.RequestHandlerClass._chat
+
+        def picky(handler: Any, body: Any) -> None:
+            if data_uri(asked[2].images[0]) in json.dumps(body):
+                said = {"error": {"message": "Unable to process input image. Please retry"}}
+                return handler._send(400, said)
+            return chat(handler, body)
+
+        handler = type("Picky", (server.RequestHandlerClass,), {"_chat": picky})
+        server.RequestHandlerClass = handler
+        answers = {answer.id: answer for answer in at(server, tmp_path).ask(asked, Verdict)}
+    assert [answers[request.id].failed for request in asked] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -330,6 +454,23 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
         endpoint = at(server, tmp_path, retries=0)
         assert next(endpoint.ask(requests(1), Verdict)).parsed
         assert list(endpoint.stream(requests(1)[0]))
+
+
+@pytest.mark.parametrize("table", ["answers", "dialects"])
+def test_a_damaged_row_of_the_cache_is_as_good_as_none(tmp_path: Path, table: str) -> None:
+    with ChatServer() as server:
+        list(at(server, tmp_path).ask(some(3), Verdict))
+        with sqlite3.connect(tmp_path / "answers.sqlite") as db:
+            db.execute(f"UPDATE {table} SET {table[:-1].replace('answer', 'reply')} = '{{torn'")
+        for _ in range(2):
+            assert all(answer.parsed for answer in at(server, tmp_path).ask(some(3), Verdict))
+        assert len(server.books.asked) == (6 if table == "answers" else 3)
+
+
+def test_a_cache_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "answers").write_text("x")
+    with pytest.raises(DataError, match="answers.*; move it, or choose another cache"):
+        list(Endpoint("m", "http://localhost", cache=tmp_path / "answers").ask(some(1)))
 
 
 def test_a_dialect_ends() -> None:

@@ -1,6 +1,7 @@
 """One answer while it is written: over real HTTP, paid once, every fault one line."""
 
 import json
+import sqlite3
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from chat_server import ChatServer
 from served import Served
 from test_endpoint import at, requests
+from test_endpoint_quirks import Canned
 
 from dfa_lib.endpoint import Ceiling, Endpoint
 from dfa_lib.records import DataError
@@ -60,7 +62,7 @@ def test_faults_are_one_line(tmp_path: Path, settings: dict, sentence: str) -> N
         with pytest.raises(DataError, match=f"^model: {sentence}") as told:
             list(endpoint.stream(request))
         assert "\n" not in str(told.value)
-        if settings.get("fault"):  # refused: nothing was charged, so there is room for another
+        if settings.get("fault") == "429":  # nothing was charged, so there is room for another
             assert "".join(endpoint.stream(request))
 
 
@@ -73,6 +75,52 @@ def test_a_server_that_is_down_is_one_line(tmp_path: Path) -> None:
 def test_a_refusal_is_words_too(tmp_path: Path) -> None:
     with ChatServer(fault="refusal") as server:
         assert "".join(at(server, tmp_path).stream(requests(1)[0])) == "I cannot help with that."
+
+
+PIECE = 'data: {"choices": [{"delta": {"content": "The mouth"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "told"),
+    [
+        ("application/json", '{"error": {"message": "model not loaded"}}', "model not loaded"),
+        ("text/html", "<title>Sign in</title><p>to the proxy</p>", "Sign in to the proxy"),
+        ("application/json", '{"choices": [{"message": {"content": ""}}]}', "without a word"),
+        ("text/event-stream", "", "nothing"),
+        ("text/event-stream", "data: [DONE]\n\n", "choices"),
+        ("text/event-stream", PIECE, "the stream ended before the answer did"),
+        ("text/event-stream", PIECE + PIECE[:30], "the stream ended before the answer did"),
+        ("text/event-stream", PIECE + 'data: {"error": {"message": "worker died"}}', "worker died"),
+    ],
+)
+def test_what_is_no_answer_is_told_and_does_not_poison_the_cache(
+    tmp_path: Path, kind: str, content: str, told: str
+) -> None:
+    (request,) = requests(1)
+    with Canned(200, content, kind) as server, pytest.raises(DataError, match=told):
+        list(at(server, tmp_path, retries=0).stream(request))
+    with ChatServer(reply=lambda body: WORDS) as well:
+        assert "".join(at(well, tmp_path).stream(request)) == WORDS
+        assert len(well.books.asked) == 1
+
+
+def test_an_empty_answer_of_an_older_cache_is_asked_for_anew(tmp_path: Path) -> None:
+    (request,) = requests(1)
+    with ChatServer(reply=lambda body: WORDS) as server:
+        list(at(server, tmp_path).stream(request))
+        with sqlite3.connect(tmp_path / "answers.sqlite") as db:
+            db.execute("UPDATE answers SET reply = '{}'")
+        for _ in range(2):
+            assert "".join(at(server, tmp_path).stream(request)) == WORDS
+        assert len(server.books.asked) == 2
+
+
+def test_a_server_that_ignores_stream_is_read(tmp_path: Path) -> None:
+    (request,) = requests(1)
+    body = json.dumps({"choices": [{"message": {"content": WORDS}, "finish_reason": "stop"}]})
+    with Canned(200, body) as server:
+        assert "".join(at(server, tmp_path).stream(request)) == WORDS
+        assert list(at(server, tmp_path).stream(request)) == [WORDS] and server.asked == 1
 
 
 @pytest.mark.slow

@@ -140,6 +140,9 @@ class ChatSession:
                     yield piece
                 if not answer.strip():
                     raise DataError("The analyst gave no answer; ask in other words.")
+            except DataError:  # what a failure left is no answer
+                answer = ""
+                raise
             finally:
                 if answer.strip():
                     self._say("analyst", answer.strip())

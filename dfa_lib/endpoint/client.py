@@ -193,10 +193,10 @@ class Endpoint:
     @contextmanager
     def _dispatcher(self) -> Iterator[Dispatcher]:
         key = self._secret.get_secret_value()
-        with self._store() as store, Meter(self.address, key, store) as meter:
+        with self._store(key) as store, Meter(self.address, key, store) as meter:
             client = openai.OpenAI(
                 base_url=self.address.url,
-                api_key=key or "none found",  # the library wants one
+                api_key=key or "missing",  # the library wants one
                 default_query=self.address.query,
                 http_client=meter,
                 timeout=self.timeout,
@@ -204,9 +204,9 @@ class Endpoint:
             )
             yield Dispatcher(client, meter, store)
 
-    def _store(self) -> Store:
+    def _store(self, secret: str = "") -> Store:
         name = f"{self.model} at {self.address.url}"
-        return Store(self.cache, name, self.prices, self.ceiling)
+        return Store(self.cache, name, self.prices, self.ceiling, secret)
 
     @cached_property
     def _secret(self) -> SecretStr:
@@ -218,4 +218,4 @@ class Endpoint:
         if found and self.address.exposed:
             where = f"base_url={self.address.url}: anybody on the way could read {self.key}"
             raise DataError(f"{where}; use https, or unset the key")
-        return SecretStr(found or ("none needed" if self.base_url else ""))
+        return SecretStr(found or ("unneeded" if self.base_url else ""))

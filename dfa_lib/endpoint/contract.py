@@ -62,6 +62,11 @@ class Reply(Record):
     cut: bool = False
     settings: tuple[str, ...] = ()
 
+    @property
+    def empty(self) -> bool:
+        """True if it says nothing, and no limit of tokens is to blame."""
+        return not ((self.text or "").strip() or self.refusal or self.cut)
+
 
 class Answer(Reply):
     """Result of one request.

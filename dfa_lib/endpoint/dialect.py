@@ -9,7 +9,7 @@ from dfa_lib.records import Record
 
 Body = dict[str, Any]
 
-HOPELESS = {401, 403, 407, 408, 409, 410, 429, 502, 503, 504, 529}
+HOPELESS = {401, 403, 406, 407, 408, 409, 410, 429, 502, 503, 504, 529}
 """Statuses that are about something else than the way of asking."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 _CORE = {"model", "messages", "stream", "stream_options", *LIMITS}
@@ -133,7 +133,7 @@ def _told(said: str) -> tuple[set[str], str]:
     """Return the names in a refusal, without those it offers instead, and its words."""
     try:
         error = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         error = said
     parts = sorted(_texts(error), key=len)  # a field, then the sentence about it
     words = (" ".join(parts) or said).lower()

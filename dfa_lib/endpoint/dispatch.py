@@ -1,5 +1,6 @@
 """Concurrent requests: each content is asked once, and from the store if it was asked before."""
 
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -100,23 +101,39 @@ class Dispatcher:
         if known := self.store.get(key):
             yield known.text or known.refusal or ""
             return
-        text, refusal, usage = "", "", None
         core = {"model": body["model"], "messages": body["messages"], "stream": True}
+        create = self.client.chat.completions.with_streaming_response.create
+        shown = ""
         try:
-            chunks = self.client.chat.completions.create(**core, extra_body=body | fields)
-            for chunk in chunks:
-                usage = chunk.usage or usage
-                for delta in (choice.delta for choice in chunk.choices[:1]):
-                    text += delta.content or ""
-                    refusal += delta.refusal or ""
-                    yield delta.content or delta.refusal or ""
+            with create(**core, extra_body=body | fields) as response:
+                for text in self._heard(response.http_response):
+                    yield text.removeprefix(shown)
+                    shown = text
         except openai.OpenAIError as error:
             raise self._told(error) from None
-        call = chunks.response.extensions["call"]
-        spent = wire.counted(usage and usage.model_dump(), call.bound, self.store.prices)
-        said = {"text": text or None, "refusal": refusal or None}
-        reply = Reply(**said, **spent, settings=call.dialect.settings)
-        self.store.settle(key, reply, call.bound)
+        reply = self.store.get(key)
+        yield (reply.text or reply.refusal or "").removeprefix(shown)
+
+    def _heard(self, response: Any) -> Iterator[str]:
+        """Yield what was said so far, line by line, and store it if it comes to an end."""
+        if response.is_stream_consumed:  # it was no stream, and is stored
+            return
+        call, key = response.extensions["call"], self.client.api_key
+        raw, begun, said = "", "", ""
+        try:
+            for text in response.iter_text():
+                raw += text
+                *lines, begun = (begun + text).split("\n")
+                said += "".join(map(wire.piece, lines))
+                yield reading.shown(said, key)
+        except Exception as error:
+            late = "Timeout" in type(error).__name__
+            kind = openai.APITimeoutError if late else openai.APIConnectionError
+            raise kind(request=response.request) from error
+        reply = wire.read(raw, call.bound, self.store.prices, call.dialect.settings)
+        if reply is None:
+            raise Failed(reading.plain(reading.sentence_in(raw), key))
+        self.store.settle(call.key, reply, call.bound)
 
     def _fetch(self, call: Call) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.
@@ -142,29 +159,38 @@ class Dispatcher:
     def _look(self, model: str) -> None:
         """Show a blue picture before money is spent; raise DataError if it is not seen.
 
-        A model may be too weak to name a colour. Then a longer question without a picture
-        tells: if that takes more tokens than the picture did, the picture was dropped.
+        Blue may be guessed, and a model may be too weak to name a colour. Then a longer question
+        without a picture tells: if that takes more tokens than the picture did, or if nobody
+        counts tokens, the picture was dropped unless a red one is told from the blue one.
         """
-        blue = png(np.full((256, 256, 3), (0, 0, 255), np.uint8))
-        shown = self._probe(model, Request(id="", text=_PROBE, images=(blue,), max_tokens=300))
-        said = reading.spoken(shown.text) or ""
-        blind = reading.NO_PICTURE.search(f"{said}\n{shown.refusal}")
-        if not blind and "blue" not in said.lower():
-            longer = self._probe(model, Request(id="", text=_PROBE + _WIDER, max_tokens=1))
-            blind = longer.tokens_in > shown.tokens_in
-        if blind:
+        blue, counted = self._probe(model, (0, 0, 255))
+        said, lost = reading.spoken(blue.text) or "", blue.refusal
+        right = "blue" in said.lower()
+        if not lost and (right or not reading.BLIND.search(said)):
+            longer, _ = self._probe(model, None)
+            lost = not counted or longer.tokens_in > blue.tokens_in
+            if lost and right:
+                red, _ = self._probe(model, (255, 0, 0))
+                lost = not re.search(r"\bred\b", red.text or "", re.IGNORECASE)
+        else:
+            lost = True
+        if lost:
             raise DataError(
                 f"{model}: unable to see pictures: it was shown a blue square and said"
                 f" {said[:80]!r}; use a model and a server that read images"
             )
         self.store.learn(self.store.dialect.model_copy(update={"sees": True}))
 
-    def _probe(self, model: str, request: Request) -> Reply:
-        body = wire.write(request, model, None, {"max_tokens": request.max_tokens})
-        call = self.store.call(body)
+    def _probe(self, model: str, colour: tuple[int, int, int] | None) -> tuple[Reply, bool]:
+        """Ask for the colour of a square, if one is shown; return whether tokens were counted."""
+        square = () if colour is None else (png(np.full((256, 256, 3), colour, np.uint8)),)
+        text, limit = (_PROBE, 300) if square else (_PROBE + _WIDER, 16)
+        request = Request(id="", text=text, images=square, max_tokens=limit)
+        call = self.store.call(wire.write(request, model, None, {"max_tokens": limit}))
         if self.store.get(call.key) is None:
             self._post(call.asked)
-        return self.store.get(call.key)
+        reply = self.store.get(call.key)
+        return reply, reply.tokens_in != call.bound.tokens
 
     def _told(self, error: openai.OpenAIError) -> Exception:
         """What to raise instead: one line, without the key should the server repeat it."""
@@ -174,7 +200,8 @@ class Dispatcher:
         if isinstance(error, openai.APIStatusError):
             status = error.status_code
             call = error.response.extensions["call"]
-            if call.shows and status not in HOPELESS and NO_PICTURES.search(line):
+            blind = call.shows and not self.store.dialect.sees  # else it is one picture's fault
+            if blind and status not in HOPELESS and NO_PICTURES.search(line):
                 model = call.body["model"]
                 return DataError(f"{model}: unable to see pictures: {line}; use a vision model")
             if status in reading.FATAL:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from threading import Condition, Lock
 from typing import Any
 
@@ -19,6 +21,15 @@ from dfa_lib.endpoint.wire import Body, Call
 from dfa_lib.records import DataError
 
 NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
+_REFUSALS = set(range(400, 500)) - {408, 499}  # those speak of waiting for what may be done
+_UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
+_NOWHERE = {
+    "TooManyRedirects": "base_url: the server sends from one address to the next; check it",
+    "UnsupportedProtocol": "base_url: leads to something that is no web server; check it",
+    "InvalidURL": "base_url: leads to something that is no address; check it",
+}
+_LATE = "dfa_lib.late"
+_HTTP = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 _FORMS = 16  # in which a request is tried; each is refused, and so free, or the last
 
 
@@ -38,14 +49,15 @@ class Meter(openai.DefaultHttpxClient):
     """Sends chat completions in the dialect of one server, each attempt below the ceiling.
 
     The retries of the openai library pass through here, so each is counted: its highest cost is
-    reserved before it is sent, given back if the server refuses it, and replaced by its price
-    when the answer is stored. What never comes back (connection reset, time-out, process killed)
-    may have been paid and stays counted. Requests about files and batches pass as they are.
+    reserved before it is sent, given back if it never left or the server refuses it, and replaced
+    by its price when the answer is stored. What never comes back (connection reset, time-out,
+    trouble behind a gateway, process killed) may have been paid and stays counted. Requests about
+    files and batches pass as they are.
     """
 
     def __init__(self, address: Address, key: str, store: Store) -> None:
-        hooks = {"response": [_keep_post]}
-        super().__init__(trust_env=not address.loopback, event_hooks=hooks)
+        hooks = {"response": [_keep_post, _in_time]}
+        super().__init__(trust_env=not address.loopback, event_hooks=hooks, max_redirects=5)
         self._azure, self._keyless = address.azure, not key
         self._store, self.stopped = store, False
         self._under_way, self._over = 0, Condition()
@@ -68,16 +80,19 @@ class Meter(openai.DefaultHttpxClient):
         for _ in range(_FORMS):
             call = self._store.call(asked)
             with self._reserved(call.bound):
-                response = super().send(self._written(request, call.body), **how)
-                response.extensions["call"] = call
-                if response.is_success and (how.get("stream") or self._settled(call, response)):
+                response = self._sent(request, call, how)
+                kind = response.headers.get("content-type", "")
+                if response.is_success and how.get("stream") and "event-stream" in kind:
                     return response
-                accident = response.is_success and not accident
-                if response.is_error:
-                    response.read()
+                response.read()
+                good = response.is_success
+                if good and self._settled(call, response):
+                    return response
+                accident = good and not accident
+                status = wire.status_in(response.text) if good else response.status_code
+                response.status_code = meant(status, response.text)
+                if not good and response.status_code in _REFUSALS:
                     self._store.release(call.bound)
-            status = wire.status_in(response.text) if response.is_success else response.status_code
-            response.status_code = meant(status, response.text)
             if not (self._adapted(call, response.status_code, response.text) or accident):
                 break
         return response
@@ -100,10 +115,26 @@ class Meter(openai.DefaultHttpxClient):
                 self._under_way -= 1
                 self._over.notify_all()
 
+    def _sent(self, request: Any, call: Call, how: Any) -> Any:
+        """Send one attempt; what never left costs nothing, what leads nowhere is not repeated."""
+        try:
+            response = super().send(self._written(request, call.body), **how)
+        except Exception as error:  # of httpx or its successor, by whichever openai comes with
+            kind = type(error).__name__
+            if kind in _UNSENT or kind in _NOWHERE:
+                self._store.release(call.bound)
+            if kind in _NOWHERE:
+                raise Stopped(DataError(_NOWHERE[kind])) from None
+            raise
+        response.extensions["call"] = call
+        return response
+
     def _written(self, request: Any, body: Body) -> Any:
         """Return the request with another body."""
         headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
-        more = {"headers": headers, "extensions": request.extensions}
+        patience = request.extensions["timeout"]["read"]
+        late = {} if patience is None else {_LATE: time.monotonic() + patience}
+        more = {"headers": headers, "extensions": request.extensions | late}
         return self.build_request(request.method, request.url, json=body, **more)
 
     def _settled(self, call: Call, response: Any) -> bool:
@@ -133,6 +164,29 @@ class Meter(openai.DefaultHttpxClient):
             if better:
                 self._store.learn(better)
             return better is not None
+
+
+class _Timely(_HTTP.SyncByteStream):
+    """The body of a response, until it is too late."""
+
+    def __init__(self, response: Any) -> None:
+        self._body, self._request = response.stream, response.request
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body:
+            if time.monotonic() > self._request.extensions[_LATE]:
+                raise _HTTP.ReadTimeout("it came too slowly", request=self._request)
+            yield piece
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._body.close()
+
+
+def _in_time(response: Any) -> None:
+    """Bound the whole attempt: the library bounds each read, and a byte may come now and then."""
+    if _LATE in response.request.extensions:
+        response.stream = _Timely(response)
 
 
 def _keep_post(response: Any) -> None:

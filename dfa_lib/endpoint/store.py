@@ -7,13 +7,17 @@ loses neither, and several processes on one machine share a cache and its ceilin
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from threading import RLock
 from typing import Self
 
+from pydantic import ValidationError
+
 from dfa_lib.endpoint.contract import Ceiling, Prices, Reply, Spend
 from dfa_lib.endpoint.dialect import Dialect, parts
+from dfa_lib.endpoint.reading import masked
 from dfa_lib.endpoint.wire import Body, Call
 from dfa_lib.files import digest
 from dfa_lib.records import DataError
@@ -28,6 +32,7 @@ CREATE TABLE IF NOT EXISTS queued (key TEXT PRIMARY KEY, batch TEXT, vendor TEXT
     requests INTEGER, tokens INTEGER, money REAL);
 INSERT INTO spent SELECT 0, 0, 0.0 WHERE NOT EXISTS (SELECT 1 FROM spent);
 """
+_MANNER = {"stream", "stream_options"}  # how an answer is sent decides nothing
 _ADD = "UPDATE spent SET requests = requests + ?, tokens = tokens + ?, money = money + ?"
 _FITS = " WHERE requests + ? <= ? AND tokens + ? <= ? AND money + ? <= ? + 1e-9"
 
@@ -36,7 +41,7 @@ class Store:
     """The cache of one folder, for one model and what it may cost.
 
     ``name`` is of the model and its server, of which it keeps the ``dialect``; ``spent`` counts
-    what is settled and what is reserved.
+    what is settled and what is reserved. No reply is kept with the key ``secret`` in it.
     """
 
     def __init__(
@@ -45,17 +50,21 @@ class Store:
         name: str = "",
         prices: Prices | None = None,
         ceiling: Ceiling | None = None,
+        secret: str = "",
     ) -> None:
         self._name, self.prices, self.ceiling = name, prices or Prices(), ceiling or Ceiling()
-        folder.mkdir(parents=True, exist_ok=True)
+        self._lock, self.secret = RLock(), secret
         path = folder / "answers.sqlite"
-        self._db, self._lock = sqlite3.connect(path, timeout=60, check_same_thread=False), RLock()
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._db.executescript(_TABLES)
-        except sqlite3.DatabaseError as error:
+            row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
+        except (OSError, sqlite3.DatabaseError) as error:
             raise DataError(f"{path}: {error}; move it, or choose another cache") from None
-        row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
-        self.dialect = Dialect.model_validate_json(row[0]) if row else Dialect()
+        self.dialect = Dialect()
+        with suppress(ValidationError):  # what is damaged is learned anew
+            self.dialect = Dialect.model_validate_json(row[0]) if row else Dialect()
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +79,9 @@ class Store:
     def get(self, key: str) -> Reply | None:
         """Return the stored reply to the call of this key."""
         row = self._row("SELECT reply FROM answers WHERE key = ?", key)
-        return Reply.model_validate_json(row[0]) if row else None
+        with suppress(ValidationError):  # a damaged row is as good as none
+            reply = Reply.model_validate_json(row[0]) if row else None
+            return None if reply and reply.empty else reply
 
     def learn(self, dialect: Dialect) -> None:
         """Use a dialect from now on, in later runs too."""
@@ -86,7 +97,8 @@ class Store:
         finds its answers, and so does a server that comes back under another address; another
         model under the same name needs another cache.
         """
-        key = digest(json.dumps(asked, sort_keys=True))
+        what = {name: value for name, value in asked.items() if name not in _MANNER}
+        key = digest(json.dumps(what, sort_keys=True))
         dialect = self.dialect  # another thread may learn a better one meanwhile
         body = dialect.write(asked)
         sent = (part for turn in body["messages"] for part in parts(turn))
@@ -125,9 +137,16 @@ class Store:
             self._db.execute("DELETE FROM queued WHERE key = ?", (key,))
             if reply:
                 price = Spend(1, reply.tokens_in + reply.tokens_out, reply.cost)
-                row = (key, reply.model_dump_json())
-                self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", row)
+                row = (key, self._bare(reply).model_dump_json())
+                how = "IGNORE" if self.get(key) else "REPLACE"
+                self._db.execute(f"INSERT OR {how} INTO answers VALUES (?, ?)", row)
                 self._db.execute(_ADD, price.plus(bound, -1))
+
+    def _bare(self, reply: Reply) -> Reply:
+        """Without the key, should the server have told it to the model."""
+        told = {"text": reply.text, "refusal": reply.refusal}
+        shown = {name: text and masked(text, self.secret) for name, text in told.items()}
+        return reply.model_copy(update=shown)
 
     def waits(self, key: str) -> bool:
         """True for a call that was submitted in a batch and is not collected."""

@@ -12,10 +12,23 @@ from pydantic import BaseModel, JsonValue
 
 from dfa_lib.endpoint.contract import Answer, Prices, Reply, Request, Spend
 from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
-from dfa_lib.endpoint.reading import NO_PICTURE, UNABLE, spoken, understood
+from dfa_lib.endpoint.reading import (
+    NO_PICTURE,
+    UNABLE,
+    joined,
+    loaded,
+    parsed,
+    said_in,
+    spoken,
+    understood,
+    whole,
+)
 from dfa_lib.files import data_uri
 
 Schema = type[BaseModel]
+_WITHHELD = {"content_filter", "safety", "image_safety", "recitation", "blocklist", "spii"}
+_WITHHELD |= {"prohibited_content"}
+_ABSURD = 10**9
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ def answer(request: Request, replies: list[Reply], schema: Schema | None, cached
         name: sum(getattr(reply, name) for reply in replies)
         for name in ("tokens_in", "tokens_out", "cost")
     }
-    changed = {"text": last.text if fault and text is None else text, "refusal": refusal}
+    changed = {"text": last.text or None if fault and text is None else text, "refusal": refusal}
     return Answer(
         id=request.id,
         parsed=good.model_dump(mode="json") if good else None,
@@ -111,74 +124,71 @@ def read(
 ) -> Reply | None:
     """Read a chat completion that costs ``bound`` at most; None if it is none.
 
-    Only the text has to be where it belongs: it is paid for, whatever stands beside it.
+    Only the text has to be where it belongs: it is paid for, whatever stands beside it. An answer
+    without a word, with an error in it, or broken off in mid-stream is none.
     """
     first = None
     try:
-        got = _json(completion)
+        got = parsed(completion)
         choice = got["choices"][0]
         message = choice.get("message") or {"content": choice["text"]}
-        text, refusal = _joined(message.get("content")), message.get("refusal")
+        text, refusal = said_in(message), message.get("refusal") or None
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
-    with suppress(LookupError, TypeError, AttributeError):
+    finish = str(choice.get("finish_reason")).lower()
+    if finish == "error" or choice.get("error"):
+        return None
+    with suppress(LookupError, TypeError, AttributeError, ValueError):
         token = choice["logprobs"]["content"][0]
-        first = {o["token"]: float(o["logprob"]) for o in token.get("top_logprobs") or [token]}
-    finish = choice.get("finish_reason")
-    if finish == "content_filter":
+        listed = token.get("top_logprobs") or [token]
+        first = {whole(o["token"]): float(o["logprob"]) for o in listed}
+    if refusal and not isinstance(refusal, str):
+        refusal = None if text else f"refused: {json.dumps(refusal)}"
+    if finish in _WITHHELD:
         refusal = refusal or "withheld by the content filter"
-    return Reply(
-        text=text,
-        refusal=refusal,
+    reply = Reply(
+        text=text and whole(text),
+        refusal=refusal and whole(refusal),
         first=first,
-        cut=finish in {"length", "max_tokens", "MAX_TOKENS"},
+        cut=finish in {"length", "max_tokens"},
         settings=settings,
         **counted(got.get("usage"), bound, prices, batch),
     )
+    return None if reply.empty else reply
+
+
+def piece(line: str) -> str:
+    """Return the words in one line of a stream."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        delta = loaded(line.removeprefix("data:"))["choices"][0]["delta"]
+        return joined(delta.get("content")) or joined(delta.get("refusal")) or ""
+    return ""
 
 
 def counted(usage: Any, bound: Spend, prices: Prices, batch: bool = False) -> dict[str, float]:
     """Return tokens and cost of a Reply; what was not counted took as much as it was allowed."""
-    with suppress(LookupError, TypeError, ValueError):
+    with suppress(LookupError, TypeError, ValueError, ArithmeticError):
         used = int(float(usage["prompt_tokens"])), int(float(usage.get("completion_tokens") or 0))
-        if min(used) >= 0:
+        if 0 <= min(used) and max(used) < _ABSURD:
             return {"tokens_in": used[0], "tokens_out": used[1], "cost": prices.of(*used, batch)}
     return {"tokens_in": int(bound.tokens), "tokens_out": 0, "cost": bound.money}
 
 
-def _joined(content: Any) -> str | None:
-    """Some servers send the text as a part, as a list of parts, or as the object it stands for."""
-    if content is None or isinstance(content, str):
-        return content
-    if isinstance(content, dict):
-        content = [content if "text" in content else json.dumps(content)]
-    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
-    texts = [p.get("text") for p in parts if p.get("type") not in {"thinking", "reasoning"}]
-    texts = [t.get("value") if isinstance(t, dict) else t for t in texts]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _json(content: str) -> Body:
-    """Parse a body behind a byte order mark, between comments, or sent as a stream unasked."""
-    lines = [line for line in content.lstrip("\ufeff").split("\n") if not line.startswith(":")]
-    events = [line[5:].strip() for line in lines if line.startswith("data:")]
-    if not events:
-        return json.loads("\n".join(lines))
-    chunks = [json.loads(event) for event in events if event != "[DONE]"]
-    pieces = [chunk["choices"][0] for chunk in chunks if chunk.get("choices")]
-    text = "".join((piece.get("delta") or {}).get("content") or "" for piece in pieces)
-    ended = [piece["finish_reason"] for piece in pieces if piece.get("finish_reason")]
-    usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
-    choice = {"message": {"content": text}, "finish_reason": ended[-1] if ended else None}
-    return {"choices": pieces and [choice], "usage": usage[-1] if usage else None}
-
-
 def status_in(content: str) -> int:
-    """Return the status that an error inside HTTP 200 speaks of, 400 if none; 406 for no JSON."""
+    """Return the status that an error inside HTTP 200 speaks of, 400 if none.
+
+    406 is for what is no JSON, and for an answer without text; 502 for a stream that broke off.
+    """
     try:
-        code = str(json.loads(content)["error"]["code"])
+        found = parsed(content)
     except ValueError:
-        return 406
+        return 502 if "data:" in content else 406
+    with suppress(LookupError, TypeError, AttributeError):
+        found = found["choices"][0]
+        if not found.get("error"):
+            return 406
+    try:
+        code = str(found["error"]["code"])
     except (LookupError, TypeError):
         return 400
     return int(code) if re.fullmatch(r"[45]\d\d", code) else 400
