@@ -469,7 +469,7 @@ def test_a_damaged_row_of_the_cache_is_as_good_as_none(tmp_path: Path, table: st
 
 def test_a_cache_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "answers").write_text("x")
-    with pytest.raises(DataError, match="answers.*; move it, or choose another cache"):
+    with pytest.raises(DataError, match=r"answers.*; move it, or choose another cache"):
         list(Endpoint("m", "http://localhost", cache=tmp_path / "answers").ask(some(1)))
 
 
