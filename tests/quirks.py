@@ -106,6 +106,10 @@ def _content(change: Callable[[str], Any]) -> Callable[[Json], Json]:
     return shape
 
 
+def _refused(completion: Json) -> str | None:
+    return completion["choices"][0]["message"].get("refusal")
+
+
 def _elsewhere(place: Callable[[str], Json]) -> Callable[[Json], Json]:
     """The answer stands in another field of the message than its content."""
 
@@ -151,8 +155,8 @@ SHAPES: dict[str, Callable[[Json], Json]] = {
     "infinite usage": lambda completion: completion | {"usage": {"prompt_tokens": 1e999}},
     "absurd usage": lambda completion: completion | {"usage": {"prompt_tokens": 10**30}},
     "one part": _content(lambda text: {"type": "text", "text": text}),
-    "text of old": lambda completion: completion | {"choices": [
-        {"text": completion["choices"][0]["message"]["content"]}]},
+    "text of old": lambda completion: completion if _refused(completion) else completion | {
+        "choices": [{"text": completion["choices"][0]["message"]["content"]}]},
     "null top_logprobs": lambda completion: completion | {"choices": [
         completion["choices"][0] | {"logprobs": {"content": [
             {"token": "A", "logprob": -0.5, "top_logprobs": None}]}}]},
@@ -163,6 +167,8 @@ def _stream(content: str) -> str:
     completion = json.loads(content)
     text = completion["choices"][0]["message"]["content"] or ""
     deltas = [{"role": "assistant"}, {"content": text[:5]}, {"content": text[5:]}]
+    if _refused(completion):
+        deltas[1:] = [{"refusal": _refused(completion)}]
     chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
     chunks.append({"choices": [], "usage": completion["usage"]})
     return "\n\n".join([*(f"data: {json.dumps(chunk)}" for chunk in chunks), "data: [DONE]", ""])

@@ -76,7 +76,6 @@ class Meter(openai.DefaultHttpxClient):
         if self._keyless:
             raise Stopped(DataError(NO_KEY))
         asked = json.loads(request.read())
-        accident = False  # an answer that is none may be one, once
         for _ in range(_FORMS):
             call = self._store.call(asked)
             with self._reserved(call.bound):
@@ -88,12 +87,11 @@ class Meter(openai.DefaultHttpxClient):
                 good = response.is_success
                 if good and self._settled(call, response):
                     return response
-                accident = good and not accident
                 status = wire.status_in(response.text) if good else response.status_code
                 response.status_code = meant(status, response.text)
                 if not good and response.status_code in _REFUSALS:
                     self._store.release(call.bound)
-            if not (self._adapted(call, response.status_code, response.text) or accident):
+            if not self._adapted(call, response.status_code, response.text):
                 break
         return response
 
