@@ -2,7 +2,7 @@
 
 Likeness is the Mahalanobis distance in the features of the analyst's own encoder (Lee et al.
 2018, arXiv 1807.03888). It is fitted on training faces under everyday changes, because one
-fitted on clean faces refuses every grey or dark copy. The threshold keeps 95 % of the
+fitted on clean faces refuses every grey or dark copy. The threshold keeps 99 % of the
 validation faces as they are, so that of those under hard conditions it refuses more.
 
 Blur, noise, filters and casts of colour hide what a verdict rests on without making a face

@@ -107,12 +107,14 @@ class Dispatcher:
         try:
             with create(**core, extra_body=body | fields) as response:
                 for text in self._heard(response.http_response):
-                    yield text.removeprefix(shown)
+                    if text != shown:
+                        yield text.removeprefix(shown)
                     shown = text
         except openai.OpenAIError as error:
             raise self._told(error) from None
         reply = self.store.get(key)
-        yield (reply.text or reply.refusal or "").removeprefix(shown)
+        if rest := (reply.text or reply.refusal or "").removeprefix(shown):
+            yield rest
 
     def _heard(self, response: Any) -> Iterator[str]:
         """Yield what was said so far, line by line, and store it if it comes to an end."""
