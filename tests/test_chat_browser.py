@@ -169,11 +169,14 @@ def test_everything_can_be_read_in_light_and_dark(site: Site) -> None:
     """Contrast of text to its background is 4.5 or more (WCAG AA), in both themes."""
     with chromium() as page:
         open_chat(page, site)
-        press(page, "Face 2")
+        press(page, "Face 2")  # each is waited for: a click while buttons are barred is lost
+        expect(page.get_by_text("P(forged)", exact=True)).to_be_visible()
         press(page, "Forged?")
+        expect(page.get_by_role("log").get_by_text("After 0 questions")).to_be_visible()
         press(page, "Show evidence")
         expect(page.get_by_text("not a map of what was altered")).to_be_visible()
         press(page, "Add finding")
+        expect(page.get_by_role("list", name="Findings")).to_contain_text(":")
         press(page, "Keep my verdict")  # without a name: an error in the transcript
         press(page, "Reveal the truth")
         expect(page.get_by_text("The truth:")).to_be_visible()
