@@ -12,7 +12,7 @@ import numpy as np
 import openai
 
 from dfa_lib.endpoint import reading, wire
-from dfa_lib.endpoint.contract import Answer, Reply, Request
+from dfa_lib.endpoint.contract import Answer, CeilingReached, Reply, Request
 from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES
 from dfa_lib.endpoint.meter import Failed, Meter, Stopped
 from dfa_lib.endpoint.store import Store
@@ -76,6 +76,13 @@ class Dispatcher:
                 running += 1
             for _ in range(running):
                 yield done.get().result()
+        except CeilingReached:
+            pool.shutdown(cancel_futures=True)
+            while not done.empty():  # what came meanwhile is handed out first
+                one = done.get()
+                if not one.cancelled() and not one.exception():
+                    yield one.result()
+            raise
         finally:
             self._meter.stopped = True
             pool.shutdown(cancel_futures=True)
