@@ -27,7 +27,7 @@ from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import Outcome
 from dfa_lib.instruct.readers.deepfakebench import _known
-from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.readers.words import method
 from dfa_lib.instruct.rows import Row, Skip, cast, clips
 from dfa_lib.instruct.sources import READERS, load_faces
 from dfa_lib.records import Annotation, DataError, Face, read_jsonl, write_jsonl

@@ -1,11 +1,12 @@
 """Turn the rows of any source into faces: open, frame, save, and say what was left out and why."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from dfa_lib.face.geometry import Image, Points, Portrait, align, crop_box, from
 from dfa_lib.files import write_atomic
 from dfa_lib.instruct.agreement import PEOPLE, Voices
 from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
-from dfa_lib.instruct.rows import Item, Row, beside
+from dfa_lib.instruct.rows import Item, Row
 from dfa_lib.instruct.splits import Piece, Tally, assign_splits, note_skip, with_self_blends
 from dfa_lib.photo import open_photo
 from dfa_lib.records import Annotation, Annotator, DataError, inside, write_jsonl
@@ -194,12 +195,23 @@ def _twin(root: Path, piece: Piece | None) -> Opened | None:
 
 def _mask(root: Path, row: Row, shape: tuple[int, ...]) -> Image | None:
     """Read the mask (H, W) of a forged picture (H, W, 3), if it has one."""
-    if not row.mask or not inside(root, row.mask).is_file():
+    path = row.mask or (row.category.forged and _mask_of(row.path))
+    if not path or not inside(root, path).is_file():
         return None
-    mask = _picture(root, row.mask, row.at)
+    mask = _picture(root, path, row.at)
     if mask.shape != shape:
         raise DataError(f"{row.path}: its mask has another size; extract the masks again")
     return mask[..., 0]
+
+
+def _mask_of(path: str) -> str | None:
+    """Return where FaceForensics++ has the mask of a frame: a PNG under c23, or a video."""
+    match = re.fullmatch(r"(.+)/(?:c23|raw|c40)/(frames|videos)/(.+)", path)
+    if match is None:
+        return None
+    head, kind, tail = match.groups()
+    still = PurePosixPath(tail).with_suffix(".png")
+    return f"{head}/masks/videos/{tail}" if kind == "videos" else f"{head}/c23/masks/{still}"
 
 
 def _altered(
@@ -238,8 +250,8 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 def _points(root: Path, row: Row) -> Points | None:
     """Read the landmarks the row names, in landmarks/ beside frames/, or beside the picture."""
-    beside_it = f"{row.path.rpartition('.')[0]}.npy"
-    for name in (row.landmarks, beside(row.path, "landmarks", ".npy"), beside_it):
+    here = f"{row.path.rpartition('.')[0]}.npy"
+    for name in (row.landmarks, "/landmarks/".join(here.rsplit("/frames/", 1)), here):
         if name and (file := inside(root, name)).is_file():
             try:
                 points = np.load(file, mmap_mode="r", allow_pickle=False)  # however large it is

@@ -128,22 +128,24 @@ def clips(root: Path, folder: str) -> Iterator[Clip | Skip]:
             yield Skip("an empty folder", where.as_posix())
 
 
+def recorded(root: Path, folder: str) -> Iterator[Clip | Skip]:
+    """Yield the clips of ``folder``: from its frames/ where there is one, else its videos/."""
+    kinds = [kind for kind in ("frames", "videos") if (root / folder / kind).is_dir()]
+    return clips(root, "/".join([folder, *kinds[:1]]))
+
+
 Taken = dict[str, list[str]]
 """The frames taken of each bona fide scene; what was forged from it takes the same ones."""
 
 
-def pictures(root: Path, folder: str, world: str, taken: Taken, **known: object) -> Iterator[Item]:
-    """Yield sampled rows of every clip below ``folder``, from its frames/ or else its videos/.
+def sampled(clip: Clip | Skip, world: str, taken: Taken, **known: object) -> Iterator[Item]:
+    """Yield sampled rows of one clip, whose name tells who is seen, with ``known`` fields.
 
-    ``known`` are fields that hold for all. Read bona fide folders first, to fill ``taken``.
+    Read bona fide clips first, to fill ``taken``.
     """
-    kinds = [kind for kind in ("frames", "videos") if (root / folder / kind).is_dir()]
-    for clip in clips(root, "/".join([folder, *kinds[:1]])):
-        yield from [clip] if isinstance(clip, Skip) else sampled(clip, world, taken, **known)
-
-
-def sampled(clip: Clip, world: str, taken: Taken, **known: object) -> Iterator[Row]:
-    """Yield sampled rows of one clip, whose name tells who is seen."""
+    if isinstance(clip, Skip):
+        yield clip
+        return
     people, scene = cast(world, clip.name)
     chosen = clip.sampled(taken.get(scene, ()))
     taken.setdefault(scene, chosen)
@@ -184,9 +186,3 @@ _NAMES = {
     "cdf": re.compile(r"(?P<target>id\d+)(?:_(?P<source>id\d+))?(?P<rest>_\d+)"),
     "dfd": re.compile(r"(?P<target>\d\d)(?:_(?P<source>\d\d))?(?P<rest>__.+?)(?:__[A-Z0-9]{8})?"),
 }
-
-
-def beside(path: str, folder: str, suffix: str) -> str | None:
-    """Return the file that belongs to a frame, in the folder ``folder`` beside frames/."""
-    head, frames, tail = path.rpartition("/frames/")
-    return f"{head}/{folder}/{PurePosixPath(tail).with_suffix(suffix)}" if frames else None

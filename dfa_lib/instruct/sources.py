@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 from tqdm.auto import tqdm
 
@@ -21,7 +22,7 @@ import facesim
 from dfa_lib import __version__
 from dfa_lib.face import geometry
 from dfa_lib.files import code_digest, read_json, write_atomic
-from dfa_lib.instruct import importer, making, rows, splits
+from dfa_lib.instruct import importer, making, readers, rows, splits
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.importer import import_faces
 from dfa_lib.instruct.readers.celebdf import celebdf
@@ -114,8 +115,7 @@ def _recipe(
             raise DataError(f"root: missing; give the folder in which the data of {source} lie")
         recipe["root"] = str(root)
     if source in READERS:
-        readers = (sys.modules[one] for one in sorted(sys.modules) if ".instruct.readers." in one)
-        reading = code_digest(*readers, geometry, rows, splits, importer)
+        reading = _code_of(readers, geometry, rows, splits, importer)
         return recipe | {"pictures": _state(Path(root), out, columns), "reader": reading}
     return recipe | {"methods": _methods()}
 
@@ -152,11 +152,15 @@ def remake(
 
 def _methods() -> str:
     """Digest all code that makes our faces, and every registered method."""
-    operators = (method.operate for method in METHODS.values())
-    digest = sha256(code_digest(geometry, making, *operators).encode())
-    world = Path(facesim.__file__).parent
-    for path in sorted(path for path in world.rglob("*") if path.suffix in (".py", ".npz")):
-        digest.update(path.read_bytes())
+    return _code_of(facesim, geometry, making, *(method.operate for method in METHODS.values()))
+
+
+def _code_of(package: ModuleType, *beside: ModuleType | FunctionType) -> str:
+    """Digest the files of a package, and modules and functions beside it."""
+    digest = sha256(code_digest(*beside).encode())
+    for path in sorted(Path(package.__file__).parent.rglob("*")):
+        if path.suffix in (".py", ".npz", ".toml"):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -1,10 +1,9 @@
 """Celeb-DF v1 and v2 (Li et al. 2020): its videos, or frames as DeepfakeBench has them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from dfa_lib.instruct.rows import Home, Item, Row, Taken, cast, pictures
+from dfa_lib.instruct.rows import Home, Item, Taken, cast, recorded, sampled
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
@@ -26,7 +25,7 @@ def celebdf(root: Path) -> Iterator[Item]:
         raise DataError(f"root={root}: no {_TEST_LIST}; give the folder of Celeb-DF that holds it")
     taken: Taken = {}
     yield from originals(root, base, taken)
-    yield from _listed(root, base, "Celeb-synthesis", taken, Category.FS, "celebdf")
+    yield from _listed(root, base, "Celeb-synthesis", taken, category=Category.FS, method="celebdf")
 
 
 def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
@@ -34,21 +33,15 @@ def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
     people = {one for _, video in _tested(root / base) for one in cast("cdf", video)[0]}
     yield from (Home(person, Split.TEST) for person in sorted(people))
     for folder in BONA_FIDE:
-        yield from _listed(root, base, folder, taken, Category.BONA_FIDE, None)
+        yield from _listed(root, base, folder, taken, category=Category.BONA_FIDE)
 
 
-def _listed(
-    root: Path, base: str, folder: str, taken: Taken, category: Category, method: str | None
-) -> Iterator[Item]:
+def _listed(root: Path, base: str, folder: str, taken: Taken, **known: object) -> Iterator[Item]:
     tested = _tested(root / base)
-    known = _KNOWN | {"category": category, "method": method}
-    for item in pictures(root, f"{base}{folder}", "cdf", taken, **known):
-        if isinstance(item, Row):
-            path = PurePosixPath(item.path)
-            video = path.parent.name if item.at is None else path.stem
-            split = Split.TEST if (folder, video) in tested else Split.TRAIN
-            item = replace(item, listed=(split,))
-        yield item
+    for clip in recorded(root, f"{base}{folder}"):
+        video = folder, PurePosixPath(clip.path).stem
+        split = Split.TEST if video in tested else Split.TRAIN
+        yield from sampled(clip, "cdf", taken, listed=(split,), **_KNOWN, **known)
 
 
 def _tested(base: Path) -> set[tuple[str, str]]:

@@ -6,26 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE, homes
-from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.readers.words import WORDS, method
 from dfa_lib.instruct.rows import Item, Row, Skip, cast
 from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError, Finding
-from dfa_lib.taxonomy import Artifact, Category, Region, Split
+from dfa_lib.taxonomy import Category, Region, Split
 
 _MADE_BY = ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "", "", "NeuralTextures")
 _SPLITS = {"train_set": Split.TRAIN, "test_set": Split.TEST}
 _CLIP = re.compile(r"([0-6])_(\d{3}(?:_\d{3})?)")
-_SIGNS = {  # wordings of its questionnaire
-    Artifact.BLUR: r"blurr?y|unclear|out of focus",
-    Artifact.OVER_SMOOTHING: r"smooth",
-    Artifact.TEXTURE_LOSS: r"lacks? of .*details",
-    Artifact.MISALIGNMENT: r"misaligned|not align|wrong place",
-    Artifact.ASYMMETRY: r"asymmetric|mismatched",
-    Artifact.LIGHTING_MISMATCH: r"brighter|darker|lighting|shadow",
-    Artifact.COLOUR_MISMATCH: r"colou?r|skin tone",
-    Artifact.BLENDING_BOUNDARY: r"boundar",
-    Artifact.STRUCTURAL_DISTORTION: r"curved|overly (?:large|small)|rigid|face's structure",
-}
 
 
 def ddvqa(root: Path) -> Iterator[Item]:
@@ -102,10 +91,11 @@ def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
 
 def _findings(said: list[tuple[Region | None, list[str]]]) -> Iterator[Finding]:
     """Yield each artifact of a region once, with the sentence of the first who saw it."""
-    found: dict[tuple[Region, Artifact], str] = {}
+    found: dict[tuple[Region, str], str] = {}
     for region, texts in said:
         for sentence in ". ".join(texts).split(". ") if region else ():
-            for artifact in (name for name, sign in _SIGNS.items() if re.search(sign, sentence)):
-                found.setdefault((region, artifact), sentence.rstrip(".") + ".")
+            for artifact, sign in WORDS["ddvqa"].items():
+                if re.search(sign, sentence):
+                    found.setdefault((region, artifact), sentence.rstrip(".") + ".")
     for (region, artifact), evidence in found.items():
         yield Finding(region=region, artifact=artifact, evidence=evidence)

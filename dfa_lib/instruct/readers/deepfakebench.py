@@ -1,13 +1,12 @@
 """The JSON lists of DeepfakeBench (Yan et al. 2023), which DF40 and others use too."""
 
 import json
-from collections.abc import Iterator
-from functools import lru_cache
+import os
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE as FF_LICENCE
-from dfa_lib.instruct.readers.faceforensics import mask_of
-from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.readers.words import method
 from dfa_lib.instruct.rows import Item, Row, Skip, cast, frame_name
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
@@ -29,7 +28,8 @@ def deepfakebench(root: Path) -> Iterator[Item]:
     lists = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json"))]
     if not lists:
         raise DataError(f"root={root}: no JSON list; put those of DeepfakeBench into dataset_json/")
-    _folder.cache_clear()  # the tree may have changed since
+    below = (Path(here, name) for here, names, _ in os.walk(root) for name in names)
+    folders = {"", *(path.relative_to(root).as_posix() for path in below)}
     for path in lists:
         try:
             content = json.loads(path.read_text("utf-8-sig"))
@@ -37,7 +37,7 @@ def deepfakebench(root: Path) -> Iterator[Item]:
             yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue
         for keys, frames in _entries(content, ()):
-            yield from _entry(root, path.stem, keys, frames)
+            yield from _entry(folders, path.stem, keys, frames)
 
 
 def _entries(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list]]:
@@ -51,29 +51,26 @@ def _entries(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
         yield from _entries(value, (*keys, key))
 
 
-def _entry(root: Path, stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
+def _entry(folders: Set[str], stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
     """Yield the rows of one entry under the keys (set, label, split, ..., video)."""
     where = "/".join(keys)
-    label = keys[1] if len(keys) > 3 else ""
-    split = Split._value2member_map_.get(keys[2].lower()) if label else None
-    if split is None:
+    label, split = (keys[1], keys[2].lower()) if len(keys) > 3 else ("", "")
+    if split not in [*Split]:
         yield Skip("an entry without set, label and split", where)
     elif not frames:
         yield Skip("an empty list of frames", where)
-    elif label.startswith("CelebDF") and split is not Split.TEST:
+    elif label.startswith("CelebDF") and split != Split.TEST:
         yield Skip("Celeb-DF lists its test videos under train and val too", where)
     else:
         level = keys[3] if len(keys) > 4 and keys[3] != "c23" else ""
         for listed in sorted({str(path) for path in frames}):
-            yield _row(root, stem, label, split, level, keys[-1], listed)
+            if path := _located(folders, listed):
+                yield _row(path, stem, label, Split(split), level, keys[-1])
+            else:
+                yield Skip("listed, but not below the data root", listed)
 
 
-def _row(
-    root: Path, stem: str, label: str, split: Split, level: str, video: str, listed: str
-) -> Item:
-    path = _located(root, listed)
-    if path is None:
-        return Skip("listed, but not below the data root", listed)
+def _row(path: str, stem: str, label: str, split: Split, level: str, video: str) -> Row | Skip:
     parts = PurePosixPath(path).parts
     tree = next((k for k, part in enumerate(parts[:-1]) if part in ("DF40", "DF40_train")), None)
     known = _known(stem, label, None if tree is None else parts[tree + 1])
@@ -90,7 +87,6 @@ def _row(
         people=people,
         scene=None if known[0] is Category.EFS else f"{scene}/{frame_name(path)} {level}".strip(),
         listed=(split,),
-        mask=mask_of(path) if known[0].forged else None,
         licence=FF_LICENCE if world in ("ff", "dfd") and tree is None else _LICENCE,
     )
 
@@ -107,19 +103,11 @@ def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | N
     return method(stem.removesuffix("_ff").removesuffix("_cdf")) or method(label)
 
 
-def _located(root: Path, listed: str) -> str | None:
-    """Return the path below ``root`` that a list means, or None: never one outside of it."""
-    parts = [part for part in listed.replace("\\", "/").split("/") if part not in ("", ".")]
-    if not parts or ".." in parts:
-        return None
-    folder = _folder(root, tuple(parts[:-1]))
-    return None if folder is None else f"{folder}/{parts[-1]}".lstrip("/")
-
-
-@lru_cache(maxsize=4096)
-def _folder(root: Path, parts: tuple[str, ...]) -> str | None:
+def _located(folders: Set[str], listed: str) -> str | None:
+    """Return the path below the root that a list means, or None: never one outside of it."""
+    *parts, name = PurePosixPath(listed.replace("\\", "/").lstrip("/")).parts or ("..",)
     tails = ("/".join(parts[skip:]) for skip in range(max(len(parts), 1)))
-    try:
-        return next((tail for tail in tails if (root / tail).is_dir()), None)
-    except (OSError, ValueError):  # a name too long, or with a null byte
+    folder = next((tail for tail in tails if tail in folders), None)
+    if folder is None or ".." in (*parts, name):
         return None
+    return f"{folder}/{name}".lstrip("/")

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers import celebdf, faceforensics
-from dfa_lib.instruct.readers.methods import method
-from dfa_lib.instruct.rows import Clip, Item, Row, Skip, Taken, cast, clips, sampled
+from dfa_lib.instruct.readers.words import method
+from dfa_lib.instruct.rows import Clip, Item, Skip, Taken, clips, sampled
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
+_KNOWN = {"dataset": "df40", "licence": "CC BY-NC 4.0 (DF40)"}
 _BASE = "deepfakes_detection_datasets"
 _TREES = ("DF40_train", "DF40", f"{_BASE}/DF40_train", f"{_BASE}/DF40")
 _STRUCTURE = {"ff", "cdf", "frames", "videos", "inversions", "fake", "real", *celebdf.BONA_FIDE}
@@ -43,30 +44,26 @@ def df40(root: Path) -> Iterator[Item]:
             yield from [clip] if isinstance(clip, Skip) else _clip(clip, folder, *known, taken)
 
 
-def _clip(clip: Clip, folder: str, category: Category, name: str, taken: Taken) -> Iterator[Row]:
+def _clip(clip: Clip, folder: str, category: Category, name: str, taken: Taken) -> Iterator[Item]:
     """Yield the rows of one folder of pictures, by the words of its path."""
     parts = PurePosixPath(clip.path).relative_to(folder).parts
     own = {"fake", "real"}.intersection(parts)
     world = f"df40/{name}" if own else "cdf" if "cdf" in parts else "ff"
-    listed = Split.TEST if own else Split.TRAIN if "DF40_train/" in folder else None
-    known = {"dataset": "df40", "category": category, "method": name} | {
-        "listed": (listed,) if listed else (),
-        "licence": "CC BY-NC 4.0 (DF40)",
-    }
+    listed = (Split.TEST,) if own else (Split.TRAIN,) if "DF40_train/" in folder else ()
+    known = {"category": category, "method": name, "listed": listed}
     if "real" in parts:
         known |= {"category": Category.BONA_FIDE, "method": None}
     elif category is Category.EFS:
         world = f"{world}/fake" if own else world
         known["scene"] = None
     flat = _STRUCTURE.issuperset(parts)
-    yield from _flat(clip, world, known) if flat else sampled(clip, world, taken, **known)
+    for one in _alone(clip, world) if flat else [clip]:
+        yield from sampled(one, world, {} if flat else taken, **_KNOWN, **known)
 
 
-def _flat(clip: Clip, world: str, known: dict[str, object]) -> Iterator[Row]:
-    """Yield the rows of a folder in which every picture is somebody else."""
-    for frame, (path, at) in clip.frames.items():
+def _alone(clip: Clip, world: str) -> Iterator[Clip]:
+    """Yield each picture as a clip of its own, for folders in which every one is somebody else."""
+    for frame, place in clip.frames.items():
         parts = _FLAT.fullmatch(frame) if world in ("ff", "cdf") else None
-        video, number = (parts[1], parts[2]) if parts else (frame, None)
-        people, scene = cast(world, video)
-        seen = f"{scene}/{int(number)}" if number else scene
-        yield Row(**{"path": path, "at": at, "people": people, "scene": seen} | known)
+        video, number = parts.groups() if parts else (frame, None)
+        yield Clip(clip.path, video, {str(int(number)) if number else "": place})

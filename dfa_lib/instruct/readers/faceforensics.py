@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from dfa_lib.instruct.readers.methods import method
-from dfa_lib.instruct.rows import Home, Item, Row, Taken, beside, pictures
+from dfa_lib.instruct.readers.words import method
+from dfa_lib.instruct.rows import Home, Item, Taken, recorded, sampled
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Category, Split
 
@@ -33,10 +32,9 @@ def faceforensics(root: Path) -> Iterator[Item]:
     for label in _METHODS:
         world = "dfd" if label == "DeepFakeDetection" else "ff"
         category, name = method(label)
-        folder = f"{base}manipulated_sequences/{label}/{_level(root, base)}"
         known = _SETS[world] | {"category": category, "method": name}
-        for item in pictures(root, folder, world, taken, **known):
-            yield replace(item, mask=mask_of(item.path)) if isinstance(item, Row) else item
+        for clip in recorded(root, f"{base}manipulated_sequences/{label}/{_level(root, base)}"):
+            yield from sampled(clip, world, taken, **known)
 
 
 def homes(folder: Path) -> Iterator[Home]:
@@ -56,19 +54,8 @@ def homes(folder: Path) -> Iterator[Home]:
 def originals(root: Path, base: str, taken: Taken) -> Iterator[Item]:
     """Yield the bona fide pictures: the videos from YouTube and those of the actors."""
     for world, name in (("ff", "youtube"), ("dfd", "actors")):
-        folder = f"{base}original_sequences/{name}/{_level(root, base)}"
-        yield from pictures(root, folder, world, taken, category=Category.BONA_FIDE, **_SETS[world])
-
-
-def mask_of(path: str) -> str | None:
-    """Return where the mask of a forged frame lies: a PNG under c23, or a video of its own."""
-    for level in _LEVELS:
-        head, there, tail = path.partition(f"/{level}/")
-        if there and tail.startswith("videos/"):
-            return f"{head}/masks/{tail}"
-        if there:
-            return beside(f"{head}/c23/{tail}", "masks", ".png")
-    return None
+        for clip in recorded(root, f"{base}original_sequences/{name}/{_level(root, base)}"):
+            yield from sampled(clip, world, taken, category=Category.BONA_FIDE, **_SETS[world])
 
 
 def _level(root: Path, base: str) -> str:

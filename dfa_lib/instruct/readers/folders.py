@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.links import linked
-from dfa_lib.instruct.readers.methods import method
 from dfa_lib.instruct.readers.table import SPLITS, category_of, label_words, row_of
+from dfa_lib.instruct.readers.words import method
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip, clips
 from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError

@@ -8,43 +8,21 @@ from pathlib import Path, PurePosixPath
 
 from dfa_lib.findings import findings
 from dfa_lib.instruct.readers.links import linked
-from dfa_lib.instruct.readers.methods import method
+from dfa_lib.instruct.readers.words import WORDS, method
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip
 from dfa_lib.records import DataError, Finding
 from dfa_lib.tables import rows
 from dfa_lib.taxonomy import CLASSES, Category, Split
 
-COLUMNS = {
-    "path": "image picture file filename file_name filepath image_path",
-    "label": "class target is_fake fake",
-    "category": "kind",
-    "method": "generator manipulation",
-    "person": "persons people identity identities subject",
-    "counterpart": "counterpart_path",
-    "split": "subset partition",
-    "mask": "mask_path",
-    "landmarks": "landmarks_path",
-    "text": "description",
-    "frame": "frame_number",
-    "dataset": "data_set",
-    "licence": "license",
-}
-"""What a column means, and the other names it goes by: only those that mean nothing else."""
-_NO = "0 0.0 false no".split()
-_YES = "1 1.0 true yes".split()
-_BONA_FIDE = _NO + "real original genuine pristine bona_fide bonafide authentic live".split()
-_FAKE = _YES + "fake forged forgery deepfake manipulated synthetic spoof generated altered".split()
-_WORDS = (
+COLUMNS = WORDS["columns"]
+SPLITS = {word: Split(split) for split, row in WORDS["splits"].items() for word in row.split()}
+_NO, _YES, _REAL, _FAKE = (WORDS["labels"][kind].split() for kind in ("no", "yes", "real", "fake"))
+_LABELS = (
     {word: c for c in CLASSES for word in (c.value.lower(), c.phrase.replace(" ", "_"))}
-    | dict.fromkeys(_BONA_FIDE, Category.BONA_FIDE)
-    | dict.fromkeys(_FAKE, Category.FORGED)
+    | dict.fromkeys([*_NO, *_REAL], Category.BONA_FIDE)
+    | dict.fromkeys([*_YES, *_FAKE], Category.FORGED)
 )
 _UNKNOWN = {"", "nan", "na", "n/a", "<na>", "none", "null", "unknown"}
-SPLITS = (
-    dict.fromkeys("train training".split(), Split.TRAIN)
-    | dict.fromkeys("val valid validation dev".split(), Split.VAL)
-    | dict.fromkeys("test testing".split(), Split.TEST)
-)
 
 
 def table(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
@@ -67,12 +45,11 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
     root = f"{path.parent.resolve()}/"
     found: Counter[tuple[str, ...]] = Counter()
     for number, raw in enumerate(lines, start=1):
-        cells = {name: _text(raw.get(column)) for name, column in named.items()}
-        row = {name: cell.removeprefix(root) for name, cell in cells.items() if cell}
-        row["label"] = said = words.get(cells["label"].lower(), cells["label"])
+        row = {name: _text(raw.get(column)).removeprefix(root) for name, column in named.items()}
+        label = " ".join(filter(None, (row["label"], row.get("category"))))
+        row["label"] = said = words.get(row["label"].lower(), row["label"])
         item = row_of(row, f"row {number}")
         if isinstance(item, Row):
-            label = " ".join(filter(None, (cells["label"], cells.get("category"))))
             found[label, item.category] += 1
         elif re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?", said) and not category_of(said)[0]:
             raise DataError(
@@ -91,7 +68,7 @@ def label_words(columns: Mapping[str, str], column: str = "") -> dict[str, str]:
     words = {key[6:].lower(): word for key, word in columns.items() if key.startswith("label.")}
     if odd := [word for word in words.values() if category_of(word)[0] is None]:
         raise DataError(f"columns: {odd[0]!r} is no label; choose real, fake, {', '.join(CLASSES)}")
-    if _plain(column).removeprefix("is_") not in _BONA_FIDE:
+    if _plain(column).removeprefix("is_") not in _REAL:
         return words
     return dict.fromkeys(_YES, "real") | dict.fromkeys(_NO, "fake") | words
 
@@ -100,36 +77,34 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     """Return one row of a manifest from words, or why it is none."""
     if not row.get("path"):
         return Skip("no path", where)
-    label, kind, text = row.get("label", ""), row.get("category", ""), row.get("text")
-    category, name = category_of(label, kind, row.get("method"))
+    label, kind, text = (row.get(name, "") for name in ("label", "category", "text"))
+    category, name = category_of(label, kind, row.get("method") or None)
     if category is None:
         known = "neither bona fide nor forged: say label.WORD=real or label.WORD=fake"
         return Skip(f"a label that is {known}", f"{where}: {label}")
-    said = {_WORDS.get(_plain(word)) for word in (label, kind)} - {None}
+    said = _said(label, kind)
     if len(said - {Category.FORGED}) > 1 or said == {Category.FORGED, Category.BONA_FIDE}:
         return Skip("label and category disagree", f"{where}: {label}, {kind}")
     number = re.fullmatch(r"(\d{1,9})(\.\d*)?", row.get("frame", ""))
     people = (_person(name) for name in row.get("person", "").split(";"))
     split = SPLITS.get(row.get("split", "").lower())
-    groups = [name for name in row if name.startswith("subgroup.")]
+    groups = [name for name in row if name.startswith("subgroup.") and row[name]]
+    told = findings(text) if category.forged else ()
     return Row(
         path=_posix(row["path"]),
         at=int(number[1]) if number else None,
-        dataset=row.get("dataset", "table"),
+        dataset=row.get("dataset") or "table",
         category=category,
         method=name,
         people=tuple(dict.fromkeys(filter(None, people))),
-        licence=row.get("licence", OWN_USE),
-        scene=_posix(row.get("counterpart", "")) or None,
+        licence=row.get("licence") or OWN_USE,
+        scene=_posix(row.get("counterpart")),
         listed=(split,) if split else (),
-        mask=_posix(row.get("mask", "")) or None,
-        landmarks=_posix(row.get("landmarks", "")) or None,
+        mask=_posix(row.get("mask")),
+        landmarks=_posix(row.get("landmarks")),
         subgroup=tuple((name.removeprefix("subgroup."), row[name]) for name in groups),
-        findings=tuple(
-            Finding(region=region, artifact=artifact, evidence=text)
-            for region, artifact in sorted(findings(text) if text and category.forged else ())
-        ),
-        text=text,
+        findings=tuple(Finding(region=r, artifact=a, evidence=text) for r, a in sorted(told)),
+        text=text or None,
     )
 
 
@@ -142,15 +117,19 @@ def category_of(
     label: str, kind: str = "", name: str | None = None
 ) -> tuple[Category | None, str | None]:
     """Return category and method by what is known; FORGED where only that much is said."""
-    said = [c for word in (kind, label) if (c := _WORDS.get(_plain(word)))]
+    said = _said(label, kind)
     known = method(name) if name else None
     if Category.BONA_FIDE in said:
         return Category.BONA_FIDE, None
-    if named := next((c for c in said if c is not Category.FORGED), None):
-        return named, known[1] if known else name
+    if named := said - {Category.FORGED}:
+        return named.pop(), known[1] if known else name
     if known and (said or not label):
         return known
     return (Category.FORGED if said else None), name
+
+
+def _said(*words: str) -> set[Category]:
+    return {_LABELS[plain] for plain in map(_plain, words) if plain in _LABELS}
 
 
 def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
@@ -187,6 +166,6 @@ def _text(value: object) -> str:
     return "" if text.lower() in _UNKNOWN else text
 
 
-def _posix(path: str) -> str:
+def _posix(path: str | None) -> str | None:
     """Return a path as it is below the root: of Windows too, without ./ at its head."""
-    return PurePosixPath(path.replace("\\", "/")).as_posix() if path else ""
+    return PurePosixPath(path.replace("\\", "/")).as_posix() if path else None
