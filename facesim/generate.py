@@ -14,16 +14,17 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from dfa_lib.face.geometry import Portrait
+from dfa_lib.files import read_json
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.making import Outcome, make_faces, outcomes, save_face
-from dfa_lib.records import Face, write_jsonl
+from dfa_lib.records import DataError, Face, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Category, Split
 from facesim.camera import shoot
 from facesim.forge import METHODS, FaceModel, Forgery, Method, NoTrace, forge
 from facesim.people import generator
-from facesim.plan import Job, Take
-from facesim.populations import Population
+from facesim.plan import Job, Take, plan
+from facesim.populations import Population, population_of
 
 _MOST_SEEN, _FEWEST_SEEN = 150, 8  # portraits a face model is fitted to
 
@@ -54,24 +55,41 @@ def generate(studio: Studio, jobs: list[Job], workers: int, shard: Shard | None 
     log.unlink()
 
 
-def generate_at(
-    studio: Studio,
-    jobs: list[Job],
+def remake(
+    made: Path,
     ids: Collection[str],
+    out: Path,
     difficulties: Sequence[float],
-    workers: int,
+    root: Path | None = None,
+    workers: int = 2,
+    method: Method | None = None,
 ) -> dict[float, FaceSet]:
-    """Make the faces ``ids`` of a plan once per difficulty, each in a folder of its own."""
+    """Make some faces of the folder ``made`` again, once per difficulty, under ``out`` anew.
+
+    People, portraits and forgeries stay as they are; only the strength of the traces and the
+    camera change. With a ``method`` all forgeries of a person are made by it instead.
+    ``root`` as in ``load_faces``. Raises DataError if they were not made here.
+    """
+    note = made / "recipe.json"
+    if not note.exists():
+        raise DataError(f"{note}: missing; only faces of load_faces can be remade")
+    recipe = read_json(note)
+    source, seed = recipe["source"], recipe["seed"]
+    place = made / "photographs" if source == "folder" else Path(root or source)
+    population = population_of(source, place, seed, recipe["size"])
+    jobs = plan(population, recipe["n"], seed)
+    if method:
+        by = {"method": method, "category": method.category}
+        jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
     mine = [job for job in jobs if job.id in ids]
-    models = _face_models(studio.population, jobs, mine, workers)
-    shutil.rmtree(studio.out, ignore_errors=True)
-    studios = [replace(studio, out=studio.out / f"{one:g}", difficulty=one) for one in difficulties]
+    make = partial(_make_chunk, _face_models(population, jobs, mine, workers))
+    shutil.rmtree(out, ignore_errors=True)
+    studios = [Studio(population, out / f"{one:g}", seed, one) for one in difficulties]
     orders = [(one, job) for job in mine for one in studios]  # side by side, to share portraits
-    make = partial(_make_chunk, models)
-    log = make_faces(orders, _name, make, studio.out, workers, None, "remade")
+    log = make_faces(orders, _name, make, out, workers, None, "remade")
     for at, one in enumerate(studios):
-        made = islice(outcomes(log), at, None, len(studios))
-        write_jsonl(one.out / "faces.jsonl", (outcome.face for outcome in made))
+        remade = islice(outcomes(log), at, None, len(studios))
+        write_jsonl(one.out / "faces.jsonl", (outcome.face for outcome in remade))
     log.unlink()
     return {one.difficulty: FaceSet.read(one.out) for one in studios}
 

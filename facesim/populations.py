@@ -179,6 +179,17 @@ class Photographs(Population):
         return album
 
 
+def population_of(source: str, root: Path, seed: int, size: int) -> Population:
+    """Return the people of a source whose forgeries are ours; DataError for any other."""
+    if source == "procedural":
+        return Procedural(seed, size)
+    if source == "london":
+        return London(root, size)
+    if source == "folder":
+        return Photographs(root, size, (root / "faces.jsonl").stat().st_mtime_ns)
+    raise DataError(f"source={source}: its forgeries were made elsewhere and cannot be made again")
+
+
 def london_split(person: str) -> Split:
     """The split of a person of the London Set ("001" to "173"), the same for every seed.
 

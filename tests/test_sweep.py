@@ -11,10 +11,11 @@ from dfa_lib.bench.baselines import Control, choose
 from dfa_lib.bench.exam import labels, set_exam
 from dfa_lib.bench.sweep import sweep
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.instruct.sources import load_faces, remake
+from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import DataError
 from dfa_lib.taxonomy import Task
 from facesim.forge import METHODS
+from facesim.generate import remake
 
 EASY, AS_MADE, HARD = 0.1, 0.5, 1.0
 

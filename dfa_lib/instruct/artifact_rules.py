@@ -1,9 +1,8 @@
 """From measured figures to findings: which region, which artifact, on what evidence."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -83,7 +82,8 @@ def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Fi
 
 def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
     z = normal.z(region, "change", figures["change"])
-    artifact = max(_SALIENCE, key=lambda name: _SALIENCE[name](region, figures))
+    salience = _salience(figures, region in BARE_SKIN)
+    artifact = max(salience, key=lambda name: salience[name])
     # log ratios as per cent of change, and distances as correlations
     readable = {name: 100 * (np.exp(figures[name]) - 1) for name in ("texture", "edge")}
     said = _SAID[artifact].format(**figures | readable | {"kept": 1 - figures["differ"]})
@@ -97,36 +97,27 @@ def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
     )
 
 
-def _loss(artifact: Artifact, region: Region, figures: Figures) -> float:
-    """Pores or, on bare skin, lines that are gone; blur where edges are gone too."""
-    bare = region in BARE_SKIN
-    edge = figures["edge"]
-    kind = Artifact.OVER_SMOOTHING if bare else Artifact.TEXTURE_LOSS
-    if artifact is not (Artifact.BLUR if edge < (-0.35 if bare else -0.1) else kind):
-        return 0.0
-    return max(-figures["texture"] / 0.35, -edge / 0.2 if bare else 0.0)
+def _salience(figures: Figures, bare: bool) -> dict[Artifact, float]:
+    """How much each artifact stands out, in multiples of what makes it worth naming.
 
+    Fine detail that is lost is blur where edges are gone too. A feature that turns darker was
+    recoloured; ``bare`` skin that does is lit otherwise.
+    """
+    texture, edge, light = figures["texture"], figures["edge"], figures["light"]
+    lost = Artifact.OVER_SMOOTHING if bare else Artifact.TEXTURE_LOSS
+    blurred = edge < (-0.35 if bare else -0.1)
+    grain = texture / 0.5
+    rebuilt = figures["differ"] >= 0.2
+    return {
+        Artifact.BLUR if blurred else lost: max(-texture / 0.35, -edge / 0.2 if bare else 0.0),
+        Artifact.BLENDING_BOUNDARY: figures["seam"] / 1.5,
+        Artifact.COLOUR_MISMATCH: float(np.hypot(figures["colour"], 0 if bare else light / 2)) / 5,
+        Artifact.LIGHTING_MISMATCH: light / 7 if bare else 0.0,
+        Artifact.NOISE_MISMATCH: 0.0 if rebuilt else grain,
+        Artifact.MISALIGNMENT: figures["move"] / 1.3,
+        Artifact.STRUCTURAL_DISTORTION: max(figures["differ"] / 0.45, grain if rebuilt else 0.0),
+    }
 
-def _paint(region: Region, figures: Figures) -> float:
-    """A feature that turns darker was recoloured; skin that does is lit otherwise."""
-    light = 0.0 if region in BARE_SKIN else figures["light"] / 2
-    return float(np.hypot(figures["colour"], light)) / 5
-
-
-_SALIENCE: dict[Artifact, Callable[[Region, Figures], float]] = {
-    Artifact.BLUR: partial(_loss, Artifact.BLUR),
-    Artifact.OVER_SMOOTHING: partial(_loss, Artifact.OVER_SMOOTHING),
-    Artifact.TEXTURE_LOSS: partial(_loss, Artifact.TEXTURE_LOSS),
-    Artifact.BLENDING_BOUNDARY: lambda _, f: f["seam"] / 1.5,
-    Artifact.COLOUR_MISMATCH: _paint,
-    Artifact.LIGHTING_MISMATCH: lambda region, f: f["light"] / 7 if region in BARE_SKIN else 0.0,
-    Artifact.NOISE_MISMATCH: lambda _, f: f["texture"] / 0.5 if f["differ"] < 0.2 else 0.0,
-    Artifact.MISALIGNMENT: lambda _, f: f["move"] / 1.3,
-    Artifact.STRUCTURAL_DISTORTION: lambda _, f: max(
-        f["differ"] / 0.45, f["texture"] / 0.5 if f["differ"] >= 0.2 else 0.0
-    ),
-}
-"""How much each artifact stands out, in multiples of what makes it worth naming."""
 
 _SAID = {
     Artifact.BLUR: "edges changed by {edge:+.0f} % and fine detail by {texture:+.0f} %",

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from jinja2 import StrictUndefined, Template
@@ -55,7 +55,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
 
     One pass over ``records``, which are counted and not kept.
     """
-    images, methods, sources, answers = (Counter[tuple]() for _ in range(4))
+    images, methods, sources, answers, asked = (Counter[tuple]() for _ in range(5))
     claims = Claims(Counter)
     people: dict[Split, set[str]] = defaultdict(set)
     refused: set[str] = set()
@@ -66,31 +66,30 @@ def data_card(records: Iterable[InstructRecord]) -> str:
         sources[face.dataset, face.licence] += 1
         count_claims(claims, note, face.category)
         refused |= {f"{note.annotator.model}: {words}" for words in note.settings}
-        answers.update((*_answered(qa), face.split) for qa in record.qa)
-        templates = (qa.template for qa in record.qa if qa.template.startswith("FC/"))
-        conversations.update(one.startswith("FC/endpoint/") for one in templates)
+        for qa in record.qa:
+            kind, answer = _answered(qa)
+            asked[kind, face.split] += 1
+            answers[kind, answer, face.split] += 1
+            if qa.task is Task.FC:
+                conversations[qa.template.startswith("FC/endpoint/")] += 1
         if face.category is not Category.EFS:  # a synthetic person is nobody
             people[face.split].update(face.identities)
         if face.category.forged:
             methods[face.category, face.method or "unknown"] += 1
-    by_method = sorted(methods, key=lambda one: (_ORDER.index(one[0]), one[1]))
-    tables = {
-        "Images by split": markdown_table(_by_split(images, people)),
-        "Forgery methods": markdown_table(
-            [["category", "method", "images"], *([*one, methods[one]] for one in by_method)]
-        ),
-        "Balance of answers": markdown_table(_balance(answers)),
-        "Sources, licences, people": markdown_table(
-            [["data set", "licence", "images"], *([*one, sources[one]] for one in sorted(sources))]
-        ),
-        "Annotators": claims_table(claims),
-    }
+    there = {category for _, category in images} | {*CLASSES}
     text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
     card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     return card.render(
-        images=images.total(),
-        qa=answers.total(),
-        tables=tables,
+        images=images,
+        categories=[category for category in Category if category in there],
+        people=people,
+        methods=sorted(methods.items(), key=lambda one: (_ORDER.index(one[0][0]), one[0][1])),
+        answers=answers,
+        asked=asked,
+        closed=sorted({(kind, answer) for kind, answer, _ in answers if answer}),
+        sources=sorted(sources.items()),
+        claims=claims_table(claims),
+        splits=[*Split],
         not_as_asked=sorted(refused),
         ours=any(method in METHODS for _, method in methods),
         annotators={annotator.partition(" ")[0] for annotator, _ in claims},
@@ -99,29 +98,9 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     )
 
 
-def _by_split(images: Counter[tuple], people: Mapping[Split, set[str]]) -> Rows:
-    there = {category for _, category in images} | {*CLASSES}
-    columns = [category for category in Category if category in there]
-    counts = ([images[split, one] for one in columns] for split in Split)
-    rows = ([split, *n, len(people[split])] for split, n in zip(Split, counts, strict=True))
-    return [["split", *columns, "people"], *rows]
-
-
 def _answered(qa: QA) -> tuple[str, str]:
     """Return the kind of a question, and its answer as far as such answers can be counted."""
     if qa.task in (Task.DF_D, Task.DF_C):
         return qa.task, qa.answer
     verdict = re.match(r"(Yes|No)[,.]", qa.answer)
     return "/".join(qa.template.split("/")[:2]), verdict[1] if verdict else ""
-
-
-def _balance(answers: Counter[tuple]) -> Rows:
-    """Tell how often each answer is the right one, of all answers to that kind of question."""
-    total = Counter[tuple]()
-    for (question, _, split), n in answers.items():
-        total[question, split] += n
-    rows: Rows = [["question", "answer", *Split]]
-    for question, answer in sorted({key[:2] for key in answers if key[1]}):
-        counts = ((answers[question, answer, s], total[question, s]) for s in Split)
-        rows.append([question, answer, *(f"{n / of:.0%}" if of else "-" for n, of in counts)])
-    return rows

@@ -9,9 +9,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -35,10 +34,10 @@ from dfa_lib.instruct.readers.table import read, table
 from dfa_lib.instruct.rows import Item, Row
 from dfa_lib.records import DataError
 from dfa_lib.shards import Shard, shard_path
-from facesim.forge import METHODS, Method
-from facesim.generate import Studio, generate, generate_at
+from facesim.forge import METHODS
+from facesim.generate import Studio, generate
 from facesim.plan import plan
-from facesim.populations import London, Photographs, Population, Procedural
+from facesim.populations import population_of
 
 READERS: dict[str, Callable[..., Iterable[Item]]] = {
     read.__name__: read
@@ -93,7 +92,7 @@ def load_faces(
                 place = shard_path(out / "photographs", shard)
                 if not (place / "faces.jsonl").exists():
                     import_faces(photos, Path(root), place, sys.maxsize, 0, 2 * size, workers)
-            population = _population(source, place, seed, size)
+            population = population_of(source, place, seed, size)
             studio = Studio(population, out, seed, difficulty)
             generate(studio, plan(population, n, seed), workers, shard)
     return FaceSet.read(out, shard)
@@ -118,36 +117,6 @@ def _recipe(
         reading = _code_of(readers, geometry, rows, splits, importer)
         return recipe | {"pictures": _state(Path(root), out, columns), "reader": reading}
     return recipe | {"methods": _methods()}
-
-
-def remake(
-    made: Path,
-    ids: Collection[str],
-    out: Path,
-    difficulties: Sequence[float],
-    root: Path | None = None,
-    workers: int = 2,
-    method: Method | None = None,
-) -> dict[float, FaceSet]:
-    """Make some faces of the folder ``made`` again, once per difficulty, under ``out`` anew.
-
-    People, portraits and forgeries stay as they are; only the strength of the traces and the
-    camera change. With a ``method`` all forgeries of a person are made by it instead.
-    ``root`` as in ``load_faces``. Raises DataError if they were not made here.
-    """
-    note = made / "recipe.json"
-    if not note.exists():
-        raise DataError(f"{note}: missing; only faces of load_faces can be remade")
-    recipe = read_json(note)
-    source, seed = recipe["source"], recipe["seed"]
-    place = made / "photographs" if source == "folder" else Path(root or source)
-    population = _population(source, place, seed, recipe["size"])
-    jobs = plan(population, recipe["n"], seed)
-    if method:
-        by = {"method": method, "category": method.category}
-        jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
-    studio = Studio(population, out, seed, recipe["difficulty"])
-    return generate_at(studio, jobs, ids, difficulties, workers)
 
 
 def _methods() -> str:
@@ -186,16 +155,6 @@ def _files(place: Path, out: Path) -> Iterator[str]:
     for here, folders, files in os.walk(place):
         folders[:] = sorted(one for one in folders if Path(here, one) != ours)
         yield from (os.path.join(here, name) for name in sorted(files))
-
-
-def _population(source: str, root: Path, seed: int, size: int) -> Population:
-    if source == "procedural":
-        return Procedural(seed, size)
-    if source == "london":
-        return London(root, size)
-    if source == "folder":
-        return Photographs(root, size, (root / "faces.jsonl").stat().st_mtime_ns)
-    raise DataError(f"source={source}: its forgeries were made elsewhere and cannot be made again")
 
 
 @contextmanager
