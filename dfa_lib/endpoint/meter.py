@@ -3,10 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
-from threading import Condition, Lock
+from threading import Condition, Lock, local
 from typing import Any
 
 import openai
@@ -28,7 +29,6 @@ _NOWHERE = {
     "UnsupportedProtocol": "base_url: leads to something that is no web server; check it",
     "InvalidURL": "base_url: leads to something that is no address; check it",
 }
-_LATE = "dfa_lib.late"
 _HTTP = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 _FORMS = 16  # in which a request is tried; each is refused, and so free, or the last
 
@@ -45,6 +45,12 @@ class Stopped(openai.OpenAIError):
         self.reason = reason
 
 
+class _Attempt(local):
+    """When the attempt of this thread has taken too long, by the monotonic clock."""
+
+    end = math.inf
+
+
 class Meter(openai.DefaultHttpxClient):
     """Sends chat completions in the dialect of one server, each attempt below the ceiling.
 
@@ -56,12 +62,12 @@ class Meter(openai.DefaultHttpxClient):
     """
 
     def __init__(self, address: Address, key: str, store: Store) -> None:
-        hooks = {"response": [_keep_post, _in_time]}
+        hooks = {"response": [_keep_post]}
         super().__init__(trust_env=not address.loopback, event_hooks=hooks, max_redirects=5)
         self._azure, self._keyless = address.azure, not key
         self._store, self.stopped = store, False
         self._under_way, self._over = 0, Condition()
-        self._learning = Lock()
+        self._learning, self._attempt = Lock(), _Attempt()
 
     def send(self, request: Any, **how: Any) -> Any:
         """Send a request of the openai library; the response has the ``call`` in its extensions.
@@ -72,6 +78,7 @@ class Meter(openai.DefaultHttpxClient):
             bearer = request.headers.pop("Authorization")
             request.headers["api-key"] = bearer.removeprefix("Bearer ")
         if not request.url.path.endswith("/chat/completions"):
+            self._attempt.end = math.inf
             return super().send(request, **how)
         if self._keyless:
             raise Stopped(DataError(NO_KEY))
@@ -130,10 +137,24 @@ class Meter(openai.DefaultHttpxClient):
     def _written(self, request: Any, body: Body) -> Any:
         """Return the request with another body."""
         headers = {k: v for k, v in request.headers.items() if k.lower() != "content-length"}
-        patience = request.extensions["timeout"]["read"]
-        late = {} if patience is None else {_LATE: time.monotonic() + patience}
-        more = {"headers": headers, "extensions": request.extensions | late}
+        self._attempt.end = time.monotonic() + request.extensions["timeout"]["read"]
+        more = {"headers": headers, "extensions": request.extensions | {"trace": self._bound}}
         return self.build_request(request.method, request.url, json=body, **more)
+
+    def _bound(self, event: str, info: Any) -> None:
+        """Bound what a new connection reads: httpx bounds each read, and a byte may drip."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            connection = info["return_value"]
+            connection.read = partial(self._read, connection.read)
+
+    def _read(
+        self, read: Callable[..., bytes], max_bytes: int, timeout: float = math.inf
+    ) -> bytes:
+        """Read as long as the whole attempt has time left."""
+        left = self._attempt.end - time.monotonic()
+        if left <= 0:
+            raise _HTTP.ReadTimeout("it came too slowly")
+        return read(max_bytes, timeout=min(timeout, left))
 
     def _settled(self, call: Call, response: Any) -> bool:
         """Store an answer with its price; False if it is no completion."""
@@ -162,29 +183,6 @@ class Meter(openai.DefaultHttpxClient):
             if better:
                 self._store.learn(better)
             return better is not None
-
-
-class _Timely(_HTTP.SyncByteStream):
-    """The body of a response, until it is too late."""
-
-    def __init__(self, response: Any) -> None:
-        self._body, self._request = response.stream, response.request
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._body:
-            if time.monotonic() > self._request.extensions[_LATE]:
-                raise _HTTP.ReadTimeout("it came too slowly", request=self._request)
-            yield piece
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._body.close()
-
-
-def _in_time(response: Any) -> None:
-    """Bound the whole attempt: the library bounds each read, and a byte may come now and then."""
-    if _LATE in response.request.extensions:
-        response.stream = _Timely(response)
 
 
 def _keep_post(response: Any) -> None:
