@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,6 +217,22 @@ def test_a_money_ceiling_holds_even_for_answers_that_never_arrive(
     assert 0.4 * ceiling < spent <= ceiling and kept >= 5
     with Store(tmp_path) as store:
         assert spent <= store.spent.money + 1e-9 and store.spent.money <= ceiling
+
+
+def test_the_sentence_of_a_ceiling_names_what_would_pass_it(tmp_path: Path) -> None:
+    with ChatServer() as server:
+        with pytest.raises(CeilingReached) as error:
+            list(at(server, tmp_path, ceiling=Ceiling(money=0.01, requests=99)).ask(requests(9)))
+    with Store(tmp_path) as store:
+        spent = store.spent.money
+    said = re.fullmatch(
+        r"ceiling: ([\d.]+) of 0.01 dollars, and what comes next may take ([\d.]+);"
+        " raise it and run again, nothing is paid for twice",
+        str(error.value),
+    )
+    assert said, "of the ceiling of requests, which is far, nothing"
+    used, more = map(float, said.groups())
+    assert used == pytest.approx(spent, abs=1e-6) and used <= 0.01 < used + more
 
 
 def test_a_ceiling_that_cannot_be_kept_is_told(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_batch_on_its_way_is_not_taken_for_lost(tmp_path: Path) -> None:
 def test_a_batch_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         bounds = {"a": Spend(1, 10, 0.1)}
-        assert store.hold("first", bounds)
+        store.hold("first", bounds)
         before = store.spent
         with pytest.raises(sqlite3.IntegrityError):  # queued by another process meanwhile
             store.hold("second", {"b": Spend(1, 5, 0.5)} | bounds)

@@ -11,7 +11,7 @@ from openai.types import Batch
 from tqdm.auto import tqdm
 
 from dfa_lib.endpoint import wire
-from dfa_lib.endpoint.contract import CeilingReached, Spend
+from dfa_lib.endpoint.contract import Spend
 from dfa_lib.endpoint.store import Store
 from dfa_lib.endpoint.wire import Call
 from dfa_lib.records import DataError
@@ -31,8 +31,7 @@ def submit(client: openai.OpenAI, store: Store, calls: Iterable[Call]) -> int:
     sent = 0
     for file, bounds in _files(store, calls):
         name = uuid4().hex
-        if not store.hold(name, bounds):
-            raise CeilingReached(store.spent, store.ceiling)
+        store.hold(name, bounds)
         upload = client.files.create(file=(f"{name}.jsonl", file), purpose="batch")
         once = client.with_options(max_retries=0)  # a retry could start a second batch
         batch = once.batches.create(

@@ -108,11 +108,15 @@ class Ceiling(NamedTuple):
 
 
 class CeilingReached(DataError):
-    """The next request could pass the ceiling, so it was not sent."""
+    """What comes next, at most ``bound``, could pass the ceiling, so it was not sent."""
 
-    def __init__(self, spent: Spend, ceiling: Ceiling) -> None:
-        sums = zip(Spend._fields, spent, ceiling, strict=True)
-        told = ", ".join(f"{used:,.6g} of {limit:,.6g} {name}" for name, used, limit in sums)
+    def __init__(self, spent: Spend, bound: Spend, ceiling: Ceiling) -> None:
+        sums = zip(("requests", "tokens", "dollars"), spent, bound, ceiling, strict=True)
+        told = ", ".join(
+            f"{used:,.6g} of {limit:,.6g} {name}, and what comes next may take {more:,.6g}"
+            for name, used, more, limit in sums
+            if used + more > limit
+        )
         super().__init__(f"ceiling: {told}; raise it and run again, nothing is paid for twice")
 
 

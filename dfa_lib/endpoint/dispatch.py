@@ -66,7 +66,7 @@ class Dispatcher:
             if not first.cached:
                 break
         pool, done = ThreadPoolExecutor(threads), SimpleQueue[Future[Answer]]()
-        running = 0
+        running, reached = 0, None
         try:
             for request, body in todo:
                 if running == 2 * threads:
@@ -76,16 +76,17 @@ class Dispatcher:
                 running += 1
             for _ in range(running):
                 yield done.get().result()
-        except CeilingReached:
-            pool.shutdown(cancel_futures=True)
-            while not done.empty():  # what came meanwhile is handed out first
-                one = done.get()
-                if not one.cancelled() and not one.exception():
-                    yield one.result()
-            raise
+        except CeilingReached as error:
+            reached = error
         finally:
             self._meter.stopped = True
             pool.shutdown(cancel_futures=True)
+        if reached:
+            while not done.empty():  # what came meanwhile is handed out first
+                one = done.get()
+                if not (one.cancelled() or one.exception() or one.result().failed):
+                    yield one.result()
+            raise reached
 
     def answer(self, request: Request, body: Body, schema: Schema | None) -> Answer:
         """Ask, and once more with the complaint if the answer is not valid."""

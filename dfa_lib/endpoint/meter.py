@@ -106,11 +106,15 @@ class Meter(openai.DefaultHttpxClient):
     def _reserved(self, bound: Spend) -> Iterator[None]:
         """Set the highest cost aside; wait while others under way may still free money."""
         with self._over:
-            while not self.stopped and not self._store.reserve(bound):
-                if not self._under_way:
-                    raise Stopped(CeilingReached(self._store.spent, self._store.ceiling))
+            while not self.stopped:
+                try:
+                    self._store.reserve(bound)
+                    break
+                except CeilingReached as reached:
+                    if not self._under_way:
+                        raise Stopped(reached) from None
                 self._over.wait()
-            if self.stopped:
+            else:
                 raise Stopped(Failed("stopped before it was sent; run again"))
             self._under_way += 1
         try:
@@ -147,9 +151,7 @@ class Meter(openai.DefaultHttpxClient):
             connection = info["return_value"]
             connection.read = partial(self._read, connection.read)
 
-    def _read(
-        self, read: Callable[..., bytes], max_bytes: int, timeout: float = math.inf
-    ) -> bytes:
+    def _read(self, read: Callable[..., bytes], max_bytes: int, timeout: float = math.inf) -> bytes:
         """Read as long as the whole attempt has time left."""
         left = self._attempt.end - time.monotonic()
         if left <= 0:

@@ -15,7 +15,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from dfa_lib.endpoint.contract import Ceiling, Prices, Reply, Spend
+from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Reply, Spend
 from dfa_lib.endpoint.dialect import Dialect, parts
 from dfa_lib.endpoint.reading import masked
 from dfa_lib.endpoint.wire import Body, Call
@@ -114,14 +114,15 @@ class Store:
         """All that may have been paid so far: what never came back counts at its bound."""
         return Spend(*self._row("SELECT * FROM spent"))
 
-    def reserve(self, bound: Spend) -> bool:
-        """Set ``bound`` aside, unless that would pass the ceiling; say whether it was done."""
+    def reserve(self, bound: Spend) -> None:
+        """Set ``bound`` aside. Raises CeilingReached instead if that would pass the ceiling."""
         with self._lock, self._db:
-            return self._reserve(bound)
+            self._reserve(bound)
 
-    def _reserve(self, bound: Spend) -> bool:
+    def _reserve(self, bound: Spend) -> None:
         checks = [number for pair in zip(bound, self.ceiling, strict=True) for number in pair]
-        return self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 1
+        if self._db.execute(_ADD + _FITS, (*bound, *checks)).rowcount == 0:
+            raise CeilingReached(self.spent, bound, self.ceiling)
 
     def release(self, bound: Spend) -> None:
         """Give back what was set aside: the server charged nothing."""
@@ -152,15 +153,13 @@ class Store:
         """True for a call that was submitted in a batch and is not collected."""
         return self._row("SELECT 1 FROM queued WHERE key = ?", key) is not None
 
-    def hold(self, batch: str, calls: Mapping[str, Spend]) -> bool:
-        """Reserve a whole batch before it is sent, or nothing; say whether it was done."""
+    def hold(self, batch: str, calls: Mapping[str, Spend]) -> None:
+        """Reserve a whole batch before it is sent, or nothing. Raises CeilingReached."""
         total = reduce(Spend.plus, calls.values(), Spend())
         with self._lock, self._db:
-            if not self._reserve(total):
-                return False
+            self._reserve(total)
             rows = ((key, batch, *bound) for key, bound in calls.items())
             self._db.executemany("INSERT INTO queued VALUES (?, ?, NULL, ?, ?, ?)", rows)
-        return True
 
     def sent(self, batch: str, vendor: str) -> None:
         """Note the vendor's id of a batch."""
