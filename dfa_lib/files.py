@@ -8,7 +8,7 @@ import json
 import marshal
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -61,16 +61,46 @@ def locked(file: IO, path: Path) -> None:
     some network drives) nothing is kept.
     """
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, wait=False)
     except BlockingIOError:
         file.close()
         raise DataError(
             f"{path}: another run is writing it; wait until that ends, or choose another folder"
         ) from None
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait while another process has its turn at ``path``; one that is gone has none.
+
+    ``path`` is a file of no other use, removed in the end. Without locks nobody waits.
+    """
+    while True:
+        with path.open("w") as file:
+            if _lock(file, wait=True) and os.fstat(file.fileno()).st_nlink == 0:
+                continue  # whoever was first has removed it
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows removes no open file
+                    path.unlink()
+            return
+
+
+def _lock(file: IO, wait: bool) -> bool:
+    """Lock an open file until it is closed; return whether that is possible here.
+
+    Raises BlockingIOError if it is taken and ``wait`` is false.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
     except (ImportError, OSError):
-        return
+        return False
+    return True
 
 
 def digest(content: str | bytes) -> str:

@@ -8,6 +8,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -140,6 +141,53 @@ def test_equal_requests_are_paid_for_once(tmp_path: Path) -> None:
         answers = list(at(server, tmp_path).ask(twins))
     assert len(server.books.asked) == 1 and len({answer.text for answer in answers}) == 1
     assert sum(not answer.cached for answer in answers) == 1
+
+
+ASK = """
+import sys
+from pathlib import Path
+from benchmarks.endpoint_faults import Verdict, requests
+from dfa_lib.endpoint import Endpoint
+url, cache = sys.argv[1:]
+endpoint = Endpoint("model", url, cache=Path(cache), concurrency=4)
+print("ready", flush=True)
+input()
+print(sum(not answer.cached for answer in endpoint.ask(requests(12), Verdict)))
+"""
+
+
+def asking(server: ChatServer, cache: Path) -> subprocess.Popen:
+    """A process that asks twelve requests once it reads a line."""
+    command = [sys.executable, "-c", ASK, server.url, str(cache)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_two_processes_that_ask_the_same_at_once_pay_once(tmp_path: Path) -> None:
+    with ChatServer(latency=0.3) as server:
+        pair = [asking(server, tmp_path) for _ in range(2)]
+        for process in pair:
+            process.stdin.write("\n")
+        paid = [int(process.communicate(timeout=60)[0]) for process in pair]
+        assert sum(paid) == len(server.books.asked) == 12 and min(paid) > 0
+    with Store(tmp_path) as store:
+        assert store.spent.requests == 12 + 2, "and the first two looks"
+
+
+def test_nobody_waits_for_a_process_that_is_gone(tmp_path: Path) -> None:
+    with ChatServer(latency=60.0) as server:
+        gone = asking(server, tmp_path)
+        gone.stdin.write("\n")
+        while not server.books.asked:
+            time.sleep(0.01)
+        server.latency = 0.0
+        gone.kill()
+        gone.wait()
+        assert len(list((tmp_path / "asked").iterdir())) == 1
+        assert all(answer.parsed for answer in at(server, tmp_path).ask(requests(12), Verdict))
+    assert not list((tmp_path / "asked").iterdir())
 
 
 @pytest.mark.slow

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import Lock
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import openai
@@ -48,7 +46,6 @@ class Dispatcher:
 
     def __init__(self, client: openai.OpenAI, meter: Meter, store: Store) -> None:
         self.client, self._meter, self.store = client, meter, store
-        self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def answers(
         self, todo: Iterable[tuple[Request, Body]], schema: Schema | None, threads: int
@@ -150,7 +147,7 @@ class Dispatcher:
 
         Equal calls wait for one another, so that their content is paid for once.
         """
-        with self._locks.setdefault(call.key, Lock()):
+        with self.store.turn(call.key):
             if self.store.get(call.key):
                 return False
             if self.store.waits(call.key):
@@ -197,8 +194,9 @@ class Dispatcher:
         text, limit = (_PROBE, 300) if square else (_PROBE + _WIDER, 16)
         request = Request(id="", text=text, images=square, max_tokens=limit)
         call = self.store.call(wire.write(request, model, None, {"max_tokens": limit}))
-        if self.store.get(call.key) is None:
-            self._post(call.asked)
+        with self.store.turn(call.key):
+            if self.store.get(call.key) is None:
+                self._post(call.asked)
         reply = self.store.get(call.key)
         return reply, reply.tokens_in != call.bound.tokens
 

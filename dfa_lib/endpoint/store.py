@@ -6,12 +6,13 @@ loses neither, and several processes on one machine share a cache and its ceilin
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
-from threading import RLock
-from typing import Self
+from threading import Lock, RLock
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -19,7 +20,7 @@ from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Reply, Sp
 from dfa_lib.endpoint.dialect import Dialect, parts
 from dfa_lib.endpoint.reading import masked
 from dfa_lib.endpoint.wire import Body, Call
-from dfa_lib.files import digest
+from dfa_lib.files import digest, turn
 from dfa_lib.records import DataError
 
 _TABLES = """
@@ -54,9 +55,10 @@ class Store:
     ) -> None:
         self._name, self.prices, self.ceiling = name, prices or Prices(), ceiling or Ceiling()
         self._lock, self.secret = RLock(), secret
-        path = folder / "answers.sqlite"
+        self._asked: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        path, self._turns = folder / "answers.sqlite", folder / "asked"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._turns.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self._db.executescript(_TABLES)
             row = self._row("SELECT dialect FROM dialects WHERE name = ?", name)
@@ -82,6 +84,12 @@ class Store:
         with suppress(ValidationError):  # a damaged row is as good as none
             reply = Reply.model_validate_json(row[0]) if row else None
             return None if reply and reply.empty else reply
+
+    @contextmanager
+    def turn(self, key: str) -> Iterator[None]:
+        """Wait while anybody else asks the same, in this process or another."""
+        with self._asked.setdefault(key, Lock()), turn(self._turns / key):
+            yield
 
     def learn(self, dialect: Dialect) -> None:
         """Use a dialect from now on, in later runs too."""
