@@ -240,6 +240,33 @@ def test_a_model_that_never_answers_as_asked_is_left_early(
     assert "no face got a description" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("conversations --seed -1", "--seed -1: give a number of 0 or more"),
+        ("conversations --seed -1 --model m", "--seed -1: give a number of 0 or more"),
+        ("annotate --model gpt-4o --money -1", "--money -1.0: give a number of 0 or more"),
+        ("annotate --model gpt-4o --money nan", "--money nan: give a number of 0 or more"),
+        ("annotate --workers 0", "--workers 0: give a number of 1 or more"),
+        ("annotate --model=", "--model: none given"),
+        ("annotate --base-url http://localhost:8000", "--model: none given"),
+        ("conversations --money 3", "--model: none given"),
+        ("annotate --model m --base-url http://", "base_url='http://': not an address"),
+        ("annotate --model m --money 3", "model='m': no price known"),
+        ("faces --seed -1", "--seed -1: give a number of 0 or more"),
+        ("faces --self-blended -1", "--self-blended -1: give a number of 0 or more"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, said: str
+) -> None:
+    shutil.copy(FACES.root / "annotations.jsonl", tmp_path)
+    assert main([*given.split(), "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"dfa_lib.instruct: {said}") and told.count("\n") == 1
+    assert not (tmp_path / "answers").exists(), "nobody was asked"
+
+
 def test_once_all_are_answered_the_list_of_the_unanswered_goes(tmp_path: Path) -> None:
     faces = FaceSet(FACES.root, tuple(one for one in some() if not one.source)[:5])
     with ChatServer(reply=saying("no JSON")) as server:

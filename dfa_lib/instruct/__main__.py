@@ -23,6 +23,7 @@ from dfa_lib.records import Annotation, ById, InstructRecord, Stored, read_jsonl
 from dfa_lib.runtime import work_path
 from dfa_lib.shards import block, join, parse_shard, shard_path
 
+LEAST = {"seed": 0, "workers": 1, "n": 1, "size": 1, "self_blended": 0, "money": 0}
 FILES = ("faces", "annotations", "annotations.people", "instruct")
 
 
@@ -33,12 +34,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _step(args: Namespace) -> None:
+    _refuse_the_impossible(args)
     if "shard" in args:
         args.shard = parse_shard(args.shard) if args.shard else None
     try:
         args.step(args)
     except ImportError as error:  # of an annotator's or a reader's own package
         raise DataError(str(error)) from None
+
+
+def _refuse_the_impossible(args: Namespace) -> None:
+    """Raise DataError for an option that no step could follow, before it begins."""
+    for name, least in LEAST.items():
+        if name in args and not getattr(args, name) >= least:  # nor is NaN
+            given = f"--{name.replace('_', '-')} {getattr(args, name)}"
+            raise DataError(f"{given}: give a number of {least} or more")
+    if "model" in args and not args.model:
+        if args.model == "" or args.base_url or args.money < float("inf"):
+            raise DataError("--model: none given, and --base-url and --money are about one")
 
 
 def parser() -> ArgumentParser:
