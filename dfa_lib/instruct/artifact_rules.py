@@ -1,7 +1,7 @@
 """From measured figures to findings: which region, which artifact, on what evidence."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,19 +65,12 @@ def calibrate(faces: FaceSet) -> Normal:
         change = change_of_pair(shoot(image, rng), shoot(image, rng), face.landmarks)
         for region, figures in measure_single(image, face.landmarks).items():
             measured[region].append(figures | {"change": change[region]})
-    return Normal({region: _spread(figures) for region, figures in measured.items()})
-
-
-def _spread(figures: Sequence[Figures]) -> dict[str, tuple[float, float]]:
-    values = {name: [one[name] for one in figures] for name in figures[0]}
-    return {name: (float(np.mean(some)), float(np.std(some))) for name, some in values.items()}
-
-
-def findings_of_pair(measured: dict[Region, Figures], normal: Normal) -> list[Finding]:
-    """Name the regions that differ more than two shots do; at least the one that differs most."""
-    altered = [r for r in measured if normal.altered(r, measured[r]["change"])]
-    altered = altered or [max(measured, key=lambda region: measured[region]["change"])]
-    return [_pair_finding(region, measured[region], normal) for region in altered]
+    spread: dict[Region, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for region, figures in measured.items():
+        for name in figures[0]:
+            values = [one[name] for one in figures]
+            spread[region][name] = float(np.mean(values)), float(np.std(values))
+    return Normal(spread)
 
 
 def _pair_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
@@ -132,21 +125,6 @@ _SAID = {
 }
 
 
-def findings_of_single(
-    measured: dict[Region, Figures], normal: Normal, altered: Sequence[Region] = ()
-) -> list[Finding]:
-    """Describe a face without counterpart, each region by the figure that is furthest off.
-
-    The regions are those known to be ``altered``; where none is known, those that lie further
-    off than bona fide faces do, at least the one that stands out most.
-    """
-    found = [_single_finding(region, figures, normal) for region, figures in measured.items()]
-    if altered:
-        return [finding for finding in found if finding.region in altered]
-    odd = [finding for finding in found if finding.figures["z"] >= LEAST_Z]
-    return odd or [max(found, key=lambda finding: finding.figures["z"])]
-
-
 def _single_finding(region: Region, figures: Figures, normal: Normal) -> Finding:
     soft = Artifact.OVER_SMOOTHING if region in BARE_SKIN else Artifact.BLUR
     candidates = (Artifact.GRID_PATTERN, soft, Artifact.ASYMMETRY)
@@ -182,7 +160,12 @@ _FIGURE = {
 
 
 def measure(face: Face, faces: FaceSet, normal: Normal) -> list[Finding]:
-    """Find what can be measured on one face; nothing on a bona fide one."""
+    """Find what can be measured on one face; nothing on a bona fide one.
+
+    Beside its counterpart, the regions that differ more than two shots do; alone, those known to
+    be altered, each by the figure that is furthest off, or where none is known those further off
+    than bona fide faces are. At least the one region that stands out most.
+    """
     if not face.category.forged:
         return []
     if face.landmarks is None:
@@ -190,7 +173,13 @@ def measure(face: Face, faces: FaceSet, normal: Normal) -> list[Finding]:
     image = faces.image(face)
     if face.category is Category.EFS or face.source is None:
         single = measure_single(image, face.landmarks)
-        return findings_of_single(single, normal, face.altered_regions)
+        found = [_single_finding(region, figures, normal) for region, figures in single.items()]
+        if face.altered_regions:
+            return [finding for finding in found if finding.region in face.altered_regions]
+        odd = [finding for finding in found if finding.figures["z"] >= LEAST_Z]
+        return odd or [max(found, key=lambda finding: finding.figures["z"])]
     source = faces[face.source]
-    where = source.landmarks or face.landmarks
-    return findings_of_pair(measure_pair(faces.image(source), image, where), normal)
+    pair = measure_pair(faces.image(source), image, source.landmarks or face.landmarks)
+    altered = [region for region in pair if normal.altered(region, pair[region]["change"])]
+    most = max(pair, key=lambda region: pair[region]["change"])
+    return [_pair_finding(region, pair[region], normal) for region in altered or [most]]

@@ -11,20 +11,18 @@ What can be checked depends on the face.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from itertools import product
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from dfa_lib.instruct.artifact_rules import LEAST_Z_SINGLE, SINGLE_FIGURES, Normal, calibrate
 from dfa_lib.instruct.card import Claims, claims_table, count_claims
-from dfa_lib.instruct.evidence import BARE_SKIN, Figures, change_of_pair, measure_single
+from dfa_lib.instruct.evidence import BARE_SKIN, change_of_pair, measure_single
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.records import Annotation, Face
 from dfa_lib.taxonomy import Artifact, Region
-
-Check = Callable[[Region, Artifact], bool | None]
 
 
 def audit(
@@ -42,42 +40,35 @@ def audit(
 
 
 def _audited(face: Face, note: Annotation, faces: FaceSet, normal: Normal) -> Annotation:
-    check = _check(face, faces, normal) if note.findings else None
-    findings = tuple(
-        claim.model_copy(update={"supported": _judge(check, claim.region, claim.artifact)})
-        for claim in note.findings
-    )
-    return note.model_copy(update={"findings": findings, "audited": True})
+    true = _checked(face, faces, normal) if note.findings else {}
+    findings = []
+    for claim in note.findings:
+        # skin has no outline of its own: it passes if most regions of bare skin do
+        parts = BARE_SKIN if claim.region is Region.SKIN else [claim.region]
+        votes = [true[part, claim.artifact] for part in parts if (part, claim.artifact) in true]
+        supported = sum(votes) > len(votes) / 2 if votes else None
+        findings.append(claim.model_copy(update={"supported": supported}))
+    return note.model_copy(update={"findings": tuple(findings), "audited": True})
 
 
-def _check(face: Face, faces: FaceSet, normal: Normal) -> Check:
-    """Measure what there is to measure, once for all claims on a face."""
+def _checked(face: Face, faces: FaceSet, normal: Normal) -> dict[tuple[Region, Artifact], bool]:
+    """Return of every claim about a face that can be checked whether it is true."""
     if not face.category.forged:
-        return lambda region, artifact: False
+        return dict.fromkeys(product(Region, Artifact), False)
     source = faces[face.source] if face.source else None
     where = (source.landmarks if source else None) or face.landmarks
     if where is None:
-        return lambda region, artifact: None
-    if source is None:
-        return partial(_off_normal, measure_single(faces.image(face), where), normal)
-    change = change_of_pair(faces.image(source), faces.image(face), where)
-    return lambda region, _: normal.altered(region, change[region]) if region in change else None
-
-
-def _off_normal(
-    single: Mapping[Region, Figures], normal: Normal, region: Region, artifact: Artifact
-) -> bool | None:
-    if region not in single or artifact not in SINGLE_FIGURES:
-        return None
-    return normal.oddness(region, artifact, single[region]) >= LEAST_Z_SINGLE
-
-
-def _judge(check: Check, region: Region, artifact: Artifact) -> bool | None:
-    """Skin has no outline of its own: it passes if most regions of bare skin do."""
-    if region is not Region.SKIN:
-        return check(region, artifact)
-    votes = [vote for part in BARE_SKIN if (vote := check(part, artifact)) is not None]
-    return sum(votes) > len(votes) / 2 if votes else None
+        return {}
+    if source:
+        change = change_of_pair(faces.image(source), faces.image(face), where)
+        altered = {region: normal.altered(region, value) for region, value in change.items()}
+        return {(region, kind): altered[region] for region, kind in product(altered, Artifact)}
+    single = measure_single(faces.image(face), where)
+    return {
+        (region, artifact): normal.oddness(region, artifact, figures) >= LEAST_Z_SINGLE
+        for region, figures in single.items()
+        for artifact in SINGLE_FIGURES
+    }
 
 
 def audit_table(faces: FaceSet, *audited: Mapping[str, Annotation]) -> str:

@@ -6,10 +6,10 @@ at a time, so that a data set of any size can be exported.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import chain, repeat
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from dfa_lib.files import atomic
 from dfa_lib.records import DataError, InstructRecord
@@ -25,14 +25,18 @@ def to_llava(records: Iterable[InstructRecord], out: Path) -> None:
     relative to the data root: pass that as ``image_folder`` or as ``media_dir``.
     Raises DataError for a text that holds an image token of its own.
     """
-    write: dict[Split, Callable[[dict], object]] = {}
+    begun: dict[Split, IO] = {}
     with ExitStack() as files:
         for record in records:
             split = record.face.split
-            if split not in write:
-                write[split] = files.enter_context(_array(out / f"{split}.json"))
-            write[split](_conversation(record))
-    for split in set(Split) - write.keys():
+            before = ",\n" if split in begun else "[\n"
+            if split not in begun:
+                begun[split] = files.enter_context(atomic(out / f"{split}.json"))
+            row = json.dumps(_conversation(record), ensure_ascii=False)
+            begun[split].write(before + row)  # a line each, so that it can be read in parts
+        for file in begun.values():
+            file.write("\n]\n")
+    for split in set(Split) - begun.keys():
         (out / f"{split}.json").unlink(missing_ok=True)
 
 
@@ -57,12 +61,3 @@ def _conversation(record: InstructRecord) -> dict[str, object]:
         "conversations": turns,
         "dfa": record.model_dump_json(),
     }
-
-
-@contextmanager
-def _array(path: Path) -> Iterator[Callable[[dict], object]]:
-    """Open a JSON array with an element a line, so that it can be read in parts."""
-    with atomic(path) as file:
-        before = chain(["[\n"], repeat(",\n"))
-        yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
-        file.write("\n]\n")

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -126,7 +127,10 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     row = piece.row
     try:
         mask = None
-        twin = _twin(root, piece.twin)
+        twin = None
+        if piece.twin:
+            with suppress(*_UNREADABLE):  # then it is left out itself
+                twin = _open(root, piece.twin.row)
         picture = _open(root, row, twin)
         alike = twin and picture.image.shape == twin.image.shape
         if alike and not same_face(picture.landmarks, twin.landmarks.mean(axis=0)):
@@ -183,14 +187,6 @@ def _open(root: Path, row: Row, twin: Opened | None = None) -> Opened:
     if points is None:
         points = find_face(image, row.path, mask, like and like.landmarks).landmarks
     return Opened(image, points, mask)
-
-
-def _twin(root: Path, piece: Piece | None) -> Opened | None:
-    """Read the bona fide counterpart, unless it was left out itself."""
-    try:
-        return _open(root, piece.row) if piece else None
-    except _UNREADABLE:
-        return None
 
 
 def _mask(root: Path, row: Row, shape: tuple[int, ...]) -> Image | None:

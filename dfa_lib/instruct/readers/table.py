@@ -86,7 +86,9 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
     if len(said - {Category.FORGED}) > 1 or said == {Category.FORGED, Category.BONA_FIDE}:
         return Skip("label and category disagree", f"{where}: {label}, {kind}")
     number = re.fullmatch(r"(\d{1,9})(\.\d*)?", row.get("frame", ""))
-    people = (_person(name) for name in row.get("person", "").split(";"))
+    people = (  # 7, 7.0 and 007 are one person, for programs write one number so
+        re.sub(r"^0*(\d+)(\.0+)?$", r"\1", _text(name)) for name in row.get("person", "").split(";")
+    )
     split = SPLITS.get(row.get("split", "").lower())
     groups = [name for name in row if name.startswith("subgroup.") and row[name]]
     told = findings(text) if category.forged else ()
@@ -106,11 +108,6 @@ def row_of(row: Mapping[str, str], where: str) -> Row | Skip:
         findings=tuple(Finding(region=r, artifact=a, evidence=text) for r, a in sorted(told)),
         text=text or None,
     )
-
-
-def _person(name: str) -> str:
-    """Return a name; 7, 7.0 and 007 are one person, for programs write one number so."""
-    return re.sub(r"^0*(\d+)(\.0+)?$", r"\1", _text(name))
 
 
 def category_of(
