@@ -30,17 +30,13 @@ FILES = ("faces", "annotations", "annotations.people", "instruct")
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one step; return the exit status."""
     args = parser().parse_args(argv)
-    return command("dfa_lib.instruct", lambda: _step(args), "the same command goes on where it was")
 
-
-def _step(args: Namespace) -> None:
-    _refuse_the_impossible(args)
-    if "shard" in args:
+    def step() -> None:
+        _refuse_the_impossible(args)
         args.shard = parse_shard(args.shard) if args.shard else None
-    try:
         args.step(args)
-    except ImportError as error:  # of an annotator's or a reader's own package
-        raise DataError(str(error)) from None
+
+    return command("dfa_lib.instruct", step, "the same command goes on where it was")
 
 
 def _refuse_the_impossible(args: Namespace) -> None:
@@ -85,6 +81,7 @@ def parser() -> ArgumentParser:
     drawn = "--source --root --column --n --size --self-blended --seed --workers"
     model = "--model --base-url --money"
     parser = ArgumentParser("dfa_lib.instruct", description="Build DFA-Instruct.")
+    parser.set_defaults(shard=None)
     steps = parser.add_subparsers(required=True, metavar="STEP")
     for name, run, taken, told in (
         ("faces", _faces, f"--shard {drawn}", "1: make or read faces"),

@@ -9,7 +9,6 @@ from dfa_lib import findings
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.intervals import BootstrapSample
 from dfa_lib.records import Record, read_jsonl
-from dfa_lib.taxonomy import Region
 
 PEOPLE = "annotations.people.jsonl"
 
@@ -66,10 +65,7 @@ def inter_annotator_agreement(faces: FaceSet) -> Agreement | None:
 
 def _counts(voices: Voices) -> tuple[int, int]:
     """Twice the hits, and all that is named by either side, over every person of a face."""
-    regions = [findings.regions(text) for text in voices.texts]
-    hits = named = 0
-    for at, mine in enumerate(regions):
-        others: set[Region] = set().union(*regions[:at], *regions[at + 1 :])
-        hits += 2 * len(mine & others)
-        named += len(mine) + len(others)
-    return hits, named
+    said = [findings.regions(text) for text in voices.texts]
+    others = [set().union(*said[:at], *said[at + 1 :]) for at in range(len(said))]
+    hits = sum(2 * len(mine & rest) for mine, rest in zip(said, others, strict=True))
+    return hits, sum(map(len, said + others))

@@ -126,7 +126,6 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     """Open, frame and save one picture, or say why not."""
     row = piece.row
     try:
-        mask = None
         twin = None
         if piece.twin:
             with suppress(*_UNREADABLE):  # then it is left out itself
@@ -138,10 +137,9 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         if piece.blended:
             own = Portrait(picture.image, picture.landmarks)
             image, alpha = self_blend(generator(piece.id), own)
-            mask = align(np.rint(alpha * 255).astype(np.uint8), own.landmarks, size).image
-            picture = replace(picture, image=image)
-        elif picture.mask is not None:
-            mask = align(picture.mask, picture.landmarks, size).image
+            picture = replace(picture, image=image, mask=np.rint(alpha * 255).astype(np.uint8))
+        mask = picture.mask
+        mask = None if mask is None else align(mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__

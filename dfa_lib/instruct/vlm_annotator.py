@@ -30,10 +30,7 @@ class Description(Record):
     findings: list[Claim]
     natural: str
 
-    @field_validator("natural")
-    @classmethod
-    def _plain(cls, text: str) -> str:
-        return plain(text) if text.strip() else ""
+    _plain = field_validator("natural")(lambda text: plain(text) if text.strip() else "")
 
 
 class Looking(Writer):

@@ -14,6 +14,7 @@ from dfa_lib.taxonomy import Category, Region, Split
 
 _MADE_BY = ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "", "", "NeuralTextures")
 _SPLITS = {"train_set": Split.TRAIN, "test_set": Split.TEST}
+_SIGNS = WORDS["ddvqa"]
 _CLIP = re.compile(r"([0-6])_(\d{3}(?:_\d{3})?)")
 
 
@@ -68,7 +69,7 @@ def _clip(clip: str, answers: object, path: str | None, split: Split | None) -> 
         scene=scene,
         listed=(split,) if split else (),
         licence=LICENCE,
-        findings=tuple(_findings(said)) if category.forged else (),
+        findings=_findings(said) if category.forged else (),
         voices=tuple(several),
         text=whole[0],
     )
@@ -89,13 +90,13 @@ def _answers(answers: object) -> list[tuple[Region | None, list[str]]]:
     return said
 
 
-def _findings(said: list[tuple[Region | None, list[str]]]) -> Iterator[Finding]:
-    """Yield each artifact of a region once, with the sentence of the first who saw it."""
-    found: dict[tuple[Region, str], str] = {}
+def _findings(said: list[tuple[Region | None, list[str]]]) -> tuple[Finding, ...]:
+    """Return each artifact of a region once, with the sentence of the first who saw it."""
+    found: dict[tuple[Region, str], Finding] = {}
     for region, texts in said:
         for sentence in ". ".join(texts).split(". ") if region else ():
-            for artifact, sign in WORDS["ddvqa"].items():
-                if re.search(sign, sentence):
-                    found.setdefault((region, artifact), sentence.rstrip(".") + ".")
-    for (region, artifact), evidence in found.items():
-        yield Finding(region=region, artifact=artifact, evidence=evidence)
+            for artifact in (name for name, sign in _SIGNS.items() if re.search(sign, sentence)):
+                told = sentence.rstrip(".") + "."
+                claim = Finding(region=region, artifact=artifact, evidence=told)
+                found.setdefault((region, artifact), claim)
+    return tuple(found.values())
