@@ -13,21 +13,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from dfa_lib.errors import DataError
 from dfa_lib.face import geometry
 from dfa_lib.files import code_digest, read_json, write_atomic
 from dfa_lib.instruct import artifact_rules, evidence, wording
 from dfa_lib.instruct.artifact_rules import Normal, calibrate, measure
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import (
-    Annotation,
-    Annotator,
-    DataError,
-    Face,
-    JsonlLog,
-    Record,
-    read_jsonl,
-    write_jsonl,
-)
+from dfa_lib.records import Annotation, Annotator, Face, JsonlLog, Record, read_jsonl, write_jsonl
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import Task
 from facesim import camera

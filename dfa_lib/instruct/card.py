@@ -3,18 +3,23 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
+from pathlib import Path
 
-from jinja2 import StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dfa_lib.records import QA, Annotation, InstructRecord
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 from facesim.forge import METHODS
 
-Rows = list[Sequence[object]]
 Claims = defaultdict[tuple[str, Category], Counter[str]]
 """By annotator and category: faces, claims, those supported and unsupported, words."""
 _ORDER = list(Category)
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    undefined=StrictUndefined,
+)
 
 
 def markdown_table(rows: Iterable[Sequence[object]]) -> str:
@@ -38,16 +43,8 @@ def count_claims(claims: Claims, note: Annotation, category: Category) -> None:
 
 def claims_table(claims: Claims) -> str:
     """Tabulate claims as Markdown; the unsupported ones are hallucinated regions."""
-    head = "annotator,category,faces,claims,checked,supported,hallucinated regions"
-    rows: Rows = [[*head.split(","), "words per description"]]
-    for annotator, category in sorted(claims, key=lambda key: (key[0], _ORDER.index(key[1]))):
-        n = claims[annotator, category]
-        checked = n["supported"] + n["unsupported"]
-        share = f"{n['supported'] / checked:.0%}" if checked else "-"
-        counts = (f"{count:,}" for count in (n["faces"], n["claims"], checked))
-        words = f"{n['words'] / n['faces']:.1f}"
-        rows.append([annotator, category, *counts, share, f"{n['unsupported']:,}", words])
-    return markdown_table(rows)
+    rows = sorted(claims.items(), key=lambda row: (row[0][0], _ORDER.index(row[0][1])))
+    return _PAGES.get_template("claims.md.jinja").render(claims=rows).rstrip()
 
 
 def data_card(records: Iterable[InstructRecord]) -> str:
@@ -77,9 +74,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
         if face.category.forged:
             methods[face.category, face.method or "unknown"] += 1
     there = {category for _, category in images} | {*CLASSES}
-    text = files("dfa_lib.instruct").joinpath("card.md.jinja").read_text("utf-8")
-    card = Template(text, trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
-    return card.render(
+    return _PAGES.get_template("card.md.jinja").render(
         images=images,
         categories=[category for category in Category if category in there],
         people=people,
