@@ -10,7 +10,12 @@ from colours import RECORDS, Colours, preset_on, run, trainable
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from tiny_llava import save_tiny
-from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    LlavaForConditionalGeneration,
+)
 
 from dfa_lib.analysts import Question
 from dfa_lib.gpt.adapter import load_tuned, merge
@@ -214,3 +219,13 @@ def test_broken_adapters_are_refused_in_one_line(tuned, tmp_path, spoil, message
     with pytest.raises(DataError, match=message) as refusal:
         load_tuned(tmp_path)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("loads", [AutoModelForImageTextToText, PeftModel])
+def test_a_gpu_that_is_full_is_told_from_a_broken_folder(tuned, monkeypatch, loads):
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has")
+
+    monkeypatch.setattr(loads, "from_pretrained", full)
+    with pytest.raises(DataError, match=r"CUDA out of memory\..*; close what else uses the GPU"):
+        load_tuned(tuned[0])

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoProcessor, ProcessorMixin
 
-from dfa_lib.gpt.base import load_base
+from dfa_lib.gpt.base import SHRINK, load_base
 from dfa_lib.gpt.forward import core, hidden_states, on_device
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
@@ -84,7 +84,8 @@ def load_tuned(
         Prompter(processor)
     except Exception as error:  # each file that is torn or does not fit fails in its own way
         said = shorten(f"{type(error).__name__}: {error}", 200)
-        raise DataError(f"{folder}: cannot be loaded: {said}; copy the folder again") from None
+        mend = SHRINK if isinstance(error, torch.OutOfMemoryError) else "copy the folder again"
+        raise DataError(f"{folder}: cannot be loaded: {said}; {mend}") from None
     return model.eval(), processor, preset
 
 
