@@ -23,9 +23,8 @@ from transformers import (
     SmolVLMConfig,
 )
 
-from benchmarks.geometry import BASES, TOY, picture
+from benchmarks.geometry import BASES, TOY, image_tokens, picture
 from dfa_lib.gpt.forward import PrefixLoss, shares
-from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import TREES, Branch, Tree, pack
 
 LENGTHS = (5, 8, 11, 3, 6, 7, 9)

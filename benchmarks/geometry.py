@@ -170,6 +170,13 @@ def build(config: PreTrainedConfig, device: str, dtype: torch.dtype) -> PreTrain
     return model.requires_grad_(False).eval()
 
 
+def image_tokens(config: PreTrainedConfig, side: int) -> int:
+    """Return how many tokens a square picture of ``side`` pixels takes."""
+    vision = config.vision_config
+    merged = getattr(vision, "spatial_merge_size", None) or getattr(config, "scale_factor", 1)
+    return (side // vision.patch_size // merged) ** 2
+
+
 def picture(config: PreTrainedConfig, side: int, images: int, device: str) -> dict[str, Tensor]:
     """Return what the family's processor makes of square noise pictures."""
     kind, vision = config.model_type, config.vision_config

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from dfa_lib.gpt.base import parts
 from dfa_lib.gpt.forward import Prefix, PrefixLoss, core
-from dfa_lib.gpt.memory import image_tokens
 from dfa_lib.gpt.trees import TREES, Branch, Packed, Tree, pack
 
 if __package__:
-    from benchmarks.geometry import BASES, build, picture
+    from benchmarks.geometry import BASES, build, image_tokens, picture
 else:
-    from geometry import BASES, build, picture
+    from geometry import BASES, build, image_tokens, picture
 
 GIB = 2**30
 CAP, LIMIT = 15.0, 520.0

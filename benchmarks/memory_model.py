@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.geometry import BASES, build, picture
+from benchmarks.geometry import BASES, build, image_tokens, picture
 from benchmarks.gpu import LENGTHS
 from dfa_lib import runtime
 from dfa_lib.gpt.base import add_lora
-from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, image_tokens, need
+from dfa_lib.gpt.memory import ANSWER, GIB, QA, TEXT, Need, free_memory, need
 from dfa_lib.gpt.presets import PRESETS, Preset
 from dfa_lib.gpt.train import Trainer
 from dfa_lib.gpt.trees import TREES, Branch, Tree, collate, pack
@@ -56,7 +56,7 @@ class Unread:
     def samples(self, preset: Preset) -> list[Tree]:
         """Return as many typical images as fit into one row."""
         face = SimpleNamespace(id="random", category=Category.FORGED, split=None)
-        tree = Tree(self.prefix, [Branch([1] * TEXT, TEXT - ANSWER, Task.FC)] * QA, face)
+        tree = Tree(self.prefix, [Branch([1] * TEXT, TEXT - ANSWER, Task.AD)] * QA, face)
         return [tree] * max(1, preset.row // tree.tokens)
 
 
@@ -130,7 +130,7 @@ def main() -> dict[str, object]:
     for where, rows in (("H200", measured_there()), (HERE.name, measured_here())):
         for name, peak, wanted in rows:
             found[f"{name}, {where}"] = {"measured_gib": peak, "predicted_gib": wanted.total}
-            parts = " | ".join(f"{part:.3f}" for part in vars(wanted).values())
+            parts = " | ".join(f"{part:.3f}" for part in wanted)
             print(f"| {name} | {where} | {peak:.3f} | {wanted.total:.3f} | {parts} |", flush=True)
     errors = [abs(1 - one["predicted_gib"] / one["measured_gib"]) for one in found.values()]
     return {"presets": found, "worst_error": max(errors)}

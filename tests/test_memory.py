@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_families import save_family
 from tiny_llava import save_tiny
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.geometry import BASES
 from benchmarks.memory_model import as_measured
 from dfa_lib.gpt import memory
 from dfa_lib.gpt.__main__ import main
@@ -48,8 +50,6 @@ def test_the_rehearsal_predicts_the_peak(vision, checkpointing, images, tmp_path
     preset = replace(NANO, vision=vision, base=base, rank=4, checkpointing=checkpointing)
     model, processor = load_base(preset)
     model = add_lora(model, preset).train()
-    if checkpointing:
-        model.get_base_model().model.language_model.gradient_checkpointing_enable()
     prompter = Prompter(processor)
     packed = pack([[Tree(prompter.prefix, [Branch([5] * 90, 30)] * 4)] * images])
     pictures = {"pixel_values": torch.zeros(images, 3, 32, 32)}
@@ -76,6 +76,24 @@ def test_what_saves_memory_saves_it(tmp_path):
     assert need(replace(preset, four_bit=True), torch.float16).weights < 0.9 * wanted.weights
     assert need(replace(preset, rank=4), torch.float16).adapters < wanted.adapters / 2
     assert need(replace(preset, row=1), torch.float16).activations < wanted.activations / 2
+
+
+def test_a_tuned_encoder_is_foretold_where_it_takes_pictures(tmp_path, monkeypatch):
+    frozen = replace(NANO, vision="frozen", base=str(save_family("idefics3", tmp_path)))
+    tuned = replace(frozen, vision="lora")
+    assert need(tuned, torch.float32).activations > need(frozen, torch.float32).activations
+    patches = BASES["qwen2.5-vl-7b"].config(True)
+    monkeypatch.setattr(memory, "read_config", lambda _: patches)
+    assert "what tuning its encoder needs is not known; " in preflight(tuned)
+
+
+def test_a_frozen_encoder_gets_no_gradients(tmp_path):
+    """Checkpointing the whole model would ask for them: slower, and the memory of its passes."""
+    preset = replace(NANO, vision="frozen", base=str(save_tiny(tmp_path)), checkpointing=True)
+    model = add_lora(load_base(preset)[0], preset).train()
+    seen = model.get_image_features(pixel_values=torch.zeros(1, 3, 32, 32), return_dict=True)
+    assert not seen.last_hidden_state.requires_grad
+    assert model.get_base_model().model.get_decoder().layers[0].gradient_checkpointing
 
 
 def test_preflight_says_what_to_do(monkeypatch):

@@ -26,6 +26,8 @@ from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.gpt.trees import TREES
 from dfa_lib.records import DataError
 
+SHRINK = "close what else uses the GPU, or take a smaller preset"
+
 
 def load_base(
     preset: Preset, device: str | None = None, dtype: torch.dtype | None = None
@@ -102,6 +104,9 @@ def add_lora(model: PreTrainedModel, preset: Preset, seed: int = 0) -> PeftModel
     for parameter in tunable.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    if preset.checkpointing:  # of the whole model, frozen encoders would get gradients as well
+        decoder = model.model.get_decoder()
+        decoder.gradient_checkpointing_enable({"use_reentrant": False})
     return tunable
 
 
@@ -195,6 +200,8 @@ def _one_line(preset: Preset) -> Iterator[None]:
         mend = "point `base` at a model of the hub, or at a folder with model and processor"
         if "gated" in said:
             mend = f"accept its terms on https://huggingface.co/{preset.base}, then `hf auth login`"
+        elif isinstance(error, torch.OutOfMemoryError):
+            mend = SHRINK
         elif isinstance(error, AttributeError):  # where a processor of videos lacks torchvision
             mend = "run `pip install torchvision num2words`"
         raise DataError(

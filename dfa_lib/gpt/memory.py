@@ -5,9 +5,9 @@ and every storage is counted while it lives. So the answer follows the code that
 benchmarks/memory_model.py holds it against measured peaks.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import NamedTuple
 from weakref import WeakSet, finalize
 
 import psutil
@@ -37,8 +37,7 @@ ROOM = 0.95
 """The share of the free memory that a step may take."""
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """What a step of training holds in memory at its peak, in GiB."""
 
     weights: float
@@ -49,7 +48,7 @@ class Need:
     @property
     def total(self) -> float:
         """All of it."""
-        return self.weights + self.adapters + self.optimiser + self.activations
+        return sum(self)
 
 
 def need(
@@ -60,11 +59,14 @@ def need(
 ) -> Need:
     """Predict what a step on ``packed``, by default a row of typical images, needs in ``dtype``.
 
-    ``config`` is read from the preset's base unless given. Raises DataError if it cannot be had,
-    or if an encoder is to be tuned that takes anything but square pictures.
+    ``config`` is read from the preset's base unless given. Raises DataError if base or processor
+    cannot be had, NotImplementedError if an encoder is to be tuned that takes no square pictures.
     """
-    config = config or read_config(preset)
-    width = dtype.itemsize
+    config, width = config or read_config(preset), dtype.itemsize
+    if packed is None:
+        image = Prompter(read_processor(preset)).prefix
+        tree = Tree(image, [Branch([0] * TEXT, TEXT - ANSWER)] * QA)
+        packed = pack([[tree] * max(1, preset.row // tree.tokens)])
     with init_empty_weights():
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype).requires_grad_(False)
         model.set_attn_implementation({"": "sdpa", "text_config": TREES})
@@ -72,30 +74,16 @@ def need(
     model.tie_weights()
     linears = [m.weight.numel() for m in model.get_decoder().modules() if hasattr(m, "lora_A")]
     quantised, largest = (sum(linears), max(linears)) if preset.four_bit else (0, 0)
-    sizes = {True: 0, False: 0}
-    for parameter in tuned.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
-        parameter.data = parameter.data.to(dtype)  # autocast computes with a copy in this dtype
-    count, copied = sizes[True], width if width < 4 else 0
-    if packed is None:
-        image = [0] * (image_tokens(config, preset.side) + 1)
-        tree = Tree(image, [Branch([0] * TEXT, TEXT - ANSWER)] * QA)
-        packed = pack([[tree] * max(1, preset.row // tree.tokens)])
+    count, whole = tuned.get_nb_trainable_parameters()
+    tuned.to(dtype)  # autocast computes with a copy of what is tuned in this dtype
     passed = _peak(model, packed, preset)
     return Need(
-        weights=((sizes[False] - quantised) * width + quantised * NF4) / GIB,
-        adapters=count * (8 + copied) / GIB,
+        weights=((whole - count - quantised) * width + quantised * NF4) / GIB,
+        adapters=count * (8 + (width if width < 4 else 0)) / GIB,
         optimiser=count * (ADAM8 if preset.paged else ADAM) / GIB,
         # less the gradients that it counted; a 4-bit weight is restored for each product
         activations=(passed - count * width + largest * width) / GIB,
     )
-
-
-def image_tokens(config: PreTrainedConfig, side: int) -> int:
-    """Return how many tokens a square picture of ``side`` pixels takes."""
-    vision = config.vision_config
-    merged = getattr(vision, "spatial_merge_size", None) or getattr(config, "scale_factor", 1)
-    return (side // vision.patch_size // merged) ** 2
 
 
 def free_memory() -> float:
@@ -112,9 +100,11 @@ def preflight(preset: Preset) -> str:
         return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
     if (preset.four_bit or preset.paged) and not find_spec("bitsandbytes"):
         return f"{preset.name} needs bitsandbytes: run `pip install bitsandbytes`"
-    Prompter(read_processor(preset))  # which refuses what cannot be trained on
-    wanted = need(preset, here.dtype)
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in vars(wanted).items())
+    try:
+        wanted = need(preset, here.dtype)
+    except NotImplementedError:
+        return f"{preset.name}: what tuning its encoder needs is not known; {free:.2f} GiB are free"
+    parts = ", ".join(f"{name} {value:.2f}" for name, value in wanted._asdict().items())
     line = f"{preset.name} needs {wanted.total:.2f} GiB ({parts}); {free:.2f} GiB are free"
     if wanted.total < ROOM * free:
         return f"{line}: go ahead"
@@ -125,14 +115,15 @@ def preflight(preset: Preset) -> str:
 
 def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:
     """Return the bytes alive at the worst moment of a pass and its gradients, without weights."""
-    decoder = model.model.get_decoder()
-    if preset.checkpointing:
-        decoder.gradient_checkpointing_enable({"use_reentrant": False})
+    shape = *row.ids.shape, model.config.get_text_config().hidden_size
     with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as counted:
         model.to_empty(device="cpu")
         model.tie_weights()
-        hidden = decoder(
-            inputs_embeds=_words(model, row, preset),
+        words = torch.zeros(shape, dtype=model.dtype, requires_grad=True)
+        if preset.vision != "frozen":  # what a frozen one holds is gone before the words are read
+            words = words + _seen(model, len(row.segments)).sum()
+        hidden = model.model.get_decoder()(
+            inputs_embeds=words,
             attention_mask=row.mask(model.dtype),
             position_ids=row.positions,
             use_cache=False,
@@ -142,15 +133,13 @@ def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:
     return counted.peak - sum(weight.nbytes for weight in {*model.parameters(), *model.buffers()})
 
 
-def _words(model: nn.Module, row: Packed, preset: Preset) -> Tensor:
-    """Return embeddings (1, L, D) that hang on the encoder and projector where those are tuned."""
-    width = model.config.get_text_config().hidden_size
-    words = torch.zeros(*row.ids.shape, width, dtype=model.dtype, requires_grad=True)
-    if preset.vision == "frozen":  # what it holds is gone before the language model begins
-        return words
-    side = model.config.vision_config.image_size
-    pictures = torch.zeros(len(row.segments), 3, side, side, dtype=model.dtype)
-    return words + sum(seen.sum() for seen in model.get_image_features(pictures).pooler_output)
+def _seen(model: nn.Module, images: int) -> Tensor:
+    """Return what the encoder makes of square pictures, with all that its gradients need."""
+    if not (size := getattr(model.config.vision_config, "image_size", 0)):
+        raise NotImplementedError
+    sides = size if isinstance(size, Sequence) else (size, size)
+    pictures = torch.zeros(images, 3, *sides, dtype=model.dtype)
+    return model.model.get_encoder("image")(pictures).last_hidden_state
 
 
 class _Counted(TorchDispatchMode):

@@ -132,8 +132,6 @@ class Trainer:
                 f"preset {preset.name}: a batch of {preset.batch} images leaves some of the "
                 f"{self.accelerator.num_processes} processes without one; raise `batch`"
             )
-        if preset.checkpointing:
-            core(model).gradient_checkpointing_enable({"use_reentrant": False})
         self.prompter, self.images = prompter, Everyday(images) if preset.everyday else images
         branches = [Branch(prompter.question(text), 0) for text in ("?", "Is it forged?")]
         self.shares = shares(model, Tree(prompter.prefix, branches), prompter.blank)
