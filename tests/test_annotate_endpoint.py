@@ -10,12 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from random import Random
+from threading import Event
 
 import numpy as np
 import pytest
-from chat_server import ChatServer
+from chat_server import ChatServer, fill
 from PIL import Image
 
 from dfa_lib.endpoint import Ceiling, Endpoint
@@ -326,7 +328,6 @@ RUN = """
 import sys
 from pathlib import Path
 from dfa_lib.endpoint import Endpoint
-from dfa_lib.instruct.__main__ import main
 from dfa_lib.instruct.annotate import annotate
 from dfa_lib.instruct.faceset import FaceSet
 root, url, out = sys.argv[1:]
@@ -335,32 +336,41 @@ annotate(FaceSet.read(Path(root)), "endpoint", Path(out), endpoint=ask)
 """
 
 
-def start(server: ChatServer, out: Path) -> subprocess.Popen:
+def kill(server: ChatServer, out: Path, number: int) -> None:
+    """Start a run, and kill it while it waits for its answer ``number`` and gets others."""
+    asked, waits, gone = count(1), Event(), Event()
+
+    def reply(body: dict) -> str:
+        if next(asked) == number:
+            waits.set()
+            gone.wait()
+        return fill(body)
+
+    server.reply = reply
     command = [sys.executable, "-c", RUN, FACES.root, server.url, out]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
+        while not waits.wait(1):
+            assert run.poll() is None, "it ended before it asked so often"
+        time.sleep(Random().random() / 20)
+        run.kill()
+    gone.set()
+    server.reply = fill
+    assert run.returncode == -signal.SIGKILL, "it was killed before it was done"
 
 
 def bytes_of(out: Path) -> list[bytes]:
     return [(out / f"annotations{kind}.jsonl").read_bytes() for kind in ("", ".unanswered")]
 
 
+@pytest.mark.timeout(300)  # two processes import everything, and other work may crowd them out
 def test_killed_and_resumed_the_files_are_the_same_to_the_byte(tmp_path: Path) -> None:
     """SIGKILL at random moments; refusals among the answers, which come in any order."""
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     with ChatServer(fault="refusal", share=0.15, latency=0.05) as server:
-        assert start(server, whole).wait() == 0
-        dice = Random()
-        for lines in sorted(dice.sample(range(2, 55), 2)):
-            run = start(server, torn)
-            while _lines(torn) < lines and run.poll() is None:
-                time.sleep(0.005)
-            run.send_signal(signal.SIGKILL)
-            assert run.wait() == -signal.SIGKILL, "it was killed before it was done"
-        assert start(server, torn).wait() == 0
+        for most in (40, 15):
+            kill(server, torn, Random().randint(2, most))
+        for out in (whole, torn):
+            ask = endpoint(server, out / "cache", concurrency=6)
+            annotate(FACES, "endpoint", out, endpoint=ask)
     assert bytes_of(torn) == bytes_of(whole)
     assert all(len(content.splitlines()) > 3 for content in bytes_of(whole))
-
-
-def _lines(out: Path) -> int:
-    file = out / "annotations.jsonl"
-    return file.read_bytes().count(b"\n") if file.exists() else 0
