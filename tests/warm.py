@@ -30,8 +30,9 @@ from types import MappingProxyType
 LARGE = (
     "ipykernel.kernelapp", "openai", "sklearn.metrics",
     "dfa_lib.bench.controls", "dfa_lib.bench.report", "dfa_lib.chat.view", "dfa_lib.plots",
+    "nbgrader.apps", "papermill",
 )  # fmt: skip
-"""These import all that is slow; torch, transformers and peft among it."""
+"""These import all that is slow; torch, transformers, peft and nbformat among it."""
 
 
 @contextmanager
