@@ -14,13 +14,16 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
-from importlib.metadata import distribution, distributions, version
+from collections.abc import Container, Iterable, Iterator
+from importlib.metadata import distribution, distributions, requires, version
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from lessons import LESSONS, NAMES, ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from warm import warm_kernels, write_kernel
 
 from tools.colab import address
@@ -34,8 +37,8 @@ BROUGHT = (
     "torch", "transformers.models.auto.modeling_auto",
 )  # fmt: skip
 """What a forked kernel has loaded before its lesson installs the package."""
-LINKED = ("torch",)
-"""Large ones, taken from this environment."""
+LINKED = ("jupyterlab", "nltk", "notebook", "opencv-python-headless", "scikit-learn", "torch")
+"""Colab has these in versions that the pins do not name: they and what they need come from here."""
 KERNELS = ["fresh"] + ["forked"] * (len(LESSONS) - 1)
 
 pytestmark = [pytest.mark.colab, pytest.mark.timeout(2400)]
@@ -70,17 +73,23 @@ def pristine(pytestconfig: pytest.Config) -> Path:
     """An environment with what Colab brings and nothing else."""
     # Colab's torch is a CUDA build of several GB; the verified one stands in for it
     pins = PINS.read_text().replace("torch==2.11.0", f"torch=={version('torch').split('+')[0]}")
-    name = hashlib.sha256(f"{sys.version} {pins}".encode()).hexdigest()[:12]
+    pinned = {Requirement(line).name for line in pins.splitlines() if line[:1] not in "#"}
+    # a new environment has a setuptools of its own
+    linked = {one: version(one) for one in with_needs(LINKED, pinned - {"torch"} | {"setuptools"})}
+    content = f"{sys.version} {pins} {sorted(linked.items())}"
+    name = hashlib.sha256(content.encode()).hexdigest()[:12]
     folder = pytestconfig.cache.mkdir(f"colab-{name}")
     if not (folder / "complete").exists():
         venv.create(folder / "venv", clear=True, symlinks=True, with_pip=True)
         (folder / "pins.txt").write_text(pins)
         python = folder / "venv" / "bin" / "python"
         (packages,) = folder.glob("venv/lib/python*/site-packages")
-        for one in LINKED:
+        for one in linked:
             link(one, packages)
         shell(python, "-m", "pip", "install", "-q", "--no-compile", "-r", folder / "pins.txt")
-        shell(python, "-c", f"import {', '.join(BROUGHT[1:])}")  # compiles what is used alone
+        # compiles what is used alone
+        compiling = "import sys; sys.dont_write_bytecode = False"
+        shell(python, "-c", f"{compiling}; import {', '.join(BROUGHT[1:])}")
         (folder / "complete").touch()
     return folder / "venv"
 
@@ -115,16 +124,34 @@ def fresh(colab: Colab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def with_needs(names: Iterable[str], others: Container[str]) -> set[str]:
+    """Distributions of this environment and all that they need, but for ``others``."""
+    found, rest = set(), list(names)
+    while rest:
+        name = canonicalize_name(rest.pop())
+        if name not in found and name not in others:
+            found.add(name)
+            needs = map(Requirement, requires(name) or ())
+            rest += [one.name for one in needs if not one.marker or one.marker.evaluate()]
+    return found
+
+
 def link(name: str, packages: Path) -> None:
-    """Install a distribution of this environment in another, without unpacking it once more."""
-    for file in distribution(name).files:
-        if file.parts[0] != "..":  # a script beside the packages
-            place = packages / file
+    """Install a distribution of this environment in another, without unpacking it once more.
+
+    What pip did not compile itself, it does not list.
+    """
+    one = distribution(name)
+    listed = {Path(file) for file in one.files if file.parts[0] != ".."}  # not its scripts
+    compiled = {Path(cache_from_source(file)) for file in listed if file.suffix == ".py"}
+    for file in listed | compiled:
+        here, place = Path(one.locate_file(file)), packages / file
+        if here.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(file.locate(), place)
+                os.link(here, place)
             except OSError:  # of another disk
-                shutil.copy(file.locate(), place)
+                shutil.copy(here, place)
 
 
 def served_by_git(folder: Path) -> dict[str, str]:
