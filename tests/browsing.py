@@ -54,11 +54,12 @@ def widgets_7(cache: Path) -> Path:
 
 @contextmanager
 def serve(
-    front: str, cell: str, folder: Path, kernels: Path | None = None, overlay: Path | None = None
+    front: str, cell: str, folder: Path, forked: Path, overlay: Path | None = None
 ) -> Iterator[Site]:
     """Serve a notebook of one cell by "lab" or "voila".
 
-    ``kernels`` is where those lie that start at once, ``overlay`` what ``widgets_7`` returns.
+    ``forked`` holds kernels and a Python that start at once; with ``overlay``, which is what
+    ``widgets_7`` returns, everything starts from nothing.
     """
     (folder / "chat.ipynb").write_text(notebook(cell), encoding="utf-8")
     paths = [*([overlay] if overlay else []), ROOT, ROOT / "tests"]
@@ -67,10 +68,12 @@ def serve(
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "JUPYTER_PATH": str(overlay / "share" / "jupyter" if overlay else kernels or ""),
+        "JUPYTER_PATH": str(overlay / "share" / "jupyter" if overlay else forked),
     }
-    port = free_port()
-    command = [sys.executable, "-m", *_COMMANDS[front], "--no-browser", f"--port={port}"]
+    port, python = free_port(), forked / "python"
+    if overlay or not python.exists():
+        python = sys.executable
+    command = [python, "-m", *_COMMANDS[front], "--no-browser", f"--port={port}"]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
         try:

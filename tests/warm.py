@@ -136,14 +136,15 @@ def become(asked: dict, files: list[int]) -> None:
 
 
 def ask(address: str, python: str, *arguments: str) -> int:
-    """Have a process forked, hand interruptions on to it and return how it ended."""
+    """Have a process forked, hand on to it what should end it, and return how it ended."""
     with socket.socket(socket.AF_UNIX) as asking, asking.makefile() as told:
         asking.connect(address)
         asked = {"folder": os.getcwd(), "environment": dict(os.environ), "path": sys.path}
         message = json.dumps(asked | {"python": python, "arguments": arguments}).encode()
         socket.send_fds(asking, [message], [0, 1, 2])
         kernel = int(told.readline())
-        signal.signal(signal.SIGINT, lambda *_: os.kill(kernel, signal.SIGINT))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda given, _: os.kill(kernel, given))
         return int(told.readline() or 1)
 
 
