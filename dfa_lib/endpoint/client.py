@@ -12,7 +12,7 @@ from pydantic import JsonValue, SecretStr
 from tqdm.auto import tqdm
 
 from dfa_lib import runtime
-from dfa_lib.endpoint import batch, wire
+from dfa_lib.endpoint import batch, dialect
 from dfa_lib.endpoint.address import Address
 from dfa_lib.endpoint.contract import (
     PRICES,
@@ -24,11 +24,12 @@ from dfa_lib.endpoint.contract import (
     Request,
     Spend,
 )
+from dfa_lib.endpoint.dialect import Body, Call
 from dfa_lib.endpoint.dispatch import Dispatcher, progress
-from dfa_lib.endpoint.meter import NO_KEY, Failed, Meter
-from dfa_lib.endpoint.reading import sentence
+from dfa_lib.endpoint.faults import Failed, sentence
+from dfa_lib.endpoint.meter import NO_KEY, Meter
+from dfa_lib.endpoint.reading import Schema
 from dfa_lib.endpoint.store import Store
-from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.files import locked
 from dfa_lib.records import DataError
 
@@ -140,7 +141,7 @@ class Endpoint:
         usage = {} if self.base_url else {"stream_options": {"include_usage": True}}
         with self._dispatcher() as desk:
             try:
-                yield from desk.stream(wire.after(self._body(request, None), turns), usage)
+                yield from desk.stream(dialect.after(self._body(request, None), turns), usage)
             except CeilingReached:
                 raise
             except (Failed, DataError) as error:
@@ -173,7 +174,9 @@ class Endpoint:
     def _body(self, request: Request, schema: Schema | None) -> Body:
         """Servers of all kinds know max_tokens; the vendor's newer models know its successor."""
         limit = "max_tokens" if self.base_url else "max_completion_tokens"
-        return wire.write(request, self.model, schema, {limit: request.max_tokens} | self.options)
+        return dialect.write(
+            request, self.model, schema, {limit: request.max_tokens} | self.options
+        )
 
     @contextmanager
     def _batches(self) -> Iterator[tuple[openai.OpenAI, Store]]:

@@ -1,16 +1,24 @@
-"""The request format that one model behind one server accepts, learned from its refusals."""
+"""Requests as they are written: for the protocol as documented, and as one server takes them.
+
+What a server wants is learned from its refusals.
+"""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import openai
+from pydantic import JsonValue
+
+from dfa_lib.endpoint.contract import Reply, Request, Spend
+from dfa_lib.endpoint.reading import Schema, spoken
+from dfa_lib.files import data_uri
 from dfa_lib.records import Record
 
 Body = dict[str, Any]
 
-HOPELESS = {401, 403, 406, 407, 408, 409, 410, 429, 502, 503, 504, 529}
-"""Statuses that are about something else than the way of asking."""
 LIMITS = ("max_tokens", "max_completion_tokens")
 _CORE = {"model", "messages", "stream", "stream_options", *LIMITS}
 _SYSTEM = r"system|developer (role|message|instruct)|roles? must alternate|unexpected role"
@@ -28,8 +36,6 @@ _PARAMETER = (
     r"|invalid (request|input|value)|bad request|validation|unprocessable"
 )
 _ELSEWHERE = r"context (length|window|size)|too (long|large|big)|policy|quota|billing|balance"
-_CREDIT = r"insufficient.?(quota|funds|balance|credit)|billing.?(hard.?)?limit|credit balance"
-_NEVER = r"(not|n't) (supported?|implemented)\b|unsupported|context (length|window|size)"
 _INSTEAD = (
     r"\b(allowed|permitted|accepted|valid|supported|known) (\w+ )?(are|is|one of|keys|param)"
     r"|\binstead\b|\b(allowed|accepted|valid|supported|expected):"
@@ -94,8 +100,6 @@ class Dialect(Record):
         What the refusal names is changed. One that speaks of parameters but names none has
         the optional fields dropped one after the other.
         """
-        if status in HOPELESS:
-            return None
         names, words = _told(said)
         optional = [name for name in body if name not in _CORE and name != "response_format"]
         if found := [name for name in optional if name in names]:
@@ -123,10 +127,59 @@ class Dialect(Record):
         return self.model_copy(update={"dropped": tuple(sorted({*self.dropped, *names, *pair}))})
 
 
-def meant(status: int, said: str) -> int:
-    """Return the status of what is said: 402 or 400 where "busy" or "trouble" would not pass."""
-    kind = {429: (_CREDIT, 402), 500: (_NEVER, 400), 501: ("", 400)}.get(status)
-    return kind[1] if kind and re.search(kind[0], said.lower()) else status
+@dataclass(frozen=True)
+class Call:
+    """What is asked, the body that is sent for it in a dialect, its key and highest cost.
+
+    ``shows`` is True for a body with pictures.
+    """
+
+    asked: Body
+    body: Body
+    key: str
+    bound: Spend
+    dialect: Dialect
+    shows: bool
+
+
+def write(
+    request: Request, model: str, schema: Schema | None, fields: Mapping[str, JsonValue]
+) -> Body:
+    """Write a request as a body; ``fields`` are further ones of it, the limit of tokens too."""
+    system = [{"role": "system", "content": request.system}] if request.system else []
+    shown = [{"type": "image_url", "image_url": {"url": data_uri(png)}} for png in request.images]
+    content = [*shown, _text(request.text)]
+    body: Body = {"model": model, "messages": [*system, {"role": "user", "content": content}]}
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if schema:
+        tool = openai.pydantic_function_tool(schema)["function"]
+        strict = {"name": tool["name"], "strict": True, "schema": tool["parameters"]}
+        body["response_format"] = {"type": "json_schema", "json_schema": strict}
+    return body | dict(fields)
+
+
+def after(body: Body, turns: Sequence[tuple[str, str]]) -> Body:
+    """The request as the end of a conversation; its pictures stay with the first question."""
+    *head, last = body["messages"]
+    *pictures, text = last["content"]
+    asked = [_text(question) for question, _ in turns] + [text]
+    users = [{"role": "user", "content": [part]} for part in asked]
+    users[0]["content"] = [*pictures, asked[0]]
+    said = [{"role": "assistant", "content": answer} for _, answer in turns]
+    pairs = [turn for pair in zip(users, said, strict=False) for turn in pair]
+    return body | {"messages": [*head, *pairs, users[-1]]}
+
+
+def again(body: Body, reply: Reply, problem: str) -> Body:
+    """The second attempt: the conversation goes on with what was wrong, with room if it was cut."""
+    complaint = f"That answer is not valid: {problem}. Answer again, with valid JSON only."
+    turns = [{"role": "assistant", "content": reply.text or ""}]
+    turns += [{"role": "user", "content": complaint}]
+    if reply.cut and spoken(reply.text) is None:  # it never came to an answer
+        turns = []
+    limit = {k: v * 4 for k, v in body.items() if k in LIMITS and reply.cut}
+    return body | {"messages": [*body["messages"], *turns]} | limit
 
 
 def _told(said: str) -> tuple[set[str], str]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import openai
 
-from dfa_lib.endpoint import reading, wire
+from dfa_lib.endpoint import faults, reading, wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Reply, Request
-from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES
-from dfa_lib.endpoint.meter import Failed, Meter, Stopped
+from dfa_lib.endpoint.dialect import Body, Call, again, write
+from dfa_lib.endpoint.faults import Failed
+from dfa_lib.endpoint.meter import Meter
+from dfa_lib.endpoint.reading import Schema
 from dfa_lib.endpoint.store import Store
-from dfa_lib.endpoint.wire import Body, Call, Schema
 from dfa_lib.files import png
 from dfa_lib.records import DataError
 
@@ -34,10 +35,10 @@ def progress(store: Store, body: Body, schema: Schema | None) -> tuple[list[Repl
         if reply is None:
             return replies, call
         replies.append(reply)
-        _, fault = wire.meaning(reply, schema)
+        _, fault = reading.meaning(reply, schema)
         if fault is None:
             break
-        body = wire.again(body, reply, fault)
+        body = again(body, reply, fault)
     return replies, None
 
 
@@ -92,7 +93,10 @@ class Dispatcher:
             while True:
                 replies, call = progress(self.store, body, schema)
                 if call is None:
-                    return wire.answer(request, replies, schema, cached=not paid)
+                    return reading.answer(request, replies, schema, cached=not paid)
+                sure = self.store.dialect.sees or self.store.waits(call.key)
+                if call.shows and not sure:
+                    self._look(body["model"])
                 paid = self._fetch(call) or paid
         except Failed as error:
             return Answer(id=request.id, error=str(error))
@@ -116,7 +120,7 @@ class Dispatcher:
                         yield text.removeprefix(shown)
                     shown = text
         except openai.OpenAIError as error:
-            raise self._told(error) from None
+            raise faults.told(error, self.client.api_key) from None
         reply = self.store.get(key)
         if rest := (reply.text or reply.refusal or "").removeprefix(shown):
             yield rest
@@ -132,15 +136,15 @@ class Dispatcher:
                 raw += text
                 *lines, begun = (begun + text).split("\n")
                 said += "".join(map(wire.piece, lines))
-                yield reading.shown(said, key)
+                yield faults.shown(said, key)
         except Exception as error:
             late = "Timeout" in type(error).__name__
             kind = openai.APITimeoutError if late else openai.APIConnectionError
             raise kind(request=response.request) from error
-        reply = wire.read(raw, call.bound, self.store.prices, call.dialect.settings)
-        if reply is None:
-            raise Failed(reading.plain(reading.sentence_in(raw), key))
-        self.store.settle(call.key, reply, call.bound)
+        got = wire.read(raw, call.bound, self.store.prices, call.dialect.settings)
+        if isinstance(got, wire.Fault):
+            raise Failed(faults.plain(got.said, key))
+        self.store.settle(call.key, got, call.bound)
 
     def _fetch(self, call: Call) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.
@@ -152,16 +156,11 @@ class Dispatcher:
                 return False
             if self.store.waits(call.key):
                 raise Failed("in a batch that is not collected yet; call collect() first")
-            if call.shows and self.store.dialect.sees is None:
-                self._look(call.body["model"])
-            self._post(call.asked)
+            try:
+                self.client.post("/chat/completions", cast_to=str, body=call.asked)
+            except openai.OpenAIError as error:
+                raise faults.told(error, self.client.api_key) from None
             return True
-
-    def _post(self, asked: Body) -> None:
-        try:
-            self.client.post("/chat/completions", cast_to=str, body=asked)
-        except openai.OpenAIError as error:
-            raise self._told(error) from None
 
     def _look(self, model: str) -> None:
         """Show a blue picture before money is spent; raise DataError if it is not seen.
@@ -171,17 +170,16 @@ class Dispatcher:
         counts tokens, the picture was dropped unless a red one is told from the blue one.
         """
         blue, counted = self._probe(model, (0, 0, 255))
-        said, lost = reading.spoken(blue.text) or "", blue.refusal
+        said = reading.spoken(blue.text) or ""
         right = "blue" in said.lower()
-        if not lost and (right or not reading.BLIND.search(said)):
+        seen = not blue.refusal and (right or not reading.BLIND.search(said))
+        if seen:
             longer, _ = self._probe(model, None)
-            lost = not counted or longer.tokens_in > blue.tokens_in
-            if lost and right:
+            seen = counted and longer.tokens_in <= blue.tokens_in
+            if right and not seen:
                 red, _ = self._probe(model, (255, 0, 0))
-                lost = not re.search(r"\bred\b", red.text or "", re.IGNORECASE)
-        else:
-            lost = True
-        if lost:
+                seen = re.search(r"\bred\b", red.text or "", re.IGNORECASE)
+        if not seen:
             raise DataError(
                 f"{model}: unable to see pictures: it was shown a blue square and said"
                 f" {said[:80]!r}; use a model and a server that read images"
@@ -193,25 +191,7 @@ class Dispatcher:
         square = () if colour is None else (png(np.full((256, 256, 3), colour, np.uint8)),)
         text, limit = (_PROBE, 300) if square else (_PROBE + _WIDER, 16)
         request = Request(id="", text=text, images=square, max_tokens=limit)
-        call = self.store.call(wire.write(request, model, None, {"max_tokens": limit}))
-        with self.store.turn(call.key):
-            if self.store.get(call.key) is None:
-                self._post(call.asked)
+        call = self.store.call(write(request, model, None, {"max_tokens": limit}))
+        self._fetch(call)
         reply = self.store.get(call.key)
         return reply, reply.tokens_in != call.bound.tokens
-
-    def _told(self, error: openai.OpenAIError) -> Exception:
-        """What to raise instead: one line, without the key should the server repeat it."""
-        if isinstance(error, Stopped):
-            return error.reason
-        line = reading.sentence(error, self.client.api_key)
-        if isinstance(error, openai.APIStatusError):
-            status = error.status_code
-            call = error.response.extensions["call"]
-            blind = call.shows and not self.store.dialect.sees  # else it is one picture's fault
-            if blind and status not in HOPELESS and NO_PICTURES.search(line):
-                model = call.body["model"]
-                return DataError(f"{model}: unable to see pictures: {line}; use a vision model")
-            if status in reading.FATAL:
-                return DataError(line)
-        return Failed(line)

@@ -14,15 +14,13 @@ import openai
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.address import Address
-from dfa_lib.endpoint.contract import CeilingReached, Spend
-from dfa_lib.endpoint.dialect import HOPELESS, NO_PICTURES, meant
-from dfa_lib.endpoint.reading import sentence_in
+from dfa_lib.endpoint.contract import CeilingReached, Reply, Spend
+from dfa_lib.endpoint.dialect import NO_PICTURES, Body, Call
+from dfa_lib.endpoint.faults import HOPELESS, UNCHARGED, Failed, Stopped, meant, plain
 from dfa_lib.endpoint.store import Store
-from dfa_lib.endpoint.wire import Body, Call
 from dfa_lib.records import DataError
 
 NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
-_REFUSALS = set(range(400, 500)) - {408, 499}  # those speak of waiting for what may be done
 _UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
 _NOWHERE = {
     "TooManyRedirects": "base_url: the server sends from one address to the next; check it",
@@ -31,18 +29,6 @@ _NOWHERE = {
 }
 _HTTP = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 _FORMS = 16  # in which a request is tried; each is refused, and so free, or the last
-
-
-class Failed(Exception):
-    """A request that stayed without an answer; the message is one line without the key."""
-
-
-class Stopped(openai.OpenAIError):
-    """Carries ``reason`` through the openai library, which passes on its own errors at once."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 class _Attempt(local):
@@ -70,9 +56,10 @@ class Meter(openai.DefaultHttpxClient):
         self._learning, self._attempt = Lock(), _Attempt()
 
     def send(self, request: Any, **how: Any) -> Any:
-        """Send a request of the openai library; the response has the ``call`` in its extensions.
+        """Send a request of the openai library.
 
-        An error inside HTTP 200 gets the status it speaks of. Raises Stopped.
+        The response has the ``call`` in its extensions and, if it is no answer, what is ``said``
+        instead; an error inside HTTP 200 gets the status it speaks of. Raises Stopped.
         """
         if self._azure:
             bearer = request.headers.pop("Authorization")
@@ -91,14 +78,15 @@ class Meter(openai.DefaultHttpxClient):
                 if response.is_success and how.get("stream") and "event-stream" in kind:
                     return response
                 response.read()
-                good = response.is_success
-                if good and self._settled(call, response):
+                status, got = response.status_code, self._received(call, response)
+                if isinstance(got, Reply):
                     return response
-                status = wire.status_in(response.text) if good else response.status_code
-                response.status_code = meant(status, response.text)
-                if not good and response.status_code in _REFUSALS:
+                refused = not response.is_success
+                response.status_code = meant(status if refused else got.status, response.text)
+                response.extensions["said"] = got.said
+                if refused and response.status_code in UNCHARGED:
                     self._store.release(call.bound)
-            if not self._adapted(call, response.status_code, response.text):
+            if not self._adapted(call, response):
                 break
         return response
 
@@ -158,13 +146,15 @@ class Meter(openai.DefaultHttpxClient):
             raise _HTTP.ReadTimeout("it came too slowly")
         return read(max_bytes, timeout=min(timeout, left))
 
-    def _settled(self, call: Call, response: Any) -> bool:
-        """Store an answer with its price; False if it is no completion."""
-        reply = wire.read(response.text, call.bound, self._store.prices, call.dialect.settings)
-        if reply is None:
-            return False
-        self._store.settle(call.key, reply, call.bound)
-        used, most = reply.tokens_in + reply.tokens_out, call.bound.tokens
+    def _received(self, call: Call, response: Any) -> Reply | wire.Fault:
+        """Return what came; an answer is stored with its price."""
+        if not response.is_success:
+            return wire.fault(response.text)
+        got = wire.read(response.text, call.bound, self._store.prices, call.dialect.settings)
+        if isinstance(got, wire.Fault):
+            return got
+        self._store.settle(call.key, got, call.bound)
+        used, most = got.tokens_in + got.tokens_out, call.bound.tokens
         if used > most and min(self._store.ceiling[1:]) < math.inf:
             raise Stopped(
                 DataError(
@@ -172,16 +162,26 @@ class Meter(openai.DefaultHttpxClient):
                     f" where {most:,} were the most; raise it so that the budget holds"
                 )
             )
-        return True
+        return got
 
-    def _adapted(self, call: Call, status: int, said: str) -> bool:
-        """Learn from a refusal, unless another thread did meanwhile; False if nothing can be."""
+    def _adapted(self, call: Call, response: Any) -> bool:
+        """Learn from a refusal, unless another thread did meanwhile; False if nothing can be.
+
+        Raises Stopped for a server that takes no pictures.
+        """
+        status, said = response.status_code, response.extensions["said"]
         with self._learning:
             if self._store.dialect is not call.dialect:
                 return True
-            if status in HOPELESS or (call.shows and NO_PICTURES.search(sentence_in(said))):
+            if status in HOPELESS:
                 return False
-            better = call.dialect.after(call.body, status, said)
+            if call.shows and NO_PICTURES.search(said):
+                if call.dialect.sees:  # then it is one picture's fault
+                    return False
+                line = plain(f"HTTP {status}: {said}", self._store.secret)
+                blind = f"{call.body['model']}: unable to see pictures: {line}; use a vision model"
+                raise Stopped(DataError(blind))
+            better = call.dialect.after(call.body, status, response.text)
             if better:
                 self._store.learn(better)
             return better is not None

@@ -17,9 +17,8 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from dfa_lib.endpoint.contract import Ceiling, CeilingReached, Prices, Reply, Spend
-from dfa_lib.endpoint.dialect import Dialect, parts
-from dfa_lib.endpoint.reading import masked
-from dfa_lib.endpoint.wire import Body, Call
+from dfa_lib.endpoint.dialect import Body, Call, Dialect, parts
+from dfa_lib.endpoint.faults import masked
 from dfa_lib.files import digest, turn
 from dfa_lib.records import DataError
 

@@ -1,147 +1,57 @@
-"""Requests and replies as the chat-completions protocol writes them, live and in batches."""
+"""What comes back on the wire, live or from a batch: an answer or a fault."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import openai
-from pydantic import BaseModel, JsonValue
+from dfa_lib.endpoint.contract import Prices, Reply, Spend
 
-from dfa_lib.endpoint.contract import Answer, Prices, Reply, Request, Spend
-from dfa_lib.endpoint.dialect import LIMITS, Body, Dialect
-from dfa_lib.endpoint.reading import (
-    NO_PICTURE,
-    UNABLE,
-    joined,
-    loaded,
-    parsed,
-    said_in,
-    spoken,
-    understood,
-    whole,
-)
-from dfa_lib.files import data_uri
-
-Schema = type[BaseModel]
 _WITHHELD = {"content_filter", "safety", "image_safety", "recitation", "blocklist", "spii"}
 _WITHHELD |= {"prohibited_content"}
 _ABSURD = 10**9
+_TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Call:
-    """What is asked, the body that is sent for it in a dialect, its key and highest cost.
+class Fault(NamedTuple):
+    """What came instead of an answer: the status it speaks of, and the server's own sentence.
 
-    ``shows`` is True for a body with pictures.
+    The status is 400 if it speaks of none, 406 for what is no JSON and for an answer without a
+    word, and 502 for a stream that broke off.
     """
 
-    asked: Body
-    body: Body
-    key: str
-    bound: Spend
-    dialect: Dialect
-    shows: bool
+    status: int
+    said: str
 
 
-def write(
-    request: Request, model: str, schema: Schema | None, fields: Mapping[str, JsonValue]
-) -> Body:
-    """Write a request as a body; ``fields`` are further ones of it, the limit of tokens too."""
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    shown = [{"type": "image_url", "image_url": {"url": data_uri(png)}} for png in request.images]
-    content = [*shown, {"type": "text", "text": request.text}]
-    body: Body = {"model": model, "messages": [*system, {"role": "user", "content": content}]}
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if schema:
-        tool = openai.pydantic_function_tool(schema)["function"]
-        strict = {"name": tool["name"], "strict": True, "schema": tool["parameters"]}
-        body["response_format"] = {"type": "json_schema", "json_schema": strict}
-    return body | dict(fields)
-
-
-def after(body: Body, turns: Sequence[tuple[str, str]]) -> Body:
-    """The request as the end of a conversation; its pictures stay with the first question."""
-    *head, last = body["messages"]
-    *pictures, text = last["content"]
-    asked = [{"type": "text", "text": question} for question, _ in turns] + [text]
-    users = [{"role": "user", "content": [part]} for part in asked]
-    users[0]["content"] = [*pictures, asked[0]]
-    said = [{"role": "assistant", "content": answer} for _, answer in turns]
-    pairs = [turn for pair in zip(users, said, strict=False) for turn in pair]
-    return body | {"messages": [*head, *pairs, users[-1]]}
-
-
-def again(body: Body, reply: Reply, problem: str) -> Body:
-    """The second attempt: the conversation goes on with what was wrong, with room if it was cut."""
-    complaint = f"That answer is not valid: {problem}. Answer again, with valid JSON only."
-    turns = [{"role": "assistant", "content": reply.text or ""}]
-    turns += [{"role": "user", "content": complaint}]
-    if reply.cut and spoken(reply.text) is None:  # it never came to an answer
-        turns = []
-    limit = {k: v * 4 for k, v in body.items() if k in LIMITS and reply.cut}
-    return body | {"messages": [*body["messages"], *turns]} | limit
-
-
-def meaning(reply: Reply, schema: Schema | None) -> tuple[BaseModel | None, str | None]:
-    """What a reply says in terms of the schema, or what is wrong with it."""
-    if reply.refusal:
-        return None, None
-    good, fault = understood(reply.text, schema)
-    return good, f"cut off at the limit of tokens ({fault})" if fault and reply.cut else fault
-
-
-def answer(request: Request, replies: list[Reply], schema: Schema | None, cached: bool) -> Answer:
-    """Make one answer of the last reply and the cost of all."""
-    last = replies[-1]
-    good, fault = meaning(last, schema)
-    text, refusal = spoken(last.text), last.refusal
-    if request.images and not refusal and text and NO_PICTURE.search(text):
-        text, good, fault, refusal = None, None, None, UNABLE
-    total = {
-        name: sum(getattr(reply, name) for reply in replies)
-        for name in ("tokens_in", "tokens_out", "cost")
-    }
-    changed = {"text": last.text or None if fault and text is None else text, "refusal": refusal}
-    return Answer(
-        id=request.id,
-        parsed=good.model_dump(mode="json") if good else None,
-        error=f"invalid: {fault}" if fault else None,
-        cached=cached,
-        **dict(last) | total | changed,
-    )
+_WORDLESS = Fault(406, "an answer without a word")
 
 
 def read(
-    completion: str,
+    content: str,
     bound: Spend,
     prices: Prices,
     settings: tuple[str, ...] = (),
     batch: bool = False,
-) -> Reply | None:
-    """Read a chat completion that costs ``bound`` at most; None if it is none.
+) -> Reply | Fault:
+    """Read a chat completion that costs ``bound`` at most.
 
     Only the text has to be where it belongs: it is paid for, whatever stands beside it. An answer
-    without a word, with an error in it, or broken off in mid-stream is none.
+    without a word, with an error in it, or broken off in mid-stream is a fault.
     """
-    first = None
     try:
-        got = parsed(completion)
+        got = _parsed(content)
+    except ValueError as error:
+        return _no_json(content, error)
+    try:
         choice = got["choices"][0]
         message = choice.get("message") or {"content": choice["text"]}
-        text, refusal = said_in(message), message.get("refusal") or None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
+        text, refusal = _said_in(message), message.get("refusal") or None
+    except (LookupError, TypeError, AttributeError):
+        return _fault_in(got)
     finish = str(choice.get("finish_reason")).lower()
     if finish == "error" or choice.get("error"):
-        return None
-    with suppress(LookupError, TypeError, AttributeError, ValueError):
-        token = choice["logprobs"]["content"][0]
-        listed = token.get("top_logprobs") or [token]
-        first = {whole(o["token"]): float(o["logprob"]) for o in listed}
+        return _fault_in(got)
     if refusal and not isinstance(refusal, str):
         refusal = None if text else f"refused: {json.dumps(refusal)}"
     if finish in _WITHHELD:
@@ -149,23 +59,54 @@ def read(
     reply = Reply(
         text=text and whole(text),
         refusal=refusal and whole(refusal),
-        first=first,
+        first=_first_token(choice),
         cut=finish in {"length", "max_tokens"},
         settings=settings,
-        **counted(got.get("usage"), bound, prices, batch),
+        **_counted(got.get("usage"), bound, prices, batch),
     )
-    return None if reply.empty else reply
+    return _WORDLESS if reply.empty else reply
 
 
-def piece(line: str) -> str:
-    """Return the words in one line of a stream."""
-    with suppress(ValueError, LookupError, TypeError, AttributeError):
-        delta = loaded(line.removeprefix("data:"))["choices"][0]["delta"]
-        return joined(delta.get("content")) or joined(delta.get("refusal")) or ""
-    return ""
+def fault(content: str) -> Fault:
+    """Read what came with a status of its own: an error object, or a page."""
+    try:
+        return _fault_in(_parsed(content))
+    except ValueError as error:
+        return _no_json(content, error)
 
 
-def counted(usage: Any, bound: Spend, prices: Prices, batch: bool = False) -> dict[str, float]:
+def _no_json(content: str, error: ValueError) -> Fault:
+    if "data:" in content:
+        return Fault(502, str(error))
+    return Fault(406, " ".join(_TAG.sub(" ", content).split()) or "nothing")
+
+
+def _fault_in(found: Any) -> Fault:
+    """Return what an object that is no answer says: its error, or that of its choice."""
+    with suppress(LookupError, TypeError, AttributeError):
+        choice = found["choices"][0]
+        if not choice.get("error"):
+            return _WORDLESS
+        found = choice
+    code = ""
+    with suppress(LookupError, TypeError):
+        code = str(found["error"]["code"])
+    for name in ("error", "detail", "message", "msg"):
+        if isinstance(found, dict) and found.get(name):
+            found = found[name]
+    return Fault(int(code) if re.fullmatch(r"[45]\d\d", code) else 400, str(found))
+
+
+def _first_token(choice: Any) -> dict[str, float] | None:
+    """Return the log-probabilities of the first token, if they are there."""
+    with suppress(LookupError, TypeError, AttributeError, ValueError):
+        token = choice["logprobs"]["content"][0]
+        listed = token.get("top_logprobs") or [token]
+        return {whole(one["token"]): float(one["logprob"]) for one in listed}
+    return None
+
+
+def _counted(usage: Any, bound: Spend, prices: Prices, batch: bool = False) -> dict[str, float]:
     """Return tokens and cost of a Reply; what was not counted took as much as it was allowed."""
     with suppress(LookupError, TypeError, ValueError, ArithmeticError):
         used = int(float(usage["prompt_tokens"])), int(float(usage.get("completion_tokens") or 0))
@@ -174,21 +115,87 @@ def counted(usage: Any, bound: Spend, prices: Prices, batch: bool = False) -> di
     return {"tokens_in": int(bound.tokens), "tokens_out": 0, "cost": bound.money}
 
 
-def status_in(content: str) -> int:
-    """Return the status that an error inside HTTP 200 speaks of, 400 if none.
+def piece(line: str) -> str:
+    """Return the words in one line of a stream."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        delta = loaded(line.removeprefix("data:"))["choices"][0]["delta"]
+        return _joined(delta.get("content")) or _joined(delta.get("refusal")) or ""
+    return ""
 
-    406 is for what is no JSON, and for an answer without text; 502 for a stream that broke off.
+
+def loaded(content: str) -> Any:
+    """Parse JSON. Raises ValueError also for what is nested too deep to be anything."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _parsed(content: str) -> Any:
+    """Parse a body behind a byte order mark, between comments, or sent as a stream.
+
+    Raises ValueError for a stream that ends before the answer does.
     """
-    try:
-        found = parsed(content)
-    except ValueError:
-        return 502 if "data:" in content else 406
-    with suppress(LookupError, TypeError, AttributeError):
-        found = found["choices"][0]
-        if not found.get("error"):
-            return 406
-    try:
-        code = str(found["error"]["code"])
-    except (LookupError, TypeError):
-        return 400
-    return int(code) if re.fullmatch(r"[45]\d\d", code) else 400
+    lines = [line for line in content.lstrip("\ufeff").split("\n") if not line.startswith(":")]
+    events = [line[5:].strip() for line in lines if line.startswith("data:")]
+    if not events:
+        return loaded("\n".join(lines))
+    chunks, rest = [], ""
+    for event in events:
+        rest += event if event != "[DONE]" else ""
+        with suppress(ValueError):  # one event may stand on several lines
+            chunks.append(loaded(rest))
+            rest = ""
+    if found := [chunk for chunk in chunks if "error" in chunk]:
+        return found[0]
+    pieces = [chunk["choices"][0] for chunk in chunks if chunk.get("choices")]
+    if len(pieces) == 1 and pieces[0].get("message"):
+        return chunks[0]
+    ended = [piece["finish_reason"] for piece in pieces if piece.get("finish_reason")]
+    if rest or not (ended or "[DONE]" in events):
+        raise ValueError("the stream ended before the answer did")
+    failed = [piece["error"] for piece in pieces if piece.get("error")]
+    usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
+    choice = {"message": _put_together(pieces), "finish_reason": ended[-1] if ended else None}
+    choice |= {"error": failed[0]} if failed else {}
+    return {"choices": pieces and [choice], "usage": usage[-1] if usage else None}
+
+
+def _put_together(pieces: list[Any]) -> dict[str, Any]:
+    """Return the message whose parts a stream brought."""
+    deltas = [p.get("delta") or p.get("message") or {"content": p.get("text")} for p in pieces]
+    names = ("content", "refusal", "reasoning_content", "reasoning")
+    message = {name: "".join(_joined(delta.get(name)) or "" for delta in deltas) for name in names}
+    calls = [call["function"] for delta in deltas for call in delta.get("tool_calls") or ()]
+    arguments = "".join(call.get("arguments") or "" for call in calls)
+    return message | ({"function_call": {"arguments": arguments}} if arguments else {})
+
+
+def _said_in(message: dict[str, Any]) -> str | None:
+    """Return the text of a message: its content, else the one tool call, object or thought."""
+    text = _joined(message.get("content"))
+    if text and text.strip():
+        return text
+    calls = [message.get("function_call")]
+    calls += [call.get("function") for call in message.get("tool_calls") or ()]
+    called = [call["arguments"] for call in calls if call]
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    other = (called[0] if len(called) == 1 else None) or message.get("parsed") or thought
+    return other if other is None or isinstance(other, str) else json.dumps(other)
+
+
+def _joined(content: Any) -> str | None:
+    """Some servers send the text as a part, as a list of parts, or as the object it stands for."""
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content if "text" in content else json.dumps(content)]
+    parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+    texts = [p.get("text") for p in parts if p.get("type") not in {"thinking", "reasoning"}]
+    texts = [t.get("value") if isinstance(t, dict) else t for t in texts]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def whole(text: str) -> str:
+    """Return a text that UTF-8 can hold: half a surrogate pair becomes a replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
