@@ -129,6 +129,10 @@ class Canned(ChatServer):
             'data: {"choices": [{"delta": {"content": "Half"}}]}\n\ndata: {"error": "no memory"}\n',
             "no memory",
         ),
+        *(
+            (f"data: {one}\n\ndata: [DONE]\n", "something else than an answer")
+            for one in ("1", "[[]]", '{"choices": ["x"]}', '{"choices": 7}')
+        ),
     ],
 )
 def test_the_servers_own_sentence_is_shown(tmp_path: Path, content: str, told: str) -> None:

@@ -88,6 +88,7 @@ PIECE = 'data: {"choices": [{"delta": {"content": "The mouth"}}]}\n\n'
         ("application/json", '{"choices": [{"message": {"content": ""}}]}', "without a word"),
         ("text/event-stream", "", "nothing"),
         ("text/event-stream", "data: [DONE]\n\n", "choices"),
+        ("text/event-stream", "data: 1\n\ndata: [DONE]\n", "something else than an answer"),
         ("text/event-stream", PIECE, "the stream ended before the answer did"),
         ("text/event-stream", PIECE + PIECE[:30], "the stream ended before the answer did"),
         ("text/event-stream", PIECE + 'data: {"error": {"message": "worker died"}}', "worker died"),

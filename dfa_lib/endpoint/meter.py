@@ -14,7 +14,7 @@ import openai
 
 from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.address import Address
-from dfa_lib.endpoint.contract import CeilingReached, Reply, Spend
+from dfa_lib.endpoint.contract import CeilingReached, Spend
 from dfa_lib.endpoint.dialect import NO_PICTURES, Body, Call
 from dfa_lib.endpoint.faults import HOPELESS, UNCHARGED, Failed, Stopped, meant, plain
 from dfa_lib.endpoint.store import Store
@@ -78,12 +78,13 @@ class Meter(openai.DefaultHttpxClient):
                 if response.is_success and how.get("stream") and "event-stream" in kind:
                     return response
                 response.read()
-                status, got = response.status_code, self._received(call, response)
-                if isinstance(got, Reply):
+                fault = self._received(call, response)
+                if fault is None:
                     return response
                 refused = not response.is_success
-                response.status_code = meant(status if refused else got.status, response.text)
-                response.extensions["said"] = got.said
+                status = response.status_code if refused else fault.status
+                response.status_code = meant(status, response.text)
+                response.extensions["said"] = fault.said
                 if refused and response.status_code in UNCHARGED:
                     self._store.release(call.bound)
             if not self._adapted(call, response):
@@ -146,8 +147,8 @@ class Meter(openai.DefaultHttpxClient):
             raise _HTTP.ReadTimeout("it came too slowly")
         return read(max_bytes, timeout=min(timeout, left))
 
-    def _received(self, call: Call, response: Any) -> Reply | wire.Fault:
-        """Return what came; an answer is stored with its price."""
+    def _received(self, call: Call, response: Any) -> wire.Fault | None:
+        """Store an answer with its price; return the fault if none came."""
         if not response.is_success:
             return wire.fault(response.text)
         got = wire.read(response.text, call.bound, self._store.prices, call.dialect.settings)
@@ -162,7 +163,7 @@ class Meter(openai.DefaultHttpxClient):
                     f" where {most:,} were the most; raise it so that the budget holds"
                 )
             )
-        return got
+        return None
 
     def _adapted(self, call: Call, response: Any) -> bool:
         """Learn from a refusal, unless another thread did meanwhile; False if nothing can be.

@@ -134,12 +134,20 @@ def loaded(content: str) -> Any:
 def _parsed(content: str) -> Any:
     """Parse a body behind a byte order mark, between comments, or sent as a stream.
 
-    Raises ValueError for a stream that ends before the answer does.
+    Raises ValueError for what is no JSON, and for a stream without an end or of something else.
     """
     lines = [line for line in content.lstrip("\ufeff").split("\n") if not line.startswith(":")]
     events = [line[5:].strip() for line in lines if line.startswith("data:")]
     if not events:
         return loaded("\n".join(lines))
+    try:
+        return _streamed(events)
+    except (LookupError, TypeError, AttributeError):
+        raise ValueError("a stream of something else than an answer") from None
+
+
+def _streamed(events: list[str]) -> Any:
+    """Make one completion of the events of a stream."""
     chunks, rest = [], ""
     for event in events:
         rest += event if event != "[DONE]" else ""
