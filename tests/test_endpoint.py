@@ -166,12 +166,12 @@ def asking(server: ChatServer, cache: Path) -> subprocess.Popen:
 
 
 def test_two_processes_that_ask_the_same_at_once_pay_once(tmp_path: Path) -> None:
-    with ChatServer(latency=0.3) as server:
+    with ChatServer(latency=0.6) as server:
         pair = [asking(server, tmp_path) for _ in range(2)]
         for process in pair:
             process.stdin.write("\n")
         paid = [int(process.communicate(timeout=60)[0]) for process in pair]
-        assert sum(paid) == len(server.books.asked) == 12 and min(paid) > 0
+        assert sum(paid) == len(server.books.asked) == 12
     with Store(tmp_path) as store:
         assert store.spent.requests == 12 + 2, "and the first two looks"
 
@@ -297,7 +297,8 @@ def test_a_server_that_counts_no_tokens_is_paid_the_most(tmp_path: Path) -> None
         call = asked._next(store, requests(1)[0], None)
     reply = read('{"choices": [{"message": {"content": "Yes"}}]}', call.bound, PRICES)
     assert reply.cost == call.bound.money and reply.tokens_in == call.bound.tokens
-    assert isinstance(read('{"choices": []}', call.bound, PRICES), Fault)
+    with pytest.raises(Fault, match="choices"):
+        read('{"choices": []}', call.bound, PRICES)
 
 
 # --- what leaves this machine

@@ -10,10 +10,10 @@ import openai
 from openai.types import Batch
 from tqdm.auto import tqdm
 
-from dfa_lib.endpoint.contract import Reply, Spend
+from dfa_lib.endpoint.contract import Spend
 from dfa_lib.endpoint.dialect import Call
 from dfa_lib.endpoint.store import Store
-from dfa_lib.endpoint.wire import read
+from dfa_lib.endpoint.wire import Fault, read
 from dfa_lib.records import DataError
 
 MAX_CALLS, MAX_BYTES = 50_000, 100_000_000  # the vendor takes files of up to 200 MB
@@ -97,9 +97,12 @@ def _take(client: openai.OpenAI, store: Store, name: str, batch: Batch) -> int:
         key, response = row["custom_id"], row["response"] or {}
         if key not in held or response.get("status_code") != 200:
             continue
-        got = read(json.dumps(response["body"]), held[key], store.prices, batch=True)
-        store.settle(key, got if isinstance(got, Reply) else None, held[key])
-        came += isinstance(got, Reply)
+        try:
+            reply = read(json.dumps(response["body"]), held[key], store.prices, batch=True)
+        except Fault:
+            reply = None
+        store.settle(key, reply, held[key])
+        came += reply is not None
     store.close(name)
     if batch.status == "failed":
         found = batch.errors.data if batch.errors else None

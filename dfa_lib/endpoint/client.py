@@ -26,7 +26,7 @@ from dfa_lib.endpoint.contract import (
 )
 from dfa_lib.endpoint.dialect import Body, Call
 from dfa_lib.endpoint.dispatch import Dispatcher, progress
-from dfa_lib.endpoint.faults import Failed, sentence
+from dfa_lib.endpoint.faults import told
 from dfa_lib.endpoint.meter import NO_KEY, Meter
 from dfa_lib.endpoint.reading import Schema
 from dfa_lib.endpoint.store import Store
@@ -140,13 +140,7 @@ class Endpoint:
         """
         usage = {} if self.base_url else {"stream_options": {"include_usage": True}}
         with self._dispatcher() as desk:
-            try:
-                yield from desk.stream(dialect.after(self._body(request, None), turns), usage)
-            except CeilingReached:
-                raise
-            except (Failed, DataError) as error:
-                said = str(error).removeprefix(f"{self.model}: ")
-                raise DataError(f"{self.model}: {said}") from None
+            yield from desk.stream(dialect.after(self._body(request, None), turns) | usage)
 
     def submit(self, requests: Iterable[Request], schema: Schema | None = None) -> int:
         """Send what the cache does not answer through the vendor's Batch API; say how many.
@@ -180,7 +174,7 @@ class Endpoint:
 
     @contextmanager
     def _batches(self) -> Iterator[tuple[openai.OpenAI, Store]]:
-        """A client for batches and the cache, to this process alone; its errors in one line."""
+        """A client for batches and the cache, to this process alone."""
         if not self._secret.get_secret_value():
             raise DataError(NO_KEY)
         with (
@@ -188,15 +182,13 @@ class Endpoint:
             (self.cache / "batches.lock").open("w") as lock,
         ):
             locked(lock, self.cache)  # else another process takes a batch half sent for lost
-            try:
-                yield desk.client, desk.store
-            except openai.OpenAIError as error:
-                raise DataError(f"{self.model}: {sentence(error, desk.client.api_key)}") from None
+            yield desk.client, desk.store
 
     @contextmanager
     def _dispatcher(self) -> Iterator[Dispatcher]:
+        """All that one run needs; an error of the library that ends it is told in one line."""
         key = self._secret.get_secret_value()
-        with self._store(key) as store, Meter(self.address, key, store) as meter:
+        with self._store(key) as store, Meter(self.address, store) as meter:
             client = openai.OpenAI(
                 base_url=self.address.url,
                 api_key=key or "missing",  # the library wants one
@@ -205,7 +197,14 @@ class Endpoint:
                 timeout=self.timeout,
                 max_retries=self.retries,
             )
-            yield Dispatcher(client, meter, store)
+            try:
+                yield Dispatcher(client, meter, store)
+            except openai.OpenAIError as error:
+                reason = told(error, key)
+                if isinstance(reason, CeilingReached):
+                    raise reason from None
+                said = str(reason).removeprefix(f"{self.model}: ")
+                raise DataError(f"{self.model}: {said}") from None
 
     def _store(self, secret: str = "") -> Store:
         name = f"{self.model} at {self.address.url}"

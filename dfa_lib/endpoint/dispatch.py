@@ -12,7 +12,7 @@ import openai
 from dfa_lib.endpoint import faults, reading, wire
 from dfa_lib.endpoint.contract import Answer, CeilingReached, Reply, Request
 from dfa_lib.endpoint.dialect import Body, Call, again, write
-from dfa_lib.endpoint.faults import Failed
+from dfa_lib.endpoint.faults import Failed, Stopped
 from dfa_lib.endpoint.meter import Meter
 from dfa_lib.endpoint.reading import Schema
 from dfa_lib.endpoint.store import Store
@@ -101,26 +101,17 @@ class Dispatcher:
         except Failed as error:
             return Answer(id=request.id, error=str(error))
 
-    def stream(self, body: Body, fields: Body) -> Iterator[str]:
-        """Yield one answer as it is written; whole, it is kept. ``fields`` are sent as well.
-
-        Raises Failed and DataError, each in one line.
-        """
-        key = self.store.call(body).key
-        if known := self.store.get(key):
-            yield known.text or known.refusal or ""
-            return
-        core = {"model": body["model"], "messages": body["messages"], "stream": True}
-        create = self.client.chat.completions.with_streaming_response.create
-        shown = ""
-        try:
-            with create(**core, extra_body=body | fields) as response:
+    def stream(self, body: Body) -> Iterator[str]:
+        """Yield one answer as it is written; whole, it is kept. Raises errors of the library."""
+        key, shown = self.store.call(body).key, ""
+        if self.store.get(key) is None:
+            core = {"model": body["model"], "messages": body["messages"], "stream": True}
+            create = self.client.chat.completions.with_streaming_response.create
+            with create(**core, extra_body=body) as response:
                 for text in self._heard(response.http_response):
                     if text != shown:
                         yield text.removeprefix(shown)
                     shown = text
-        except openai.OpenAIError as error:
-            raise faults.told(error, self.client.api_key) from None
         reply = self.store.get(key)
         if rest := (reply.text or reply.refusal or "").removeprefix(shown):
             yield rest
@@ -141,10 +132,11 @@ class Dispatcher:
             late = "Timeout" in type(error).__name__
             kind = openai.APITimeoutError if late else openai.APIConnectionError
             raise kind(request=response.request) from error
-        got = wire.read(raw, call.bound, self.store.prices, call.dialect.settings)
-        if isinstance(got, wire.Fault):
-            raise Failed(faults.plain(got.said, key))
-        self.store.settle(call.key, got, call.bound)
+        try:
+            reply = wire.read(raw, call.bound, self.store.prices, call.dialect.settings)
+        except wire.Fault as error:
+            raise Stopped(Failed(faults.plain(error.said, key))) from None
+        self.store.settle(call.key, reply, call.bound)
 
     def _fetch(self, call: Call) -> bool:
         """See that the reply is in the store; say whether it was paid for just now.

@@ -4,7 +4,7 @@ import re
 
 import openai
 
-from dfa_lib.endpoint.wire import fault
+from dfa_lib.endpoint.wire import words
 from dfa_lib.records import DataError
 
 HOPELESS = {401, 403, 406, 407, 408, 409, 410, 429, 502, 503, 504, 529}
@@ -77,15 +77,15 @@ def told(error: openai.OpenAIError, key: str) -> Exception:
     if isinstance(error, Stopped):
         return error.reason
     fatal = getattr(error, "status_code", 0) in _FATAL
-    return (DataError if fatal else Failed)(sentence(error, key))
+    return (DataError if fatal else Failed)(_sentence(error, key))
 
 
-def sentence(error: openai.OpenAIError, key: str) -> str:
+def _sentence(error: openai.OpenAIError, key: str) -> str:
     """What went wrong and what to do about it, then the server's own words without the ``key``."""
     response = getattr(error, "response", None)
     if response:
-        words = response.extensions.get("said") or fault(response.text).said
-        said = f"HTTP {response.status_code}: {words}"
+        own = response.extensions.get("said") or words(response.text)
+        said = f"HTTP {response.status_code}: {own}"
     else:
         said = f"{error} {error.__cause__ or ''}"
     line, advice = plain(said, key), _advice(error, said)

@@ -12,12 +12,12 @@ from typing import Any
 
 import openai
 
-from dfa_lib.endpoint import wire
 from dfa_lib.endpoint.address import Address
 from dfa_lib.endpoint.contract import CeilingReached, Spend
 from dfa_lib.endpoint.dialect import NO_PICTURES, Body, Call
 from dfa_lib.endpoint.faults import HOPELESS, UNCHARGED, Failed, Stopped, meant, plain
 from dfa_lib.endpoint.store import Store
+from dfa_lib.endpoint.wire import Fault, read, words
 from dfa_lib.records import DataError
 
 NO_KEY = "key: none found; set it in the environment or in Colab's secrets, then run again"
@@ -31,12 +31,6 @@ _HTTP = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(
 _FORMS = 16  # in which a request is tried; each is refused, and so free, or the last
 
 
-class _Attempt(local):
-    """When the attempt of this thread has taken too long, by the monotonic clock."""
-
-    end = math.inf
-
-
 class Meter(openai.DefaultHttpxClient):
     """Sends chat completions in the dialect of one server, each attempt below the ceiling.
 
@@ -47,13 +41,12 @@ class Meter(openai.DefaultHttpxClient):
     files and batches pass as they are.
     """
 
-    def __init__(self, address: Address, key: str, store: Store) -> None:
+    def __init__(self, address: Address, store: Store) -> None:
         hooks = {"response": [_keep_post]}
         super().__init__(trust_env=not address.loopback, event_hooks=hooks, max_redirects=5)
-        self._azure, self._keyless = address.azure, not key
-        self._store, self.stopped = store, False
+        self._azure, self._store, self.stopped = address.azure, store, False
         self._under_way, self._over = 0, Condition()
-        self._learning, self._attempt = Lock(), _Attempt()
+        self._learning, self._attempt = Lock(), local()
 
     def send(self, request: Any, **how: Any) -> Any:
         """Send a request of the openai library.
@@ -67,7 +60,7 @@ class Meter(openai.DefaultHttpxClient):
         if not request.url.path.endswith("/chat/completions"):
             self._attempt.end = math.inf
             return super().send(request, **how)
-        if self._keyless:
+        if not self._store.secret:
             raise Stopped(DataError(NO_KEY))
         asked = json.loads(request.read())
         for _ in range(_FORMS):
@@ -78,13 +71,13 @@ class Meter(openai.DefaultHttpxClient):
                 if response.is_success and how.get("stream") and "event-stream" in kind:
                     return response
                 response.read()
-                fault = self._received(call, response)
-                if fault is None:
-                    return response
                 refused = not response.is_success
-                status = response.status_code if refused else fault.status
-                response.status_code = meant(status, response.text)
-                response.extensions["said"] = fault.said
+                try:
+                    self._settle(call, response)
+                    return response
+                except Fault as fault:
+                    response.status_code = meant(fault.status, response.text)
+                    response.extensions["said"] = fault.said
                 if refused and response.status_code in UNCHARGED:
                     self._store.release(call.bound)
             if not self._adapted(call, response):
@@ -142,20 +135,18 @@ class Meter(openai.DefaultHttpxClient):
 
     def _read(self, read: Callable[..., bytes], max_bytes: int, timeout: float = math.inf) -> bytes:
         """Read as long as the whole attempt has time left."""
-        left = self._attempt.end - time.monotonic()
+        left = getattr(self._attempt, "end", math.inf) - time.monotonic()
         if left <= 0:
             raise _HTTP.ReadTimeout("it came too slowly")
         return read(max_bytes, timeout=min(timeout, left))
 
-    def _received(self, call: Call, response: Any) -> wire.Fault | None:
-        """Store an answer with its price; return the fault if none came."""
+    def _settle(self, call: Call, response: Any) -> None:
+        """Store an answer with its price. Raises Fault for what is none."""
         if not response.is_success:
-            return wire.fault(response.text)
-        got = wire.read(response.text, call.bound, self._store.prices, call.dialect.settings)
-        if isinstance(got, wire.Fault):
-            return got
-        self._store.settle(call.key, got, call.bound)
-        used, most = got.tokens_in + got.tokens_out, call.bound.tokens
+            raise Fault(response.status_code, words(response.text))
+        reply = read(response.text, call.bound, self._store.prices, call.dialect.settings)
+        self._store.settle(call.key, reply, call.bound)
+        used, most = reply.tokens_in + reply.tokens_out, call.bound.tokens
         if used > most and min(self._store.ceiling[1:]) < math.inf:
             raise Stopped(
                 DataError(
@@ -163,7 +154,6 @@ class Meter(openai.DefaultHttpxClient):
                     f" where {most:,} were the most; raise it so that the budget holds"
                 )
             )
-        return None
 
     def _adapted(self, call: Call, response: Any) -> bool:
         """Learn from a refusal, unless another thread did meanwhile; False if nothing can be.

@@ -3,7 +3,7 @@
 import json
 import re
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from dfa_lib.endpoint.contract import Prices, Reply, Spend
 
@@ -13,18 +13,16 @@ _ABSURD = 10**9
 _TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-class Fault(NamedTuple):
-    """What came instead of an answer: the status it speaks of, and the server's own sentence.
+class Fault(Exception):
+    """What came instead of an answer: the status it speaks of, and what the server ``said``.
 
     The status is 400 if it speaks of none, 406 for what is no JSON and for an answer without a
     word, and 502 for a stream that broke off.
     """
 
-    status: int
-    said: str
-
-
-_WORDLESS = Fault(406, "an answer without a word")
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status, self.said = status, said
 
 
 def read(
@@ -33,25 +31,22 @@ def read(
     prices: Prices,
     settings: tuple[str, ...] = (),
     batch: bool = False,
-) -> Reply | Fault:
+) -> Reply:
     """Read a chat completion that costs ``bound`` at most.
 
-    Only the text has to be where it belongs: it is paid for, whatever stands beside it. An answer
-    without a word, with an error in it, or broken off in mid-stream is a fault.
+    Only the text has to be where it belongs: it is paid for, whatever stands beside it. Raises
+    Fault for an answer without a word, with an error in it, or broken off in mid-stream.
     """
-    try:
-        got = _parsed(content)
-    except ValueError as error:
-        return _no_json(content, error)
+    got = _parsed(content)
     try:
         choice = got["choices"][0]
         message = choice.get("message") or {"content": choice["text"]}
         text, refusal = _said_in(message), message.get("refusal") or None
     except (LookupError, TypeError, AttributeError):
-        return _fault_in(got)
+        raise _fault_in(got) from None
     finish = str(choice.get("finish_reason")).lower()
     if finish == "error" or choice.get("error"):
-        return _fault_in(got)
+        raise _fault_in(got)
     if refusal and not isinstance(refusal, str):
         refusal = None if text else f"refused: {json.dumps(refusal)}"
     if finish in _WITHHELD:
@@ -64,21 +59,17 @@ def read(
         settings=settings,
         **_counted(got.get("usage"), bound, prices, batch),
     )
-    return _WORDLESS if reply.empty else reply
+    if reply.empty:
+        raise _fault_in(got)
+    return reply
 
 
-def fault(content: str) -> Fault:
-    """Read what came with a status of its own: an error object, or a page."""
+def words(content: str) -> str:
+    """Return what a server says beside a status: the sentence of an error object, or a page."""
     try:
-        return _fault_in(_parsed(content))
-    except ValueError as error:
-        return _no_json(content, error)
-
-
-def _no_json(content: str, error: ValueError) -> Fault:
-    if "data:" in content:
-        return Fault(502, str(error))
-    return Fault(406, " ".join(_TAG.sub(" ", content).split()) or "nothing")
+        return _fault_in(_parsed(content)).said
+    except Fault as fault:
+        return fault.said
 
 
 def _fault_in(found: Any) -> Fault:
@@ -86,7 +77,7 @@ def _fault_in(found: Any) -> Fault:
     with suppress(LookupError, TypeError, AttributeError):
         choice = found["choices"][0]
         if not choice.get("error"):
-            return _WORDLESS
+            return Fault(406, "an answer without a word")
         found = choice
     code = ""
     with suppress(LookupError, TypeError):
@@ -134,16 +125,16 @@ def loaded(content: str) -> Any:
 def _parsed(content: str) -> Any:
     """Parse a body behind a byte order mark, between comments, or sent as a stream.
 
-    Raises ValueError for what is no JSON, and for a stream without an end or of something else.
+    Raises Fault for what is no JSON, and for a stream without an end or of something else.
     """
     lines = [line for line in content.lstrip("\ufeff").split("\n") if not line.startswith(":")]
     events = [line[5:].strip() for line in lines if line.startswith("data:")]
-    if not events:
-        return loaded("\n".join(lines))
     try:
-        return _streamed(events)
+        return _streamed(events) if events else loaded("\n".join(lines))
+    except ValueError:
+        raise Fault(406, " ".join(_TAG.sub(" ", content).split()) or "nothing") from None
     except (LookupError, TypeError, AttributeError):
-        raise ValueError("a stream of something else than an answer") from None
+        raise Fault(502, "a stream of something else than an answer") from None
 
 
 def _streamed(events: list[str]) -> Any:
@@ -161,7 +152,7 @@ def _streamed(events: list[str]) -> Any:
         return chunks[0]
     ended = [piece["finish_reason"] for piece in pieces if piece.get("finish_reason")]
     if rest or not (ended or "[DONE]" in events):
-        raise ValueError("the stream ended before the answer did")
+        raise Fault(502, "the stream ended before the answer did")
     failed = [piece["error"] for piece in pieces if piece.get("error")]
     usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
     choice = {"message": _put_together(pieces), "finish_reason": ended[-1] if ended else None}
