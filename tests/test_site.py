@@ -11,7 +11,7 @@ import pytest
 from lessons import NAMES, ROOT
 
 pytest.importorskip("sphinx", reason="the site's packages are not installed (make site)")
-pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Page(HTMLParser):

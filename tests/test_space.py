@@ -20,7 +20,7 @@ from dfa_lib.runtime import RESCUE
 from tools.record_chat import free_port
 
 SPACE = ROOT / "examples" / "space"
-pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def with_gradio(folder: Path) -> Path:
