@@ -29,9 +29,7 @@ from dfa_lib.records import (
 from dfa_lib.shards import Shard, block, shard_path
 from dfa_lib.taxonomy import CLASSES, Category, Region, Split, Task
 
-OPTIONS: dict[Task, dict[str, str]] = {
-    task: dict(library(task).answers) for task in (Task.DF_D, Task.DF_C)
-}
+OPTIONS = {task: dict(library(task).answers) for task in (Task.DF_D, Task.DF_C)}
 """The closed answers: label -> the whole answer sentence, by task."""
 
 FORGERIES = tuple(category for category in CLASSES if category.forged)

@@ -81,12 +81,11 @@ def load_faces(
         raise DataError(f"self_blended: the forgeries of source={source!r} are ours already; use 0")
     recipe |= {"self_blended": self_blended} if self_blended else {}
     with _claimed(out, recipe, shard):
-        if shard_path(out / "faces.jsonl", shard).exists():
-            pass
-        elif source in READERS:
+        made = shard_path(out / "faces.jsonl", shard).exists()
+        if source in READERS and not made:
             items = READERS[source](place, *((columns,) if columns else ()))
             import_faces(items, place, out, n, seed, size, workers, shard, source, self_blended)
-        else:
+        elif not made:
             if source == "folder":  # framed large enough to be framed once more
                 photos = folder(place)
                 place = shard_path(out / "photographs", shard)

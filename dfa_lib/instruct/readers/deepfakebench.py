@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from dfa_lib.instruct.readers.faceforensics import LICENCE as FF_LICENCE
@@ -28,8 +29,7 @@ def deepfakebench(root: Path) -> Iterator[Item]:
     lists = [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json"))]
     if not lists:
         raise DataError(f"root={root}: no JSON list; put those of DeepfakeBench into dataset_json/")
-    below = (Path(here, name) for here, names, _ in os.walk(root) for name in names)
-    folders = {"", *(path.relative_to(root).as_posix() for path in below)}
+    _folder.cache_clear()  # the tree may have changed since
     for path in lists:
         try:
             content = json.loads(path.read_text("utf-8-sig"))
@@ -37,21 +37,19 @@ def deepfakebench(root: Path) -> Iterator[Item]:
             yield Skip("not a readable JSON list", path.relative_to(root).as_posix())
             continue
         for keys, frames in _entries(content, ()):
-            yield from _entry(folders, path.stem, keys, frames)
+            yield from _entry(root, path.stem, keys, frames)
 
 
 def _entries(node: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list]]:
     """Yield every list of frames and the keys above it: some lists name a compression."""
-    if not isinstance(node, dict):
-        return
-    if isinstance(node.get("frames"), list):
+    if isinstance(node, dict) and isinstance(node.get("frames"), list):
         yield keys, node["frames"]
-        return
-    for key, value in node.items():
-        yield from _entries(value, (*keys, key))
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _entries(value, (*keys, key))
 
 
-def _entry(folders: Set[str], stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
+def _entry(root: Path, stem: str, keys: tuple[str, ...], frames: list) -> Iterator[Item]:
     """Yield the rows of one entry under the keys (set, label, split, ..., video)."""
     where = "/".join(keys)
     label, split = (keys[1], keys[2].lower()) if len(keys) > 3 else ("", "")
@@ -64,7 +62,7 @@ def _entry(folders: Set[str], stem: str, keys: tuple[str, ...], frames: list) ->
     else:
         level = keys[3] if len(keys) > 4 and keys[3] != "c23" else ""
         for listed in sorted({str(path) for path in frames}):
-            if path := _located(folders, listed):
+            if path := _located(root, listed):
                 yield _row(path, stem, label, Split(split), level, keys[-1])
             else:
                 yield Skip("listed, but not below the data root", listed)
@@ -103,11 +101,15 @@ def _known(stem: str, label: str, folder: str | None) -> tuple[Category, str | N
     return method(stem.removesuffix("_ff").removesuffix("_cdf")) or method(label)
 
 
-def _located(folders: Set[str], listed: str) -> str | None:
-    """Return the path below the root that a list means, or None: never one outside of it."""
+def _located(root: Path, listed: str) -> str | None:
+    """Return the path below ``root`` that a list means, or None: never one outside of it."""
     *parts, name = PurePosixPath(listed.replace("\\", "/").lstrip("/")).parts or ("..",)
+    folder = None if ".." in (*parts, name) else _folder(root, tuple(parts))
+    return None if folder is None else f"{folder}/{name}".lstrip("/")
+
+
+@lru_cache(maxsize=4096)
+def _folder(root: Path, parts: tuple[str, ...]) -> str | None:
+    """Return the longest tail of a path that is a folder below ``root``."""
     tails = ("/".join(parts[skip:]) for skip in range(max(len(parts), 1)))
-    folder = next((tail for tail in tails if tail in folders), None)
-    if folder is None or ".." in (*parts, name):
-        return None
-    return f"{folder}/{name}".lstrip("/")
+    return next((tail for tail in tails if os.path.isdir(root / tail)), None)
