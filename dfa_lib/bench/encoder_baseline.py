@@ -3,7 +3,8 @@
 The linear probe leaves the encoder frozen; here it may change, as vision-only detectors do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.gpt.forward import Pictures, core, pooled
 from dfa_lib.gpt.memory import GIB, ROOM, free_memory
 from dfa_lib.instruct.faceset import FaceSet
-from dfa_lib.records import DataError, Face
+from dfa_lib.records import DataError
 from dfa_lib.taxonomy import CLASSES, Category, Task
 
 
@@ -91,18 +92,33 @@ class FineTuned(Classifier):
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimiser, self.rate, total_steps=len(batches)
             )
-            for batch in tqdm(batches, "fine_tuned"):
+            for pictures, possible in tqdm(self._ahead(batches), "fine_tuned", len(batches)):
                 optimiser.zero_grad()
-                self._loss(encoder, [self.train.faces[at] for at in batch]).backward()
+                logs = encoder(pictures).log_softmax(-1)
+                # -log P of a face's category, or of any forgery where that is unknown
+                (-logs.masked_fill(~possible, -torch.inf).logsumexp(-1).mean()).backward()
                 optimiser.step()
                 schedule.step()
         return encoder.eval()
 
-    def _loss(self, encoder: Encoder, faces: Sequence[Face]) -> Tensor:
-        """Mean over faces of -log P of its category, or of any forgery where that is unknown."""
-        logs = encoder(self._seen([self.images.image(face) for face in faces])).log_softmax(-1)
-        possible = torch.tensor([_possible(face.category) for face in faces], device=logs.device)
-        return -logs.masked_fill(~possible, -torch.inf).logsumexp(-1).mean()
+    def _ahead(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Pictures, Tensor]]:
+        """Yield the pictures of each batch, and which classes (B, 5) each face may be of.
+
+        Those of the next batch are made in a thread while the encoder learns from this one.
+        """
+
+        def made(batch: Sequence[int]) -> tuple[Pictures, Tensor]:
+            faces = [self.train.faces[at] for at in batch]
+            possible = torch.tensor([_possible(face.category) for face in faces])
+            seen = self._seen([self.images.image(face) for face in faces])
+            return seen, possible.to(self.analyst.model.device)
+
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(made, batches[0])
+            for batch in batches[1:]:
+                ready, coming = coming, thread.submit(made, batch)
+                yield ready.result()
+            yield coming.result()
 
     def _seen(self, images: Sequence[np.ndarray]) -> Pictures:
         pictures = self.analyst.prompter.pictures(images)
