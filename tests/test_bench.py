@@ -28,7 +28,7 @@ from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.baselines import Blind, Chance, Control, Majority, Probe, pixel_features
 from dfa_lib.bench.controls import controls
 from dfa_lib.bench.encoder_baseline import Encoder, FineTuned
-from dfa_lib.bench.exam import set_exam
+from dfa_lib.bench.exam import InMemory, set_exam
 from dfa_lib.bench.run import ask
 from dfa_lib.bench.scoring import score_all
 from dfa_lib.gpt.analyst import LocalAnalyst
@@ -424,6 +424,21 @@ def test_one_class_alone_gives_no_auc_and_no_crash(world: tuple, tmp_path: Path)
     ).data
     assert "AUC" not in data["analysts"]["one"]["DF-D"]
     assert values(data, "one", "DF-C")["accuracy"] == 1
+
+
+def test_pictures_in_memory_are_decoded_once_and_shared_by_splits(
+    world: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = InMemory(world[0].root, world[0].faces)
+    first, second = faces.split("test").faces[:2]
+    image = faces.image(first)
+    assert (image == world[0].image(first)).all()
+    assert faces.split("test").image(first) is faces.image(first) is image
+    with pytest.raises(ValueError, match="read-only"):
+        image[0] = 0
+    monkeypatch.setattr("dfa_lib.bench.exam._ROOM", image.nbytes)  # for this one alone
+    assert faces.image(second) is not faces.image(second)
+    assert (faces.image(second) == world[0].image(second)).all()
 
 
 def test_predictions_are_kept_as_records(world: tuple, tmp_path: Path) -> None:

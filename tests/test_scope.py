@@ -12,7 +12,7 @@ from toy_bench import toy_world
 
 from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.calibration import Calibration
-from dfa_lib.bench.coverage import abstention, risk_coverage, strangers
+from dfa_lib.bench.coverage import risk_coverage, strangers
 from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.scope import POOR, Scope, detail, flaw, forged_logits, refusals, traits
 from dfa_lib.chat.verdict import judge
@@ -187,7 +187,7 @@ def test_strangers_are_no_faces_or_of_another_world() -> None:
     }
     assert all(one.shape == (128, 128, 3) for pictures in strange.values() for one in pictures)
     parts, noise = strange["no face"][:6], strange["no face"][-1:]  # between them, scrambled faces
-    assert abstention(RedEye(), {"none": [*parts, *noise]}, None) == {"none": (1.0, 7)}
+    assert all(refusals(RedEye(), [*parts, *noise], None))
 
 
 def _said(face: Face, towards_truth: float) -> Prediction:

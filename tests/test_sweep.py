@@ -8,8 +8,9 @@ import pytest
 
 from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.baselines import Control, choose
-from dfa_lib.bench.exam import labels, set_exam
+from dfa_lib.bench.exam import set_exam
 from dfa_lib.bench.sweep import sweep
+from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.sources import load_faces
 from dfa_lib.records import DataError
@@ -73,7 +74,7 @@ class Oracle(Control):
     def answer(self, image: np.ndarray, question: Question) -> Reply:
         forged = self.known.get(image.tobytes(), 0.5)
         share = {"forged": forged, "bona fide": 1 - forged}
-        return choose(question, [share[name] for name in labels(Task.DF_D)])
+        return choose(question, [share[name] for name in OPTIONS[Task.DF_D]])
 
 
 def test_each_version_is_scored_by_its_own_pictures(

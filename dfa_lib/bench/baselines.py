@@ -8,7 +8,7 @@ features (that the task is not trivially separable).
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -19,11 +19,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from dfa_lib.analysts import TASKS, Analyst, Question, Reply
 from dfa_lib.bench.description_metrics import best_constant, named
-from dfa_lib.bench.exam import labels, truth
+from dfa_lib.bench.exam import truth
 from dfa_lib.files import digest
+from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.wording import describe
 from dfa_lib.records import Face, Finding, InstructRecord
@@ -184,14 +186,20 @@ def pixel_features(images: Images) -> np.ndarray:
 def _dct(grey: np.ndarray) -> np.ndarray:
     grey = grey.astype(float)
     height, width = grey.shape
-    y, x = np.mgrid[:height, :width]
-    ring = np.minimum(np.hypot(y / height, x / width) * RINGS / np.sqrt(2), RINGS - 1).astype(int)
-    energy = np.bincount(ring.ravel(), (dctn(grey, norm="ortho") ** 2).ravel(), RINGS)
+    energy = np.bincount(_rings(height, width), (dctn(grey, norm="ortho") ** 2).ravel(), RINGS)
     blocks = grey[: height // 8 * 8, : width // 8 * 8].reshape(height // 8, 8, width // 8, 8)
     block = (dctn(blocks, axes=(1, 3), norm="ortho") ** 2).mean(axis=(0, 2)).ravel()
     rough = cv2.Laplacian(grey, cv2.CV_64F)
     histogram = np.histogram(np.clip(rough, -40, 40), 41, (-40, 40))[0] / rough.size
     return np.concatenate([np.log(energy + 1), np.log(block + 1), np.sqrt(histogram)])
+
+
+@lru_cache(maxsize=8)
+def _rings(height: int, width: int) -> np.ndarray:
+    """Return in which ring each DCT coefficient lies, row by row, (height * width,)."""
+    y, x = np.mgrid[:height, :width]
+    ring = np.hypot(y / height, x / width) * RINGS / np.sqrt(2)
+    return np.minimum(ring, RINGS - 1).astype(int).ravel()
 
 
 def _fit(features: np.ndarray, answers: Sequence[str | None]) -> Pipeline:
@@ -201,17 +209,19 @@ def _fit(features: np.ndarray, answers: Sequence[str | None]) -> Pipeline:
     last = LogisticRegression(C=0.1, max_iter=1000)
     if len(set(answers)) < 2:
         last = DummyClassifier(strategy="most_frequent")
-    return make_pipeline(StandardScaler(), last).fit(features[known], answers)
+    with threadpool_limits(1):  # its steps are so short that threads mostly wait
+        return make_pipeline(StandardScaler(), last).fit(features[known], answers)
 
 
 def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     """Log-probabilities (N, options) by option; a class never seen is unlikely."""
-    table = np.full((len(features), len(labels(task))), UNLIKELY)
-    known = [labels(task).index(name) for name in model.classes_]
+    labels = [*OPTIONS[task]]
+    table = np.full((len(features), len(labels)), UNLIKELY)
+    known = [labels.index(name) for name in model.classes_]
     table[:, known] = np.maximum(model.predict_log_proba(features), UNLIKELY)
     return table
 
 
 def _log_shares(faces: Sequence[Face], task: Task) -> tuple[float, ...]:
     counts = Counter(truth(face, task) for face in faces)
-    return tuple(float(np.log((counts[name] + 1) / (len(faces) + 1))) for name in labels(task))
+    return tuple(float(np.log((counts[name] + 1) / (len(faces) + 1))) for name in OPTIONS[task])

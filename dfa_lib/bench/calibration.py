@@ -41,7 +41,8 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
     if not mark or not path.exists():
         return None
     try:
-        report, exam = (json.loads((folder / name).read_text("utf-8")) for name in _FILES)
+        report = json.loads(path.read_text("utf-8"))
+        exam = json.loads((folder / "protocol.json").read_text("utf-8"))
         key = digest(report["exam"] + mark)
         keys = (one for one in (folder / "predictions").glob("*.key") if one.read_text() == key)
         mine = [one.stem for one in keys if report["details"].get(one.stem, {}).get("DF-D")]
@@ -53,6 +54,3 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None
     return replace(known, scope=Scope.read(folder, mark))
-
-
-_FILES = ("report.json", "protocol.json")

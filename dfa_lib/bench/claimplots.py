@@ -21,7 +21,7 @@ def results(folder: Path) -> Found:
     return {file.parent.name: json.loads(file.read_text("utf-8")) for file in files}
 
 
-def table(found: Found, begins: str = "") -> str:
+def table(found: Found, begins: str) -> str:
     """The differences of the claims that begin with ``begins``, as Markdown.
 
     A difference smaller than the last column could not be told from none.
@@ -45,13 +45,12 @@ def levels(found: Found) -> Figure:
     return figure
 
 
-def gaps(found: Found, claim: str = "") -> Figure:
+def gaps(found: Found, claim: str) -> Figure:
     """Paired differences of the claims that begin with ``claim``; right of zero, the paper's way.
 
     Seeds are dots, the mean has its interval; a panel a metric.
     """
-    title = f"Claim {claim}: paired differences" if claim else "Paired differences, all claims"
-    figure = _draw(found, "gaps", title, claim, ", difference")
+    figure = _draw(found, "gaps", f"Claim {claim}: paired differences", claim, ", difference")
     for axis in figure.axes:
         axis.axvline(0.0, color=SOFT, linestyle="--")
     return figure

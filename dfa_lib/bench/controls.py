@@ -1,6 +1,7 @@
 """Who sits the exam beside an analyst: what its score must be compared with to mean anything."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dfa_lib.analysts import Analyst
 from dfa_lib.bench.baselines import Blind, Chance, Majority, Probe, dct_features, pixel_features
@@ -26,7 +27,7 @@ def controls(
     written = [
         record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
     ]
-    part = FaceSet(train.root, some(train.faces, 3000, seed))
+    part = replace(train, faces=some(train.faces, 3000, seed))
     preset = analyst.preset
     base = analyst if preset.vision == "frozen" else LocalAnalyst(load_base(preset), preset)
     return {

@@ -5,33 +5,20 @@ over the faces that were judged. Among those, the risk-coverage curve (El-Yaniv 
 2010) shows the share of wrong answers as the analyst keeps silent wherever it is less sure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
 
 import cv2
 import numpy as np
 
-from dfa_lib.analysts import Analyst
 from dfa_lib.bench import metrics
 from dfa_lib.bench.detection_metrics import TaskPredictions
 from dfa_lib.bench.exam import Exam
-from dfa_lib.bench.scope import Picture, Scope, refusals
 from dfa_lib.face.geometry import Image
 from dfa_lib.intervals import BootstrapSample
 from dfa_lib.records import Prediction
 from dfa_lib.taxonomy import Task
-
-
-def refused_faces(
-    analyst: Analyst, given: Sequence[Prediction], exam: Exam, scope: Scope | None
-) -> list[str]:
-    """Return why each face of ``exam.test``, given the ``analyst``'s predictions, is not judged.
-
-    It is "" where a face is judged.
-    """
-    images = [exam.faces.image(face) for face in exam.test]
-    return refusals(analyst, images, scope, TaskPredictions.of(Task.DF_D, exam.test, given).scores)
 
 
 def risk_coverage(
@@ -63,14 +50,6 @@ def risk_coverage(
     risk = metrics.risk_curve(wrong[judged], sure[judged])
     curve = [[(at + 1) / len(right), float(one)] for at, one in enumerate(risk)]
     return {"scores": found, "curve": curve}
-
-
-def abstention(
-    analyst: Analyst, strange: Mapping[str, Sequence[Picture]], scope: Scope | None
-) -> dict[str, tuple[float, int]]:
-    """Return, for each kind of strange pictures, the share not judged and how many there are."""
-    why = {kind: refusals(analyst, pictures, scope) for kind, pictures in strange.items()}
-    return {kind: (float(np.mean([*map(bool, one)])), len(one)) for kind, one in why.items()}
 
 
 def strangers(faces: Sequence[Image], photographs: Sequence[Image]) -> dict[str, list[Image]]:

@@ -8,7 +8,7 @@ as TriDF (CVPR 2026) defines them, with a lexicon in place of its language model
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from dfa_lib import findings
 from dfa_lib.bench import metrics
+from dfa_lib.bench.exam import told
 from dfa_lib.intervals import BootstrapSample, Statistic, Triples, over
 from dfa_lib.records import Face, InstructRecord
 from dfa_lib.taxonomy import Category, Region, Task
@@ -58,57 +59,63 @@ class Descriptions:
             "bona fide hallucination": np.where(forged, np.nan, claimed.any(axis=1)),
             "unparsable": np.array([answer is None for answer in answers], float),
         }
-        constant = self._regions(self._constantly())
+        constant = self.regions(self._constant)
         return {
-            "region precision": estimate(self._regions(claimed, metric=metrics.precision)),
-            "region recall": estimate(self._regions(claimed, metric=metrics.recall)),
-            "region F1": estimate(self._regions(claimed)),
-            "region F1 forged": estimate(self._regions(claimed, forged)),
+            "region precision": estimate(self.regions(claimed, metric=metrics.precision)),
+            "region recall": estimate(self.regions(claimed, metric=metrics.recall)),
+            "region F1": estimate(self.regions(claimed)),
+            "region F1 forged": estimate(self.regions(claimed, forged)),
             **{name: estimate(metrics.mean, value) for name, value in values.items()},
-            "F1 above constant": self.sample.paired(self._regions(claimed), constant),
+            "F1 above constant": self.sample.paired(self.regions(claimed), constant),
         }
-
-    def region_f1(self, texts: Sequence[str]) -> Statistic:
-        """Region F1 of these texts under any weighting of the faces."""
-        return self._regions(claimed_regions(texts))
 
     def details(self, texts: Sequence[str], prompts: Sequence[str]) -> dict:
         """Region F1 by category, region and wording, and the best and worst texts."""
-        claimed = claimed_regions(texts)
-        asked = np.array(prompts)
+        claimed, asked, estimate = claimed_regions(texts), np.array(prompts), self.sample.estimate
+        ever = (claimed | self.altered)[self.known].any(axis=0)
+        columns = {
+            region.value: (claimed[:, [at]], self.altered[:, [at]])
+            for at, region in enumerate(Region)
+            if ever[at]
+        }
         return {
             "per_category": self._by_category(claimed),
             "per_wording": {
-                text: self.sample.estimate(self._regions(claimed, asked == text))
+                text: estimate(self.regions(claimed, asked == text))
                 for text in dict.fromkeys(prompts)
             },
-            "per_region": self._by_region(claimed),
+            "per_region": {
+                name: estimate(metrics.f1, *column, where=self.known)
+                for name, column in columns.items()
+            },
             "heat": self._heat(claimed),
             **self._examples(texts, claimed),
         }
 
     def constant_scores(self) -> dict:
         """The best constant answer: its regions, and its region F1 overall and by category."""
-        claimed = self._constantly()
+        claimed = self._constant
         return {
             "regions": [region.value for region in named(self.constant)],
-            "region F1": self.sample.estimate(self._regions(claimed)),
-            "region F1 forged": self.sample.estimate(self._regions(claimed, self.sample.forged)),
+            "region F1": self.sample.estimate(self.regions(claimed)),
+            "region F1 forged": self.sample.estimate(self.regions(claimed, self.sample.forged)),
             "per_category": self._by_category(claimed),
         }
 
-    def _constantly(self) -> np.ndarray:
+    @property
+    def _constant(self) -> np.ndarray:
         return np.broadcast_to(self.constant, self.altered.shape)
 
-    def _regions(
+    def regions(
         self,
         claimed: np.ndarray,
         member: np.ndarray | None = None,
         metric: Callable[..., np.ndarray] = metrics.f1,
     ) -> Statistic:
-        """F1, or another ``metric``, over the faces of ``member`` whose alterations are known.
+        """Return F1, or another ``metric``, of the regions ``claimed`` (N, 12).
 
-        nan where that is none of the forged ones: bona fide faces alone say little.
+        It is over the faces of ``member`` (N,) whose alterations are known, and nan where none of
+        those is forged: bona fide faces alone say little.
         """
         kept = self.known if member is None else self.known & member
         if self.sample.forged.any() and not (kept & self.sample.forged).any():
@@ -125,7 +132,7 @@ class Descriptions:
 
     def _by_category(self, claimed: np.ndarray) -> Triples:
         return {
-            name: self.sample.estimate(self._regions(claimed, member))
+            name: self.sample.estimate(self.regions(claimed, member))
             for name, member in self._members.items()
             if Category(name).forged
         }
@@ -136,25 +143,13 @@ class Descriptions:
         given = np.array([face.category.value for face in self.sample.faces])
         return {one.value: given == one for one in Category if (given == one).any()}
 
-    def _by_region(self, claimed: np.ndarray) -> Triples:
-        """F1 of each region that is ever altered or claimed."""
-        ever = (claimed | self.altered)[self.known].any(axis=0)
-        estimate = partial(self.sample.estimate, metrics.f1, where=self.known)
-        return {
-            region.value: estimate(claimed[:, [at]], self.altered[:, [at]])
-            for at, region in enumerate(Region)
-            if ever[at]
-        }
-
     def _heat(self, claimed: np.ndarray) -> dict[str, dict[str, list[float]]]:
         """By category and region: the share of faces where it is claimed, and where it is so."""
         both = np.stack([claimed, self.altered], axis=2)
-        names = [one.value for one in Region]
-        kept = {name: member & self.known for name, member in self._members.items()}
         return {
-            name: dict(zip(names, both[at].mean(axis=0).tolist(), strict=True))
-            for name, at in kept.items()
-            if at.any()
+            name: dict(zip(map(str, Region), both[at].mean(axis=0).tolist(), strict=True))
+            for name, member in self._members.items()
+            if (at := member & self.known).any()
         }
 
     def _examples(self, texts: Sequence[str], claimed: np.ndarray) -> dict[str, list[dict]]:
@@ -171,21 +166,17 @@ class Descriptions:
         found = {}
         for name, order in ranked.items():
             last = {self.sample.faces[at].category: at for at in order}
-            found[name] = [self._example(last[one], texts, f1) for one in Category if one in last]
+            found[name] = [
+                told(self.sample.faces[at])
+                | {
+                    "text": texts[at],
+                    "reference": self.references[at],
+                    "altered": [region.value for region in named(self.altered[at])],
+                    "region F1": float(f1[at]),
+                }
+                for at in (last[one] for one in Category if one in last)
+            ]
         return found
-
-    def _example(self, at: int, texts: Sequence[str], f1: np.ndarray) -> dict:
-        face = self.sample.faces[at]
-        return {
-            "face": face.id,
-            "image": face.image,
-            "category": face.category.value,
-            "method": face.method,
-            "text": texts[at],
-            "reference": self.references[at],
-            "altered": [region.value for region in named(self.altered[at])],
-            "region F1": float(f1[at]),
-        }
 
 
 def best_constant(

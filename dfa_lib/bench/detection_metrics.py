@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
+from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from dfa_lib.bench import metrics
-from dfa_lib.bench.exam import Exam, truth
+from dfa_lib.bench.exam import Exam, told, truth
 from dfa_lib.intervals import BootstrapSample, Triple, Triples, over
 from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Category, Task
@@ -81,7 +82,7 @@ def detection(
 ) -> Triples:
     """The DF-D scores; ``temperature`` is the temperature of the probabilities."""
     forged, score, right = sample.forged, predicted.scores, predicted.right(sample)
-    raw, fitted = metrics.probability(score), metrics.probability(score, temperature)
+    raw, fitted = expit(score), expit(score / temperature)
     return {
         "AUC": sample.estimate(metrics.auc, forged, score),
         "AP": sample.estimate(metrics.average_precision, forged, score),
@@ -102,7 +103,7 @@ def detection_details(
     predicted: TaskPredictions, sample: BootstrapSample, temperature: float
 ) -> dict:
     """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
-    fitted = metrics.probability(predicted.scores, temperature)
+    fitted = expit(predicted.scores / temperature)
     auc = _Area(predicted, sample)
     return {
         "temperature": temperature,
@@ -225,13 +226,4 @@ def _worst(probability: np.ndarray, sample: BootstrapSample) -> list[dict]:
     """The ten mistakes made with most confidence."""
     wrong = np.abs(sample.forged - probability)
     order = [at for at in np.argsort(-wrong, kind="stable")[:10] if wrong[at] > 0.5]
-    return [
-        {
-            "face": sample.faces[at].id,
-            "image": sample.faces[at].image,
-            "category": sample.faces[at].category.value,
-            "method": sample.faces[at].method,
-            "probability": float(probability[at]),
-        }
-        for at in order
-    ]
+    return [told(sample.faces[at]) | {"probability": float(probability[at])} for at in order]

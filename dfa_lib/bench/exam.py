@@ -6,10 +6,11 @@ different exams are not put side by side.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,37 @@ from dfa_lib.records import DataError, Face, inside
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
 VERSION = "dfa-bench-2"
-Asked = tuple[Face, dict[Task, tuple[Question, ...]]]
-"""A face, and the wordings of each task it is asked."""
+_ROOM = 256 * 2**20
+"""Bytes of decoded pictures that are kept: some 5,000 of 128 pixels."""
+
+
+class Asked(NamedTuple):
+    """One task on one face, in all wordings in which it is asked."""
+
+    face: Face
+    task: Task
+    wordings: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class InMemory(FaceSet):
+    """Faces whose pictures are decoded once and then kept, as many as there is room for.
+
+    All analysts look at the same pictures, and to decode one takes about as long as a small
+    model needs to look at it. Splits keep theirs in the same place, so nobody may change one.
+    """
+
+    kept: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    def image(self, face: Face) -> np.ndarray:
+        """Return the picture of a face, (size, size, 3) uint8 RGB, read-only."""
+        if face.image in self.kept:
+            return self.kept[face.image]
+        image = super().image(face)
+        image.setflags(write=False)
+        if (len(self.kept) + 1) * image.nbytes <= _ROOM:
+            self.kept[face.image] = image
+        return image
 
 
 @dataclass(frozen=True)
@@ -92,14 +122,12 @@ class Exam:
         every = self.questions[task]
         return (every[int(digest(face.id)[:8], 16) % len(every)],) if task is Task.AD else every
 
-    def plan(self, tasks: Sequence[Task] = TASKS) -> list[Asked]:
+    def plan(self, tasks: Sequence[Task] = TASKS) -> list[list[Asked]]:
         """What each face is asked: ``tasks`` on test faces, DF-D alone on validation faces."""
-        few = [task for task in tasks if task is Task.DF_D]
-        rows = [(face, tasks) for face in self.test] + [(face, few) for face in self.val if few]
-        return [
-            (face, {task: self.asked(face, task) for task in mine if task in self.questions})
-            for face, mine in rows
-        ]
+        known = [task for task in tasks if task in self.questions]
+        few = [task for task in known if task is Task.DF_D]
+        rows = [(face, known) for face in self.test] + [(face, few) for face in self.val if few]
+        return [[Asked(face, task, self.asked(face, task)) for task in mine] for face, mine in rows]
 
 
 def set_exam(
@@ -145,9 +173,10 @@ def truth(face: Face, task: Task) -> str | None:
     return "forged" if face.category.forged else Category.BONA_FIDE.value
 
 
-def labels(task: Task) -> tuple[str, ...]:
-    """The labels of a closed task, in the order in which its answers are offered."""
-    return tuple(OPTIONS[task])
+def told(face: Face) -> dict:
+    """What a report tells of a face that it shows."""
+    category = face.category.value
+    return {"face": face.id, "image": face.image, "category": category, "method": face.method}
 
 
 def label_scores(
@@ -163,9 +192,9 @@ def label_scores(
     else:
         pairs = zip(replies, asked, strict=True)
         votes = [verdict(reply.text, task, question.text) for reply, question in pairs]
-        counts = np.array([votes.count(label) + 0.5 for label in labels(task)])
+        counts = np.array([votes.count(label) + 0.5 for label in OPTIONS[task]])
         scores = np.log(counts / (len(votes) + 0.5 * len(counts)))
-    return dict(zip(labels(task), scores.tolist(), strict=True))
+    return dict(zip(OPTIONS[task], scores.tolist(), strict=True))
 
 
 def some(faces: Sequence[Face], limit: int | None, seed: int) -> tuple[Face, ...]:
@@ -189,10 +218,10 @@ def _refuse_leaks(test: Iterable[Face], others: Iterable[Face]) -> None:
     """Raise DataError where a person, a pair or a picture is on both sides."""
     known = {mark: face.id for face in others for mark in _marks(face)}
     for face in test:
-        for field, value in filter(known.__contains__, _marks(face)):
+        for what, value in filter(known.__contains__, _marks(face)):
             raise DataError(
-                f"face {face.id}: {field}: {value!r} is also outside the test split, with"
-                f" {known[field, value]}; split by identity"
+                f"face {face.id}: {what}: {value!r} is also outside the test split, with"
+                f" {known[what, value]}; split by identity"
             )
 
 

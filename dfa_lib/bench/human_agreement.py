@@ -19,7 +19,7 @@ from dfa_lib.instruct.conversations import detection_label
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.reviews import Review, fingerprint
 from dfa_lib.intervals import BootstrapSample, Triple, Triples
-from dfa_lib.records import Prediction, read_jsonl
+from dfa_lib.records import Prediction
 from dfa_lib.taxonomy import Artifact, Region, Task
 
 MADE = "how it was made"
@@ -36,7 +36,7 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
     ask about, and of other pictures. Empty if none is left; a score that is undefined is absent.
     """
     report = Report.read(out, faces)
-    exam = Exam.read(out / "protocol.json", faces)
+    exam = report.exam
     used = _usable(reviews, exam)
     if not used:
         return {}
@@ -53,7 +53,7 @@ def agreement(out: Path, reviews: Iterable[Review], faces: FaceSet) -> dict[str,
     found = {MADE: {t.value: same(t, {f.id: truth(f, t) for f in shown}) for t in _CLOSED}}
     for name in report.data["analysts"]:
         given: dict[Task, dict[str, Prediction]] = {}
-        for one in read_jsonl(out / "predictions" / f"{name}.jsonl", Prediction):
+        for one in report.answers(name):
             given.setdefault(one.task, {})[one.face] = one
         rows = {
             task.value: same(task, {face: one.answer for face, one in given[task].items()})

@@ -8,23 +8,24 @@ pays nothing twice, and equal descriptions of one face are paid for once.
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from dfa_lib.bench import metrics
 from dfa_lib.bench.description_metrics import reference
-from dfa_lib.bench.exam import Exam, some
+from dfa_lib.bench.exam import some
 from dfa_lib.bench.report import Report
 from dfa_lib.endpoint import Answer, Endpoint, Estimate, Request
 from dfa_lib.files import png
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.instruct.prompting import Requests, author, prompt
 from dfa_lib.instruct.wording import meaning
-from dfa_lib.intervals import BootstrapSample, Triple
-from dfa_lib.records import DataError, InstructRecord, Prediction, Record, read_jsonl, write_jsonl
+from dfa_lib.intervals import BootstrapSample
+from dfa_lib.records import DataError, InstructRecord, Prediction, Record, write_jsonl
 from dfa_lib.taxonomy import Task
 
 RUBRICS = "bench/rubrics"
@@ -87,7 +88,7 @@ class Judge:
         marks = [_mark(one, answers[_name(one)]) for one in given]
         write_jsonl(out / "opinions" / f"{name}.jsonl", marks)
         report = Report.read(out, self.faces)
-        exam = Exam.read(out / "protocol.json", self.faces)
+        exam = report.exam
         sample = BootstrapSample.of(exam.test, report.data["resamples"], exam.seed)
         report.data.setdefault("opinions", {})[self.by] = _summed_up(marks, sample)
         return report.save()
@@ -117,10 +118,9 @@ def described(out: Path, faces: FaceSet, limit: int | None = None) -> list[Predi
     All are of the same faces. Raises DataError where there is no report.
     """
     report = Report.read(out, faces)
-    exam = Exam.read(out / "protocol.json", faces)
+    exam = report.exam
     chosen = {face.id for face in some(exam.test, limit, exam.seed)}
-    files = [out / "predictions" / f"{name}.jsonl" for name in report.data["analysts"]]
-    given = (one for path in files for one in read_jsonl(path, Prediction))
+    given = chain(*map(report.answers, report.data["analysts"]))
     return [one for one in given if one.task is Task.AD and one.face in chosen]
 
 
@@ -135,26 +135,16 @@ def _summed_up(marks: Sequence[StoredMark], sample: BootstrapSample) -> dict:
 
     "kept back" is the share of descriptions without a mark, such as refusals of the judge.
     """
-    values: dict[str, dict[str, float]] = {}
-    for one in marks:
-        value = np.nan if one.value is None else one.value
-        values.setdefault(one.analyst, {})[one.face] = value
-    return {
-        "scale": list(SCALE),
-        "faces": len({one.face for one in marks}),
-        "scores": {name: _mean(row, sample) for name, row in values.items()},
-        "kept back": {
-            name: float(np.isnan([*row.values()]).mean()) for name, row in values.items()
-        },
-    }
-
-
-def _mean(values: Mapping[str, float], sample: BootstrapSample) -> Triple:
-    """Mean of the marks by face, and its interval on the scale of the marks."""
     low, high = SCALE
-    given = np.array([values.get(face.id, np.nan) for face in sample.faces])
-    ends = sample.estimate(metrics.mean, (given - low) / (high - low), where=~np.isnan(given))
-    return tuple(low + (high - low) * end for end in ends)
+    told: dict[str, dict[str, Any]] = {"scores": {}, "kept back": {}}
+    for name in dict.fromkeys(one.analyst for one in marks):
+        mine = {one.face: one.value for one in marks if one.analyst == name}
+        given = np.array([mine.get(face.id) for face in sample.faces], float)  # None becomes nan
+        share = (given - low) / (high - low)
+        ends = sample.estimate(metrics.mean, share, where=~np.isnan(given))
+        told["scores"][name] = tuple(low + (high - low) * end for end in ends)
+        told["kept back"][name] = sum(value is None for value in mine.values()) / len(mine)
+    return {"scale": list(SCALE), "faces": len({one.face for one in marks}), **told}
 
 
 def _name(one: Prediction) -> str:

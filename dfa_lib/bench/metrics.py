@@ -8,7 +8,7 @@ metric is not defined, such as an AUC of a single class, gives nan and never an 
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import digamma, expit
+from scipy.special import digamma
 
 Array = np.ndarray
 BINS = 10
@@ -141,11 +141,6 @@ def fit_temperature(forged: Array, score: Array) -> float:
     if len(np.unique(forged)) < 2:
         return 1.0
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
-
-
-def probability(score: Array, temperature: float = 1.0) -> Array:
-    """Probability of forgery from a log-probability difference."""
-    return expit(score / temperature)
 
 
 def _counts(forged: Array, score: Array, weights: Array) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from dfa_lib import look
 from dfa_lib.bench.perturb import LEVELS, perturb
@@ -17,8 +18,7 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
 
     ``logprobs``: (wordings, options).
     """
-    share = np.exp(logprobs - logprobs.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
+    share = softmax(logprobs, axis=1)
     means = (f"{name} {p:.2f}" for name, p in zip(labels, share.mean(axis=0), strict=True))
     alt = f"Mean probability of each answer over {len(share)} wordings: {look.listed(means)}."
     size = 8.5, 0.55 * len(labels) + 1.6
@@ -28,7 +28,7 @@ def option_scores(labels: Sequence[str], logprobs: np.ndarray) -> Figure:
     return figure
 
 
-def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -> Figure:
+def forest(data: Mapping, task: str, metric: str, chance: float) -> Figure:
     """One score of every analyst with its 95 % interval; ``data`` is report.json."""
     found = {name: scores[task] for name, scores in data["analysts"].items()}
     rows = {name: one[metric] for name, one in found.items() if metric in one}
@@ -37,9 +37,8 @@ def forest(data: Mapping, task: str, metric: str, chance: float | None = None) -
     (ax,) = figure.axes
     for place, (colour, (value, *_)) in enumerate(zip(colours, rows.values(), strict=True)):
         look.write(ax, value, place - 0.3, f"{value:.2f}", color=colour, ha="center")
-    if chance is not None:
-        ax.axvline(chance, color=look.SOFT, linestyle="--", linewidth=1.5, zorder=0)
-        look.write(ax, chance, -0.6, " chance", color=look.SOFT)
+    ax.axvline(chance, color=look.SOFT, linestyle="--", linewidth=1.5, zorder=0)
+    look.write(ax, chance, -0.6, " chance", color=look.SOFT)
     return figure
 
 

@@ -9,7 +9,6 @@ cache: a run that is resumed pays nothing twice.
 import re
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from string import ascii_uppercase
 
 import numpy as np
@@ -53,8 +52,10 @@ class EndpointAnalyst:
         """What the exam would cost at most; nothing is sent."""
         return self.endpoint.estimate(
             request
-            for face, tasks in exam.plan()
-            for request in self._requests([exam.faces.image(face)], [[*chain(*tasks.values())]])
+            for row in exam.plan()
+            for request in self._requests(
+                [exam.faces.image(row[0].face)], [[text for one in row for text in one.wordings]]
+            )
         )
 
     def reply(

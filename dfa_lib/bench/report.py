@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dfa_lib.bench import plots
+from dfa_lib.bench.exam import Exam
 from dfa_lib.files import data_uri, write_atomic
 from dfa_lib.instruct.card import markdown_table
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.photo import open_photo
-from dfa_lib.records import DataError, inside
+from dfa_lib.records import DataError, Prediction, inside, read_jsonl
 from dfa_lib.taxonomy import Split
 
 HEADLINES = (
@@ -54,6 +55,15 @@ class Report:
         if not path.exists():
             raise DataError(f"{path}: no such file; run the benchmark first")
         return cls(json.loads(path.read_text("utf-8")), folder, faces)
+
+    @property
+    def exam(self) -> Exam:
+        """The exam that the analysts sat; raise DataError if it or its pictures have changed."""
+        return Exam.read(self.folder / "protocol.json", self.faces)
+
+    def answers(self, name: str) -> Iterator[Prediction]:
+        """Yield what an analyst of the report answered, as it lies on file."""
+        return read_jsonl(self.folder / "predictions" / f"{name}.jsonl", Prediction)
 
     def save(self) -> "Report":
         """Write report.json, report.html and scoreboard.md; return the report as it reads back."""

@@ -5,7 +5,7 @@ interrupted goes on where it stopped and asks nothing twice.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,9 +20,11 @@ from dfa_lib.bench.perturb import versions
 from dfa_lib.files import digest
 from dfa_lib.findings import reading
 from dfa_lib.instruct.conversations import OPTIONS
-from dfa_lib.records import DataError, Face, JsonlLog, Prediction, read_jsonl
+from dfa_lib.records import DataError, JsonlLog, Prediction, read_jsonl
 from dfa_lib.shards import Shard, block, join, shard_path, shards
 from dfa_lib.taxonomy import Task
+
+_NEEDED = (*Analyst.__annotations__, "reply")
 
 
 def ask_all(
@@ -72,54 +74,45 @@ def ask(
     """Put the exam to one analyst, but for what its predictions file already answers.
 
     Answers on file of another exam, or under another ``fingerprint``, are set aside as ``*.old``.
+    Raises DataError for what is no analyst, and for a name that no file can have.
     """
-    needed = (*Analyst.__annotations__, "reply")
-    if lacks := [one for one in needed if not hasattr(analyst, one)]:
+    if lacks := [one for one in _NEEDED if not hasattr(analyst, one)]:
         raise DataError(f"analyst {name!r}: lacks {', '.join(lacks)}; inherit from Control")
-    path = shard_path(analyst_file(folder, name), shard)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise DataError(f"analyst {name!r}: name its file with letters, digits, '.', '_' and '-'")
+    path = shard_path(folder / f"{name}.jsonl", shard)
     content = exam.hash + analyst.fingerprint
     _set_stale_aside(path, content)
     if not shard and not path.exists():
         _join_shards(path, content)
-    plan = exam.plan(analyst.tasks)
-    size = analyst.batch
+    plan, size = exam.plan(analyst.tasks), analyst.batch
     chunks = block([plan[at : at + size] for at in range(0, len(plan), size)], shard)
     with JsonlLog(path, Prediction) as log:
         done = {(prediction.face, prediction.task) for prediction in read_jsonl(path, Prediction)}
         rest = [*filter(None, (_unanswered(chunk, done) for chunk in chunks))]
         for chunk in tqdm(rest, name, unit="batch", disable=quiet or not rest):
             # a chunk is written when it is whole, so that a resumed run asks the same chunks
-            for prediction in [*_answers(name, analyst, exam, chunk)]:
+            for prediction in _answers(name, analyst, exam, chunk):
                 log.append(prediction)
     return list(read_jsonl(path, Prediction))
 
 
-def analyst_file(folder: Path, name: str) -> Path:
-    """Where the predictions of an analyst lie; raise DataError for a name that is no file's."""
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise DataError(f"analyst {name!r}: name its file with letters, digits, '.', '_' and '-'")
-    return folder / f"{name}.jsonl"
-
-
-def _unanswered(chunk: Sequence[Asked], done: set[tuple[str, Task]]) -> list[Asked]:
-    rows = [
-        (face, {task: asked for task, asked in tasks.items() if (face.id, task) not in done})
-        for face, tasks in chunk
-    ]
-    return [(face, tasks) for face, tasks in rows if tasks]
+def _unanswered(chunk: Sequence[list[Asked]], done: set[tuple[str, Task]]) -> list[list[Asked]]:
+    rows = ([one for one in row if (one.face.id, one.task) not in done] for row in chunk)
+    return [row for row in rows if row]
 
 
 def _answers(
-    name: str, analyst: Analyst, exam: Exam, chunk: Sequence[Asked]
-) -> Iterator[Prediction]:
-    images = [exam.faces.image(face) for face, _ in chunk]
-    questions = [[*chain(*tasks.values())] for _, tasks in chunk]
+    name: str, analyst: Analyst, exam: Exam, chunk: Sequence[list[Asked]]
+) -> list[Prediction]:
+    images = [exam.faces.image(row[0].face) for row in chunk]
+    questions = [[question for one in row for question in one.wordings] for row in chunk]
     replies = analyst.reply(images, questions)
     _refuse_misfits(name, questions, replies)
-    for (face, tasks), given in zip(chunk, replies, strict=True):
-        rest = iter(given)
-        for task, asked in tasks.items():
-            yield _prediction(name, face, task, asked, [*islice(rest, len(asked))])
+    rest = chain(*replies)
+    return [
+        _prediction(name, one, [*islice(rest, len(one.wordings))]) for row in chunk for one in row
+    ]
 
 
 def _refuse_misfits(
@@ -141,23 +134,22 @@ def _refuse_misfits(
         raise DataError(f"analyst {name!r}: replied {given} to {question.text!r}; return {want}")
 
 
-def _prediction(
-    name: str, face: Face, task: Task, asked: Sequence[Question], replies: Sequence[Reply]
-) -> Prediction:
+def _prediction(name: str, asked: Asked, replies: Sequence[Reply]) -> Prediction:
     """One prediction from the replies to all wordings of a question."""
+    face, task, wordings = asked
     text = "\n".join(reply.text for reply in replies)
     options = None
     if task is Task.AD:
         answer = reading(text)
     else:
         voted = any(reply.logprobs is None for reply in replies)
-        answer, options = _decided(label_scores(task, asked, replies), voted)
+        answer, options = _decided(label_scores(task, wordings, replies), voted)
         text = text if voted or answer is None else OPTIONS[task][answer]
     return Prediction(
         analyst=name,
         face=face.id,
         task=task,
-        prompt="\n".join(q.text for q in asked),
+        prompt="\n".join(one.text for one in wordings),
         text=text,
         answer=answer,
         options=options,

@@ -9,26 +9,26 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 from tqdm.auto import tqdm
 
 from dfa_lib.analysts import TASKS
 from dfa_lib.bench import metrics
-from dfa_lib.bench.description_metrics import Descriptions, best_constant
+from dfa_lib.bench.description_metrics import Descriptions, best_constant, claimed_regions
 from dfa_lib.bench.detection_metrics import (
     TaskPredictions,
     detection,
     detection_details,
     fitted_temperature,
 )
-from dfa_lib.bench.exam import VERSION, Exam, labels, truth
+from dfa_lib.bench.exam import VERSION, Exam, truth
 from dfa_lib.bench.perturb import LEVELS, SEVERITIES, version_name
+from dfa_lib.instruct.conversations import OPTIONS
 from dfa_lib.intervals import BootstrapSample, Statistic, Triple, Triples
 from dfa_lib.records import InstructRecord, Prediction
 from dfa_lib.taxonomy import Category, Task
 
 Given = Sequence[Prediction]
-Robust = Mapping[str, Mapping[str, Given]]
-"""Predictions on perturbed faces, by analyst and by the name of the perturbed version."""
 
 
 def score_all(
@@ -36,12 +36,13 @@ def score_all(
     exam: Exam,
     records: Mapping[str, InstructRecord],
     resamples: int = 1000,
-    robust: Robust | None = None,
+    robust: Mapping[str, Mapping[str, Given]] | None = None,
 ) -> dict:
     """Return the content of report.json: every score with its interval, and what figures show.
 
     ``predictions`` by analyst, the one the report is about first; ``records`` by face hold the
-    annotations that descriptions are compared with. Raises DataError for unanswered faces.
+    annotations that descriptions are compared with; ``robust`` are predictions on perturbed faces,
+    by analyst and name of the version. Raises DataError for unanswered faces.
     """
     sample = BootstrapSample.of(exam.test, resamples, exam.seed)
     described = Descriptions.of(sample, records, best_constant(exam.train, records))
@@ -64,8 +65,6 @@ def score_all(
         "n": len(sample.faces),
         "identities": sample.identities,
         "majority_share": max(kinds.values(), default=0) / max(kinds.total(), 1),
-        "forged_share": float(sample.forged.mean()),
-        "categories": Counter(face.category.value for face in sample.faces),
         "analysts": analysts,
         "constant": described.constant_scores(),
         "lead": leads,
@@ -105,12 +104,11 @@ def classification(predicted: TaskPredictions, sample: BootstrapSample) -> tuple
 
     Its rows are true, its columns said; the last column is what cannot be read.
     """
-    names = {label: number for number, label in enumerate(labels(Task.DF_C))}
+    names = {label: number for number, label in enumerate(OPTIONS[Task.DF_C])}
     true = np.array([names.get(truth(face, Task.DF_C), -1) for face in sample.faces])
     said = np.array([names.get(answer, -1) for answer in predicted.answers])
     right, known = predicted.right(sample), true >= 0
-    table = np.zeros((len(names), len(names) + 1), int)
-    np.add.at(table, (true[known], said[known]), 1)  # -1 is the last column
+    table = confusion_matrix(true[known], said[known], labels=[*names.values(), -1])[:-1]
     estimate = partial(sample.estimate, where=known)
     scores = {
         "accuracy": estimate(metrics.mean, right),
@@ -166,7 +164,7 @@ def headlines(
     if (predicted := collected.get(Task.DF_C)) and _kinds_known(sample):
         found["DF-C accuracy"] = partial(metrics.mean, predicted.right(sample))
     if described and (predicted := collected.get(Task.AD)):
-        found["AD region F1"] = described.region_f1(predicted.texts)
+        found["AD region F1"] = described.regions(claimed_regions(predicted.texts))
     return found
 
 

@@ -1,7 +1,7 @@
 """A folder of faces: faces.jsonl and the pictures it speaks of."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class FaceSet:
 
     def split(self, name: Split | str) -> "FaceSet":
         """The faces of one split: "train", "val" or "test"."""
-        return FaceSet(self.root, tuple(face for face in self.faces if face.split == name))
+        return replace(self, faces=tuple(face for face in self.faces if face.split == name))
 
     def image(self, face: Face) -> np.ndarray:
         """The picture of a face, (size, size, 3) uint8 RGB."""
