@@ -272,7 +272,7 @@ def memory(name: str) -> Callable[[Bench], None]:
         base = BASES[name]
         four_bit = base.four_bit and importlib.util.find_spec("bitsandbytes") is not None
         model = tunable(bench, name, four_bit)
-        core(model).gradient_checkpointing_enable({"use_reentrant": False})
+        core(model).model.get_decoder().gradient_checkpointing_enable({"use_reentrant": False})
         inputs = row_of(bench, model, base.side, 1)
         tuner, optimiser = PrefixLoss(model), optimiser_of(model)
         step = step_of(bench, lambda: tuner(*inputs), optimiser)

@@ -11,7 +11,7 @@ CEILINGS = {
     "dfa_lib/chat": (875, 900),
     "dfa_lib/ask": (558, 500),
     "dfa_lib/endpoint": (1_810, 1_000),
-    "dfa_lib/gpt": (1_903, 1_500),
+    "dfa_lib/gpt": (1_893, 1_500),
     "dfa_lib/instruct": (3_449, 3_000),
     "facesim": (1_936, 2_400),
 }

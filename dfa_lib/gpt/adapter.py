@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoProcessor, ProcessorMixin
 
 from dfa_lib.gpt.base import SHRINK, load_base
-from dfa_lib.gpt.forward import core, hidden_states, on_device
+from dfa_lib.gpt.forward import core, hidden_states
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.gpt.trees import Branch, Tree, pack
@@ -152,9 +152,8 @@ def _whole(folder: Path) -> Iterator[Path]:
 def _first_logits(model: nn.Module, processor: ProcessorMixin) -> Tensor:
     """Return the logits (V,) of an answer's first token on a black picture."""
     prompter = Prompter(processor)
-    pictures = on_device(model, prompter.blank)
     tree = Tree(prompter.prefix, [Branch(prompter.question("Is it forged?"), 0)])
-    hidden = hidden_states(model, pack([[tree]]), pictures, shared=False)
+    hidden = hidden_states(model, pack([[tree]]), prompter.blank, shared=False)
     return core(model).get_output_embeddings()(hidden[0, -1]).float()
 
 
