@@ -77,9 +77,7 @@ def fitted_temperature(given: Sequence[Prediction], exam: Exam) -> float:
     return metrics.fit_temperature(forged, TaskPredictions.of(Task.DF_D, faces, given).scores)
 
 
-def detection(
-    predicted: TaskPredictions, sample: BootstrapSample, temperature: float = 1.0
-) -> Triples:
+def detection(predicted: TaskPredictions, sample: BootstrapSample, temperature: float) -> Triples:
     """The DF-D scores; ``temperature`` is the temperature of the probabilities."""
     forged, score, right = sample.forged, predicted.scores, predicted.right(sample)
     raw, fitted = expit(score), expit(score / temperature)

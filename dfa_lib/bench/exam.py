@@ -148,14 +148,8 @@ def set_exam(
     _refuse_leaks(test, [*train, *val])
     test, val = some(test, limit, seed), some(val, val_limit, seed)
     _refuse_other_pictures(faces, [*test, *val])
-    return Exam(
-        faces,
-        test,
-        val,
-        tuple(train),
-        {task: _questions(task, seed, paraphrases) for task in TASKS},
-        seed,
-    )
+    questions = {task: _questions(task, seed, paraphrases) for task in TASKS}
+    return Exam(faces, test, val, tuple(train), questions, seed)
 
 
 def asked_in(protocol: Mapping, task: Task) -> tuple[Question, ...]:
