@@ -1,10 +1,10 @@
 """Fit the model of people: ``python -m tools.fit_people LONDON_FOLDER`` writes facesim/people.npz.
 
 Two photographs (neutral, smiling) of each training person of the Face Research Lab London Set
-are cut from their plain background and brought to one shape. Three people who look alike are then
-registered densely and blended to one head, an anchor: its coarse tones are a mean of the three,
-and its detail comes from one here and from another there, so that it is as sharp as a photograph.
-No photograph and no single person's layer is kept.
+are cut from their plain background and brought to one shape. An anchor is the head of one of
+them, with a face of three: they are registered densely, the coarse tones are a mean of theirs, and
+the detail comes from one here and from another there, so that it is as sharp as a photograph.
+Hair, ears, neck and collar stay one person's: blends of those look torn. No whole face is kept.
 """
 
 import argparse
@@ -16,22 +16,30 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from dfa_lib.face.geometry import Mask, Points, Portrait, align, grown, hull, mirrored, warp
+from dfa_lib.face.geometry import (
+    HAIRLINE,
+    Mask,
+    Points,
+    Portrait,
+    align,
+    grown,
+    hull,
+    mirrored,
+    warp,
+)
 from dfa_lib.taxonomy import Split
 from facesim.people import MODEL, SIDE, drawn, model
 from facesim.populations import London, photo_and_points
-from tools.cut_people import extended, matte, whole
+from tools.cut_people import extended, matte
 
 Floats = NDArray[np.float32]
 Rng = np.random.Generator
-ANCHORS, ALIKE, SHAPE = 300, 5, 24
-TRIES = 4  # at an anchor, before the blend least like a person is taken
-LIKENESS = 0.7  # correlation with the detail of a person above which a blend is tried again
-SHARES = np.float32([0.34, 0.33, 0.33])
-"""How much each of the people gives to the coarse tones, the outline and the shape of an anchor."""
-REACH = 24  # pixels either side of the silhouette in which the distance to it is blended
+ANCHORS, ALIKE, SHAPE = 300, 8, 24
+TRIES = 8  # at an anchor, before the blend least like a person is taken
+LIKENESS = 0.6  # correlation with the detail of a person above which a blend is tried again
+SHARES = np.float32([0.28, 0.36, 0.36])
+"""How much each of the people gives to the tones and the form of a face; the first has the head."""
 BANDS = 5  # of detail, each twice as coarse as the one before
 FARTHEST = 14  # pixels that registration moves anything
 
@@ -95,20 +103,18 @@ def luma(layers: Floats) -> Floats:
     return cv2.cvtColor(layers[..., :3].copy(), cv2.COLOR_RGB2GRAY)
 
 
-def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_]) -> Floats:
-    """Describe people (n, d): how hair falls, how light it and skin are, sex, smile, fringe.
+def likeness(shown: Sequence[Sequence[Example]], women: NDArray[np.bool_], mean: Points) -> Floats:
+    """Describe people (n, d): how light skin, brows and beard are, sex and smile.
 
     ``shown`` are their neutral and their smiling photographs.
     """
+    side = SIDE // 8
+    inside = cv2.resize(face_of(mean), (side, side), interpolation=cv2.INTER_AREA) > 0.5
     rows = []
     for neutral, smiling, woman in zip(*shown, women, strict=True):
-        head = cv2.resize(neutral.layers, (14, 14), interpolation=cv2.INTER_AREA)
-        tone = luma(head) * head[..., 3]
-        tone[3:, 4:10] = 0  # the face itself
-        outline = 2 * head[..., 3]
-        outline[9:] *= 2.5  # loose hair beside the neck goes with loose hair
-        known = [15 * skin(neutral), 100 * woman, 0.25 * opened(smiling), 10 * fringe(neutral)]
-        rows.append(np.concatenate([4 * tone.ravel(), outline.ravel(), known]))
+        tone = cv2.resize(luma(neutral.layers), (side, side), interpolation=cv2.INTER_AREA)
+        known = [100 * woman, 0.25 * opened(smiling)]
+        rows.append(np.concatenate([2 * tone[inside], known]))
     return np.stack(rows)
 
 
@@ -121,11 +127,6 @@ def fringe(example: Example) -> float:
     """Return how much darker the forehead is than the cheek, as a share of it."""
     forehead = luma(example.layers)[52:78, 84:140]
     return float(np.mean(np.clip(1 - forehead / skin(example) - 0.1, 0, 1)))
-
-
-def bald(example: Example) -> bool:
-    """Tell whether the scalp above the hairline is light and nearly as light as the cheek."""
-    return bool(np.median(luma(example.layers)[22:34, 96:128]) > max(0.85 * skin(example), 0.4))
 
 
 def opened(example: Example) -> float:
@@ -145,18 +146,21 @@ def flow(one: Example, other: Example) -> Floats:
     return found * np.minimum(1, FARTHEST / np.maximum(length, 1e-6))
 
 
-def registered(people: Sequence[Example]) -> list[Floats]:
-    """Bring people to the mean of their forms: RGB and opacity of each, (S, S, 4)."""
+def registered(people: Sequence[Example], face: Floats) -> list[Floats]:
+    """Bring people to the mean of their forms within ``face`` (S, S): RGB of each, (S, S, 3).
+
+    Towards its edge the form becomes that of the first one, who has all that is outside.
+    """
     grid = np.dstack(np.meshgrid(*[np.arange(SIDE, dtype=np.float32)] * 2))
     flows = [np.zeros_like(grid)] + [flow(people[0], other) for other in people[1:]]
-    mean = np.einsum("p,pyxc->yxc", SHARES, np.stack(flows))
+    mean = face[..., None] * np.einsum("p,pyxc->yxc", SHARES, np.stack(flows))
     at = grid
     for _ in range(4):  # where the first person shows what the mean form has at each pixel
         at = grid - resampled(mean, at)
     moved = []
     for person, way in zip(people, flows, strict=True):
         there = at + resampled(way, at)
-        moved.append(np.clip(resampled(person.layers, there, cv2.INTER_CUBIC), 0, 1))
+        moved.append(np.clip(resampled(person.layers[..., :3], there, cv2.INTER_CUBIC), 0, 1))
     return moved
 
 
@@ -165,21 +169,12 @@ def resampled(layers: Floats, at: Floats, way: int = cv2.INTER_LINEAR) -> Floats
     return cv2.remap(layers, at.astype(np.float32), None, way, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def signed_distance(alpha: Floats) -> Floats:
-    """Return the distance (S, S) to the silhouette in pixels, positive inside, clipped."""
-    inside = alpha > 0.5
-    edt = ndimage.distance_transform_edt
-    return np.clip(edt(inside) - edt(~inside), -REACH, REACH).astype(np.float32)
-
-
-def rounded(head: Mask, mean: Points) -> Mask:
-    """Return a head (S, S) without loose hair, and without the tufts of one person on its top."""
-    top = int(mean[17:27, 1].min())
-    narrow, wide = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (5, 41))
-    solid = whole(cv2.morphologyEx(np.uint8(head), cv2.MORPH_OPEN, narrow) > 0)[0]
-    crown = cv2.morphologyEx(np.uint8(head), cv2.MORPH_OPEN, wide)[:top]
-    crown = cv2.fillConvexPoly(crown, cv2.convexHull(cv2.findNonZero(crown)), 1) > 0
-    return np.vstack([solid[:top] & crown, solid[top:]])
+def face_of(mean: Points) -> Floats:
+    """Return where a face is blended, (S, S) in 0..1: within jaw, ears and most of the forehead."""
+    middle = mean[36:48].mean(axis=0)
+    forehead = middle + np.float32(0.85) * (mean[HAIRLINE] - middle)
+    inside = hull(np.concatenate([mean[2:15], mean[17:27], forehead]), SIDE, 0.95)
+    return cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 4)
 
 
 def bands(picture: Floats) -> list[Floats]:
@@ -189,61 +184,37 @@ def bands(picture: Floats) -> list[Floats]:
 
 
 def blended(people: Sequence[Example], places: Floats, mean: Points) -> Floats:
-    """Blend people in the shape ``mean`` to one: RGB and opacity (S, S, 4).
+    """Lay a face of all people, in the shape ``mean``, on the first one: (S, S, 4).
 
-    ``places`` (people, S, S), which sum to one, say whose detail is where; the coarser a band,
-    the more it is mixed evenly, see ``shares``; less so in hair, where a mean of light and dark is
-    grey. Each band keeps the contrast of the people in it.
+    ``places`` (people, S, S), which sum to one, say whose detail is where; what is coarser than
+    some eight pixels is mixed evenly. Each band keeps the contrast of the people in it, and the
+    face the mean colour of the first one's, whose neck and ears are beside it.
     """
-    layers = np.stack(registered(people))
-    alpha = layers[..., 3]
-    apart = np.stack([signed_distance(one) for one in alpha])
-    edge = np.einsum("pyx,pyx->yx", places, apart)
-    hairs = np.einsum("pyx,pyx->yx", places, alpha - np.clip(apart / 2 + 0.5, 0, 1))
-    opacity = np.clip(np.clip(edge / 2 + 0.5, 0, 1) + hairs, 0, 1)
-    opacity *= cv2.dilate(np.uint8(rounded(opacity > 0.5, mean)), np.ones((7, 7)))
-    face = cv2.GaussianBlur(hull(mean, SIDE).astype(np.float32), (0, 0), 6)
-    evenly = shares(mean)
-    coloured, split = 0.0, [bands(one) for one in layers[..., :3]]
+    face, first = face_of(mean), people[0].layers
+    coloured, split = 0.0, [bands(one) for one in registered(people, face)]
     for k, band in enumerate(zip(*split, strict=True)):
-        own = face * max(0, 1 - k / 3) + (1 - face) * (1 - k / 10)
-        share = (own * places + (1 - own) * evenly) * (alpha + 0.02)
-        share /= share.sum(axis=0)
+        own = max(0, 1 - k / 3)
+        share = own * places + (1 - own) * SHARES[:, None, None]
         mix = np.einsum("pyx,pyxc->yxc", share, np.stack(band))
         if k < BANDS:
             power = [cv2.GaussianBlur((one**2).mean(axis=2), (0, 0), 6) for one in (*band, mix)]
             wanted = np.einsum("pyx,pyx->yx", share, np.stack(power[:-1]))
             mix *= np.clip(np.sqrt(wanted / (power[-1] + 1e-8)), 1, 1.5)[..., None]
         coloured = coloured + mix
-    return np.clip(np.dstack([coloured, opacity]), 0, 1)
-
-
-def shares(mean: Points) -> Floats:
-    """Return how much of the coarse tones is whose (people, S, S).
-
-    Where shirts are it is mostly the first's: half a shirt on half a neck would be neither.
-    """
-    row = np.arange(SIDE, dtype=np.float32)[:, None] * np.ones(SIDE, np.float32)
-    low = np.clip((row - mean[8, 1] - 8) / 12, 0, 1)
-    first = np.float32([0.8, 0.1, 0.1])
-    return SHARES[:, None, None] + (first - SHARES)[:, None, None] * low
+    apart = first[..., :3] - coloured
+    coloured += np.einsum("yx,yxc->c", face, apart) / face.sum()
+    colours = first[..., :3] + face[..., None] * (coloured - first[..., :3])
+    return np.clip(np.dstack([colours, first[..., 3]]), 0, 1)
 
 
 def places(rng: Rng, mean: Points) -> Floats:
-    """Draw who lends the detail where (people, S, S).
-
-    In the face, by which people are known, all lend in areas some 30 pixels wide, softly bounded;
-    in hair, ears and neck the areas are wide: hair of two people within a few pixels is torn.
-    """
-    fine, wide = areas(rng, 14), areas(rng, 48)
+    """Draw who lends the detail where (people, S, S): areas some 30 pixels wide, softly bounded."""
+    fine = areas(rng, 14)
     for feature in (np.r_[17:27, 36:48], np.r_[48:68]):  # both eyes, and the mouth, are of a piece
         mask = hull(grown(mean[feature], 1.15), SIDE)
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 3)
         fine += soft * (fine[:, mask].mean(axis=1)[:, None, None] - fine)
-    face = cv2.GaussianBlur(hull(mean[:68], SIDE, 0.9).astype(np.float32), (0, 0), 4)
-    inner, outer = np.exp(1.5 * fine), np.exp(4 * wide)
-    share = face * inner / inner.sum(axis=0) + (1 - face) * outer / outer.sum(axis=0)
-    share = share * shares(mean)
+    share = np.exp(1.5 * fine) * SHARES[:, None, None]
     return share / share.sum(axis=0)
 
 
@@ -313,24 +284,23 @@ def leads(rng: Rng, usual: NDArray[np.int64], women: NDArray[np.bool_]) -> NDArr
 
 
 def anchors(
-    shown: list[list[Example]], women: NDArray[np.bool_], mean: Points
+    shown: list[list[Example]], women: NDArray[np.bool_], means: Points
 ) -> dict[str, NDArray]:
-    """Blend ANCHORS heads, each of three people who are alike; see ``facesim.people.Model``.
+    """Blend ANCHORS faces, each of three people who are alike; see ``facesim.people.Model``.
 
-    A blend that resembles one of the people is tried again with others, TRIES times at most.
+    ``means`` (2, 81, 2) are the shapes that neutral and smiling people are in. A blend that
+    resembles one of the people is tried again with others, TRIES times at most.
     """
-    rng, n = np.random.default_rng(0), len(women) // 2
-    looks = likeness(shown, women)
+    rng, n, mean = np.random.default_rng(0), len(women) // 2, means[0]
+    looks = likeness(shown, women, mean)
     apart = np.linalg.norm(looks[:, None] - looks, axis=2)
-    lonely = np.sort(apart, axis=1)[:, 2 * ALIKE]  # whose hair nobody else has
-    odd = np.array([bald(one) or fringe(one) > 0.03 for one in shown[0]])
-    usual = np.flatnonzero((lonely < np.quantile(lonely, 0.9)) & ~odd)
-    apart[:, odd] = np.inf  # half a fringe is a dark patch, half a bald head a light one
+    covered = np.array([fringe(one) > 0.03 for one in shown[0]])
+    apart[:, covered] = np.inf  # half a fringe is a dark patch
     inside = hull(mean[:68], SIDE, 0.95)
     textures = np.stack([texture(one.layers, inside) for one in shown[0]])
     usually, known = textures.mean(axis=0), unit(textures - textures.mean(axis=0))
     rows: dict[str, list] = {name: [] for name in ("files", "points", "traits", "members", "women")}
-    for first in leads(rng, usual, women):
+    for first in leads(rng, np.flatnonzero(~covered), women):
         least = np.inf
         for _ in range(TRIES):
             tried, there = chosen(apart, first, rng), places(rng, mean)
@@ -342,7 +312,7 @@ def anchors(
                 break
         takes = [[take[at] for at in who] for take in shown]
         told = [(skin(plain), opened(wide)) for plain, wide in zip(*takes, strict=True)]
-        rows["files"] += packed([neutral, blended(takes[1], where, mean)])
+        rows["files"] += packed([neutral, blended(takes[1], where, means[1])])
         rows["points"].append([mean_of([one.points for one in people]) for people in takes])
         rows["traits"].append(mean_of(told))
         rows["members"].append(np.isin(np.arange(n), np.array(who) % n))
@@ -368,7 +338,7 @@ def fit(root: Path) -> dict[str, NDArray]:
     axes = (turn * np.sqrt(np.maximum(power, 0))).T[: -SHAPE - 1 : -1]
     colours, moves = controls(root, plain)
     return {
-        **anchors(shown, women, means[0]),
+        **anchors(shown, women, means),
         "means": means.astype(np.float32),
         "axes": axes.reshape(SHAPE, -1, 2).astype(np.float32),
         "colours": colours.astype(np.float16),
