@@ -1,8 +1,9 @@
 """People who do not exist, put together from blends of faces.
 
-The model (people.npz, see MODEL_CARD.md) holds heads that are blends of three training people of
-the Face Research Lab London Set each. A person has the head of one and the features of another
-one, in a shape of their own; a take adds expression, a turn of the head, light and background.
+The model (people.npz, see MODEL_CARD.md) holds heads of training people of the Face Research Lab
+London Set, with faces that are blends of three of them. A person has the head of one and the
+features of another one, in a shape of their own; a take adds expression, a turn of the head, light
+and background.
 """
 
 from dataclasses import dataclass

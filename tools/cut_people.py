@@ -37,11 +37,20 @@ def matte(photo: Image, points: Points) -> Floats:
     solid, filled = whole(alpha > 0.5)
     deep = cv2.erode(np.uint8(filled), np.ones((25, 25))) > 0
     gap = filled & ~solid & (low | (deep & (y < eyes)))
+    gap |= _shining((unlike[..., 0] > 12) & filled, solid) & (y < eyes)
     alpha = np.where(face | gap, 1, alpha * cv2.dilate(np.uint8(filled), np.ones((5, 5))))
     unlike[..., 0] = np.maximum(unlike[..., 0], 0)  # what is brighter is no hair
     other = np.clip(np.linalg.norm(unlike, axis=-1) / 8 - 1.2, 0, 1)
-    thin = 1.3 * share_of(lab, surface, face | (deep & (away > 40))) + other + low
+    thin = 1.3 * share_of(lab, surface, face | (deep & (away > 40))) + other + (low | gap)
     return np.minimum(alpha, thin).astype(np.float32)
+
+
+def _shining(bright: Mask, solid: Mask) -> Mask:
+    """Return where a scalp shines (H, W): round light as ``bright`` it has the wall's colour."""
+    small, large = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (9, 41))
+    light = cv2.morphologyEx(np.uint8(bright), cv2.MORPH_OPEN, small)
+    closed = cv2.morphologyEx(np.uint8(solid), cv2.MORPH_CLOSE, large)
+    return (closed & cv2.dilate(light, large)) > 0
 
 
 def whole(person: Mask) -> tuple[Mask, Mask]:

@@ -173,7 +173,7 @@ def _decoded(
 ) -> tuple[Portrait, Alpha]:
     """Lay an edit over a portrait as the decoder of an editing network returns it.
 
-    The place and a margin of 1 / ``rim`` of the side (0: none) lose up to half of their
+    The place and a margin of 1 / ``rim`` of the side (0: none) lose up to 70 % of their
     resolution and gain the faint grid of transposed convolutions; ``strength`` scales both.
     """
     size, near = len(target.image), alpha
@@ -181,5 +181,5 @@ def _decoded(
         reach = np.ones((size // rim | 1,) * 2, np.uint8)
         wide = cv2.dilate((alpha > 0.1).astype(np.uint8), reach) > 0
         near = np.maximum(alpha, px.feather(wide, size / 90))
-    picture = px.resampled(px.blend(target.image, above, alpha), 1 - 0.5 * strength)
-    return px.laid(target, px.grid(picture, rng, 0.02 * strength), near)
+    picture = px.resampled(px.blend(target.image, above, alpha), 1 - 0.7 * strength)
+    return px.laid(target, px.grid(picture, rng, 0.035 * strength), near)
