@@ -1,9 +1,8 @@
 """People who do not exist, put together from blends of faces.
 
-The model (people.npz, see MODEL_CARD.md) holds heads of training people of the Face Research Lab
-London Set, with faces that are blends of three of them. A person has the head of one and the
-features of another one, in a shape of their own; a take adds expression, a turn of the head, light
-and background.
+The model (people.npz, see MODEL_CARD.md) holds heads of people of the Face Research Lab London Set
+with faces blended of three. A person has the head of one and the features of another, in a shape
+of their own; a take adds expression, a turn of the head, light and background.
 """
 
 from dataclasses import dataclass

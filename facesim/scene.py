@@ -59,8 +59,7 @@ def _colour(rng: Rng, saturation: float, value: tuple[float, float]) -> Floats:
 
 def _wall(size: int, rng: Rng) -> Floats:
     """A plain wall; the light falls off to one side and to the corners."""
-    bright = rng.random() < 0.85  # as most walls before which portraits are taken
-    saturation, value = (0.06, (0.86, 0.98)) if bright else (0.1, (0.35, 0.86))
+    saturation, value = (0.06, (0.86, 0.98)) if rng.random() < 0.85 else (0.1, (0.35, 0.86))
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     light = 1 + rng.uniform(0, 0.12) * _ramp(size, rng)
     light -= rng.uniform(0, 0.1) * (x**2 + (y - 0.3) ** 2)[..., None]

@@ -120,6 +120,9 @@ def test_what_needs_no_scope_is_always_checked() -> None:
     assert "is 40 pixels wide" in flaw(replace(face, box=(left, top, left + 40, top + 40)))
     assert "too blurred" in flaw(replace(face, image=cv2.GaussianBlur(face.image, (0, 0), 8)))
     assert "tilted by 1" in flaw(turned(portrait(128), 15))
+    aside = np.roll(portrait(128), 12, axis=1)
+    assert flaw(aside).startswith("No face was found")
+    assert flaw(replace(face, image=aside)) == ""  # it was framed by its landmarks
     assert flaw(replace(face, image=turned(face.image, 15))) == ""  # it was levelled
 
 

@@ -101,11 +101,9 @@ def covered(mask: Image, landmarks: Points) -> float:
 
 def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
     """Return every face on ``image`` (H, W, 3), the largest first; none is an empty list."""
-    meshes = find_mesh(image)
-    marks = [landmarks_of(points) for points, _ in meshes]
-    others = len(marks) - 1
+    marks = [landmarks_of(points) for points, _ in find_mesh(image)]
     crops = [
-        FaceCrop(align(image, m, size).image, crop_box(m, size), m, others, _cut(m, image))
+        FaceCrop(align(image, m, size).image, crop_box(m, size), m, len(marks) - 1, _cut(m, image))
         for m in marks
     ]
     return sorted(crops, key=lambda crop: crop.box[0] - crop.box[2])
@@ -114,15 +112,18 @@ def find_faces(image: Image, size: int = 128) -> list[FaceCrop]:
 def tilt(image: Image) -> float | None:
     """Return by how many degrees the face of a framed picture (S, S, 3) is tilted, clockwise.
 
-    None if it shows no face. Looks first where frames put one; the mesh network alone takes many
-    things for a tilted face, so the detectors decide unless it sees a level one.
+    None if it shows no face, or a level one elsewhere than frames put it. The mesh network alone
+    takes many things for a tilted face, so the detectors decide unless it sees a level one there.
     """
     side = image.shape[1]
     centre = np.float32([side / 2, image.shape[0] / 2])
     points, sure = networks.mesh(image, centre, _FRAMED * side, np.float32([1, 0]))
-    if sure >= _SURE and abs(_tilt(points)) <= MOST_TILT:
-        return _tilt(points)
-    return next((_tilt(points) for points, _ in find_mesh(image)), None)
+    if sure < _SURE or abs(_tilt(points)) > MOST_TILT:
+        points = next((found for found, _ in find_mesh(image)), None)
+    if points is None:
+        return None
+    off = np.abs(np.subtract(crop_box(landmarks_of(points)), (0, 0, side, side))).max()
+    return None if off > _SLACK * side and abs(_tilt(points)) <= MOST_TILT else _tilt(points)
 
 
 def _tilt(mesh: Points) -> float:
@@ -139,9 +140,8 @@ def find_mesh(image: Image) -> list[tuple[Points, float]]:
         return []
     side = max(height, width) // 2
     tiles = [(x, y) for y in _starts(height, side) for x in _starts(width, side)]
-    return _apart(
-        [face for x, y in tiles for face in _searched(image[y : y + side, x : x + side], x, y)]
-    )
+    parts = [_searched(image[y : y + side, x : x + side], x, y) for x, y in tiles]
+    return _apart([face for part in parts for face in part])
 
 
 def landmarks_of(mesh: Points) -> Points:
