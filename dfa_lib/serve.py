@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dfa_lib.errors import DataError, command
 from dfa_lib.runtime import prepare, work_path
+from dfa_lib.tuned import inner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def servable(folder: Path | None) -> Path:
     if folder and (folder / "config.json").exists():
         return folder
     folder = find_model(folder)
-    with next(folder.glob("**/adapter_model.safetensors")).open("rb") as weights:
+    with (inner(folder) / "adapter_model.safetensors").open("rb") as weights:
         digest = hashlib.file_digest(weights, "sha256").hexdigest()
     merged = work_path() / "served" / f"dfa-gpt-{digest[:8]}"
     return merged if merged.exists() else merge(folder, merged)

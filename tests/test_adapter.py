@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +92,19 @@ def test_merged_it_is_a_llava_like_any_other(preset, tuned, tmp_path):
     assert (
         answer[0][0].text == LocalAnalyst(tuned[0]).reply([image], [[Question("Why?")]])[0][0].text
     )
+
+
+@pytest.mark.parametrize("out", ["base", "tuned", "other", "file"])
+def test_a_merge_takes_no_place_of_anything(preset, tuned, out, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").touch()
+    place = {"base": Path(preset.base), "tuned": tuned[0], "other": other}
+    place["file"] = other / "thesis.txt"
+    before = sorted(place[out].rglob("*"))
+    with pytest.raises(DataError, match=f"{place[out]}: it is there already; .*name a new folder"):
+        merge(tuned[0], place[out])
+    assert sorted(place[out].rglob("*")) == before
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])

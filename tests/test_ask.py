@@ -378,6 +378,15 @@ def test_without_a_model_the_lesson_is_named(
     assert "run lesson 02" in capsys.readouterr().err
 
 
+def test_a_merged_checkpoint_is_told_from_no_model(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    assert ask.main([str(photo), "--model", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "a merged checkpoint" in said and "name the folder that it was merged from" in said
+
+
 def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words], cwd=cwd, env={"PYTHONPATH": str(ROOT)},

@@ -81,7 +81,7 @@ def test_a_gated_and_a_missing_model_are_told_apart(hub, tmp_path):
     gated, missing, typo = refusals(hub, tmp_path, "gated/llava", "nobody/llava", "no/such/folder")
     assert "; accept its terms on https://huggingface.co/gated/llava, then `hf auth login`" in gated
     assert "nobody/llava is not a local folder and is not a valid model identifier" in missing
-    assert "base no/such/folder cannot be loaded: Repo id must be in the form" in typo
+    assert "base no/such/folder cannot be loaded: no such folder; point `base` at" in typo
 
 
 @pytest.mark.full
@@ -122,18 +122,51 @@ def pickled_weights(folder: Path) -> None:
     torch.save({}, folder / "pytorch_model.bin")
 
 
-@pytest.mark.parametrize(
-    "make", [an_empty_folder, a_text_model, a_llava_without_a_processor, pickled_weights]
-)
+def no_weights(folder: Path) -> None:
+    save_tiny(folder)
+    (folder / "model.safetensors").unlink()
+
+
+def torn_weights(folder: Path) -> None:
+    file = save_tiny(folder) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def some_weights(folder: Path) -> None:
+    file = save_tiny(folder) / "model.safetensors"
+    whole = load_file(file)
+    save_file({name: whole[name] for name in [*whole][:-1]}, file, metadata={"format": "pt"})
+
+
+def no_template(folder: Path) -> None:
+    (save_tiny(folder) / "chat_template.jinja").unlink()
+
+
+def a_torn_template(folder: Path) -> None:
+    (save_tiny(folder) / "chat_template.jinja").write_text("{{ nope( }}", encoding="utf-8")
+
+
+def a_torn_tokenizer(folder: Path) -> None:
+    (save_tiny(folder) / "tokenizer.json").write_text('{"a', encoding="utf-8")
+
+
+WRONG = (
+    an_empty_folder, a_text_model, a_llava_without_a_processor, pickled_weights, no_weights,
+    torn_weights, some_weights, no_template, a_torn_template, a_torn_tokenizer,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("make", WRONG)
 def test_a_wrong_folder_is_refused_in_one_line(make, tmp_path):
+    """As it is trained on, and before that as its need is foretold."""
     make(tmp_path / "base")
     with pytest.raises(DataError, match="preset nano: ") as refusal:
         load_base(replace(NANO, base=str(tmp_path / "base")), "cpu")
     said = str(refusal.value)
     assert "\n" not in said and str(tmp_path) in said and "; point `base` at" in said
-    if make is not pickled_weights:  # which only reading the weights would tell
-        with pytest.raises(DataError, match="preset nano: "):
-            preflight(replace(NANO, base=str(tmp_path / "base")))
+    with pytest.raises(DataError) as foretold:
+        preflight(replace(NANO, base=str(tmp_path / "base")))
+    assert str(foretold.value) == said
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])

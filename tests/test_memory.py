@@ -127,14 +127,32 @@ def test_a_field_of_a_preset_that_cannot_be_is_refused_in_one_line(change, capsy
     assert main(["check", "--set", change]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith(f"dfa_lib.gpt: --set {change.partition('=')[0]}=")
-    assert printed.err.count("\n") == 1 and "takes FIELD=VALUE with a field of" in printed.err
+    assert printed.err.count("\n") == 1 and "; takes FIELD=VALUE" in printed.err
+
+
+def test_of_an_unknown_field_its_likeness_is_named(capsys):
+    assert main(["check", "--set", "lr_vison=1"]) == 2
+    assert "takes FIELD=VALUE with a field such as lr_vision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("free", "status"), [(8.0, 0), (0.001, 1)])
+def test_another_base_has_its_name_and_what_does_not_fit_a_status(
+    free, status, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    base = save_tiny(tmp_path / "mine")
+    assert main(["check", "--set", f"base={base}", "vision=frozen"]) == status
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].startswith("mine needs ")
+    assert "Loading" not in printed.err
 
 
 @pytest.mark.parametrize("base", ["/no/such/folder", "."])
 def test_a_base_that_cannot_be_had_is_refused_before_it_is_rehearsed(base, capsys):
     assert main(["check", "--set", f"base={base}"]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("dfa_lib.gpt: preset nano: base ") and not printed.out
+    name = Path(base).resolve().name
+    assert printed.err.startswith(f"dfa_lib.gpt: preset {name}: base ") and not printed.out
     assert printed.err.count("\n") == 1
 
 

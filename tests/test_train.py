@@ -208,6 +208,31 @@ def test_another_run_does_not_take_up_a_foreign_checkpoint(preset, tuned, tmp_pa
     assert [s.loss for s in log] != [s.loss for s in tuned[2]]
 
 
+def test_what_another_run_left_is_set_aside_and_said(preset, tuned, tmp_path, capsys):
+    """Whether it was finished, or holds an adapter alone; nothing of it is lost."""
+    shutil.copytree(tuned[0] / "adapter", tmp_path / "adapter")
+    for rank in (2, 4):
+        run(replace(preset, rank=rank), tmp_path)
+        assert f"data or seed; {tmp_path}/earlier-" in capsys.readouterr().out
+    run(preset, tmp_path)  # the same once more
+    assert not capsys.readouterr().out
+    first, second = tmp_path / "earlier-1", tmp_path / "earlier-2"
+    weights = "adapter/adapter_model.safetensors"
+    assert (first / weights).read_bytes() == (tuned[0] / weights).read_bytes()
+    assert {file.name for file in second.iterdir()} == {"adapter", CHECKPOINT, "log.jsonl"}
+    assert not (tmp_path / "earlier-3").exists()
+
+
+@pytest.mark.parametrize("text", ["xx", "xx\n", "", None])
+def test_a_damaged_log_is_refused_in_one_line(preset, tuned, tmp_path, text):
+    shutil.copytree(tuned[0], tmp_path, dirs_exist_ok=True)
+    log = tmp_path / "log.jsonl"
+    log.unlink() if text is None else log.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"log\.jsonl.*remove it") as refusal:
+        run(preset, tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("other", [{"rank": 2}, {"language": "frozen"}], ids=str)
 def test_a_run_with_other_targets_is_not_taken_up(preset, tuned, tmp_path, other):
     shutil.copy(tuned[0] / CHECKPOINT, tmp_path)

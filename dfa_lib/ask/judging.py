@@ -33,10 +33,18 @@ NO_FACE = f"{detect.NO_FACE} --aligned takes a picture that is framed already."
 
 
 def find_model(folder: Path | None) -> Path:
-    """Return the tuned model: ``folder``, else the one lesson 02 made, else the shipped one."""
+    """Return the tuned model: ``folder``, else the one lesson 02 made, else the shipped one.
+
+    Raises DataError if ``folder`` holds none; a merged checkpoint is none.
+    """
     for choice in [folder] if folder else [work_path() / "02_gpt", RESCUE / "02_gpt"]:
-        if list(choice.glob("**/adapter_model.safetensors")):
+        if (inner(choice) / "adapter_model.safetensors").is_file():
             return choice
+    if any(choice.glob("model*.safetensors")):
+        raise DataError(
+            f"{choice}: a merged checkpoint, for servers such as `python -m dfa_lib.serve`; here, "
+            "name the folder that it was merged from"
+        )
     raise DataError(f"{choice}: no tuned model here; run lesson 02, or name one by --model FOLDER")
 
 

@@ -1,13 +1,15 @@
 """Tuning from the shell: ``python -m dfa_lib.gpt check | train | merge``.
 
 ``accelerate launch --config_file configs/ddp.yaml -m dfa_lib.gpt train`` is the same on many
-GPUs. Exit status 2 and one line on stderr for whatever cannot be done.
+GPUs. Exit status 1 where ``check`` finds no room, 2 and one line on stderr for whatever cannot be
+done.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -40,25 +42,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _preset(args: argparse.Namespace) -> Preset:
-    """The named preset with the fields of ``--set`` in place."""
+    """The named preset with the fields of ``--set`` in place; another base has a name of its own.
+
+    Raises DataError in one line for a field that there is not, or a value that it cannot have.
+    """
+    changes = dict(change.partition("=")[::2] for change in args.set)
+    if base := changes.get("base"):
+        own = {"name": Path(base).resolve().name, "licence": "as its base says"}
+        changes = own | changes
     try:
-        changes = dict(change.partition("=")[::2] for change in args.set)
         return replace(PRESETS[args.preset], **changes)
     except ValidationError as error:
         wrong = error.errors()[0]
-        known = ", ".join(field.name for field in fields(Preset))
+        name = wrong["loc"][0]
+        known = [field.name for field in fields(Preset)]
+        near = get_close_matches(name, known, cutoff=0.4) or ["base", "rank", "epochs"]
+        such = "" if name in known else f" with a field such as {', '.join(near)}"
         raise DataError(
-            f"--set {wrong['loc'][0]}={wrong['input']}: {wrong['msg']}; takes FIELD=VALUE with a "
-            f"field of {known}"
+            f"--set {name}={wrong['input']}: {wrong['msg']}; takes FIELD=VALUE{such}"
         ) from None
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> int:
+    """Print what the preset needs here; return 1 unless it is known to fit."""
     from dfa_lib.gpt.memory import preflight
     from dfa_lib.runtime import device
 
     needed = preflight(_preset(args))  # which refuses a base that is not there
     print(f"computing on {device().name}: {device().reason}\n{needed}")
+    return 0 if needed.endswith("go ahead") else 1
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -92,8 +92,11 @@ def load_tuned(
 def merge(folder: Path, out: Path) -> Path:
     """Write base and adapter as one plain checkpoint, on the CPU; complete or not there.
 
-    How far merging moved the logits of an answer is printed.
+    How far merging moved the logits of an answer is printed. Raises DataError for an ``out`` in
+    use, which may be the base, or the only copy of the adapter.
     """
+    if out.exists():
+        raise DataError(f"{out}: it is there already; remove it, or name a new folder")
     model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
     before = _first_logits(model, processor)
     merged = model.merge_and_unload()

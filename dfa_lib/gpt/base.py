@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from textwrap import shorten
 
 import torch
@@ -22,6 +23,7 @@ from transformers import (
 import dfa_lib.gpt.faceconv  # noqa: F401  registers the nano tower
 from dfa_lib import runtime
 from dfa_lib.gpt.forward import core
+from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import WEIGHTS, Preset
 from dfa_lib.gpt.trees import TREES
 from dfa_lib.records import DataError
@@ -73,11 +75,12 @@ def read_config(preset: Preset) -> PreTrainedConfig:
 
 
 def read_processor(preset: Preset) -> ProcessorMixin:
-    """Return the base's processor alone; refused as ``load_base`` refuses it."""
+    """Return the base's processor alone, which can be prompted; refused as by ``load_base``."""
     with _one_line(preset):
         processor = AutoProcessor.from_pretrained(preset.source, **preset.processor)
         if not isinstance(processor, ProcessorMixin):
             raise ValueError("it has no processor for pictures and text")
+        Prompter(processor)
     return processor
 
 
@@ -195,14 +198,16 @@ def _one_line(preset: Preset) -> Iterator[None]:
     """Turn what transformers finds wrong with a base into a DataError that has the mend."""
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # each file that is torn or missing fails in its own way
         said = shorten(str(error), 200).rstrip(".")
-        mend = "point `base` at a model of the hub, or at a folder with model and processor"
+        if said.startswith("Repo id must be"):  # it has slashes and dots as only paths have
+            said = "no such folder"
+        mend = "point `base` at a model of the hub, or at a folder with a whole model and processor"
         if "gated" in said:
             mend = f"accept its terms on https://huggingface.co/{preset.base}, then `hf auth login`"
         elif isinstance(error, torch.OutOfMemoryError):
             mend = SHRINK
-        elif isinstance(error, AttributeError):  # where a processor of videos lacks torchvision
+        elif isinstance(error, AttributeError) and not find_spec("torchvision"):  # for videos
             mend = "run `pip install torchvision num2words`"
         raise DataError(
             f"preset {preset.name}: base {preset.source} cannot be loaded: {said}; {mend}"

@@ -6,7 +6,9 @@ benchmarks/memory_model.py holds it against measured peaks.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakSet, finalize
 
@@ -18,9 +20,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
+from transformers.utils import logging
 
 from dfa_lib import runtime
-from dfa_lib.gpt.base import add_lora, read_config, read_processor
+from dfa_lib.gpt.base import add_lora, load_base, read_config, read_processor
 from dfa_lib.gpt.forward import answer_loss
 from dfa_lib.gpt.prefix import Prompter
 from dfa_lib.gpt.presets import NANO, Preset
@@ -94,12 +97,18 @@ def free_memory() -> float:
 
 
 def preflight(preset: Preset) -> str:
-    """Return one line: what the preset needs, what is free here, what to do if it does not fit."""
+    """Return one line: what the preset needs, what is free here, what to do if it does not fit.
+
+    Raises DataError for a base that training would refuse. Of one that would have to be fetched
+    from the hub, the weights are left out.
+    """
     here, free = runtime.device(), free_memory()
     if preset.four_bit and here.name == "cpu":
         return f"{preset.name} needs a CUDA GPU for its 4-bit weights; here use {NANO.name!r}"
     if (preset.four_bit or preset.paged) and not find_spec("bitsandbytes"):
         return f"{preset.name} needs bitsandbytes: run `pip install bitsandbytes`"
+    if Path(preset.source).is_dir():  # weights of the hub would be fetched
+        _check_weights(preset)
     try:
         wanted = need(preset, here.dtype)
     except NotImplementedError:
@@ -111,6 +120,17 @@ def preflight(preset: Preset) -> str:
     if wanted.weights > ROOM * free:
         return f"{line}: take a smaller preset"
     return f"{line}: try a lower `row`, a lower `rank` or a smaller preset"
+
+
+def _check_weights(preset: Preset) -> None:
+    """Refuse what training would refuse of a base in a folder; only the weights' heads are read."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        load_base(replace(preset, four_bit=False), "meta")
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _peak(model: nn.Module, row: Packed, preset: Preset) -> int:

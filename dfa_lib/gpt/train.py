@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def train(
     """Tune ``model`` in place and write ``out``/adapter, log.jsonl and checkpoint.pt.
 
     An interrupted run with the same data, preset and seed is taken up where it was; a
-    finished one is not repeated. ``validation`` records are scored at every checkpoint;
+    finished one is not repeated. What another run left there is set aside, and where is
+    printed. ``validation`` records are scored at every checkpoint;
     ``watch`` gets the log after every step, and at first what a run taken up has. Returns the log.
     """
     prompter = Prompter(processor)
@@ -82,7 +84,10 @@ def train(
     trainer = Trainer(model, prompter, faces, preset, seed)
     main = trainer.accelerator.is_main_process
     begin = trainer.load(out / CHECKPOINT, run)
-    log = [step for step in read_jsonl(out / LOG, Step) if step.step <= begin] if begin else []
+    if main and not begin:
+        _set_aside(out)
+    trainer.accelerator.wait_for_everyone()
+    log = _logged(out / LOG, begin)
     if main:
         write_jsonl(out / LOG, log)
     if main and watch and log:
@@ -277,6 +282,28 @@ class Trainer:
     def _summed(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the sum over the rows of all processes."""
         return self.accelerator.reduce(torch.stack(list(parts)).sum(0), reduction="sum")
+
+
+def _set_aside(out: Path) -> None:
+    """Move what an earlier run with other settings or data made into a folder of its own."""
+    if not (out / CHECKPOINT).exists() and not (out / "adapter").exists():
+        return
+    aside = next(place for n in count(1) if not (place := out / f"earlier-{n}").exists())
+    aside.mkdir()
+    for name in ("adapter", CHECKPOINT, LOG):
+        if (out / name).exists():
+            (out / name).rename(aside / name)
+    print(f"{out}: held a run with other settings, data or seed; {aside} holds it now")
+
+
+def _logged(file: Path, done: int) -> list[Step]:
+    """Return the log of the steps that are done; raise DataError if one has no line."""
+    log = [step for step in read_jsonl(file, Step) if step.step <= done] if file.exists() else []
+    if [step.step for step in log] != [*range(1, done + 1)]:
+        raise DataError(
+            f"{file}: is damaged; remove it and {CHECKPOINT} to start from the beginning"
+        )
+    return log
 
 
 def _facts(trees: Sequence[Tree], log: Sequence[Step]) -> dict[str, object]:
