@@ -14,9 +14,10 @@ from dfa_lib.bench.baselines import Chance
 from dfa_lib.bench.detection_metrics import TaskPredictions, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
 from dfa_lib.bench.report import Report, scoreboard
+from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.faceset import FaceSet
 from dfa_lib.intervals import BootstrapSample
-from dfa_lib.records import DataError, Face, InstructRecord, Prediction, read_jsonl
+from dfa_lib.records import Annotator, DataError, Face, InstructRecord, Prediction, read_jsonl
 from dfa_lib.taxonomy import Category, Task
 
 
@@ -57,6 +58,27 @@ def test_the_scoreboard_is_a_table(world: tuple, tmp_path: Path) -> None:
     _, low, high = data["lead"]["chance"]["DF-D AUC"]
     assert data["resolution"]["DF-D AUC"] == pytest.approx((high - low) / 2, abs=1e-6)
     assert f"DF-D AUC {data['resolution']['DF-D AUC']:.3f}" in scoreboard(data)
+
+
+def test_what_nobody_knows_is_neither_scored_nor_calibrated(world: tuple, tmp_path: Path) -> None:
+    """Forgeries of unknown kind and place, annotated by a model, and 19 faces to calibrate on."""
+    faces, records = world
+    unknown = {"category": Category.FORGED, "altered_regions": None}
+    known = {record.id: record.annotation for record in records}
+    guess = Annotator(name="endpoint", prompt_version="1")
+    made = tuple(
+        face.model_copy(update=unknown if face.category.forged else {})
+        for face in faces
+        if face.id != "val_00_FS"
+    )
+    notes = {face.id: known[face.id].model_copy(update={"annotator": guess}) for face in made}
+    told = build_conversations(made, notes, tmp_path / "told")
+    data = bench((FaceSet(faces.root, made), list(told)), tmp_path, oracle=Teller(oracle))
+    unscored = {"region F1", "COVER", "CHAIR", "Hal", "F0.5"}
+    assert not unscored & data["analysts"]["oracle"]["AD"].keys()
+    assert data["details"]["oracle"]["DF-D"]["temperature"] is None
+    assert data["majority_share"] is None and "most frequent" not in scoreboard(data)
+    assert "not calibrated" in (tmp_path / "report.html").read_text()
 
 
 def test_a_difference_is_paired(world: tuple, tmp_path: Path) -> None:

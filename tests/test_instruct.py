@@ -415,6 +415,20 @@ def test_bona_fide_faces_are_never_accused() -> None:
         assert not any(qa.answer.startswith("Yes") for qa in record.qa)
 
 
+def test_of_a_forgery_of_unknown_place_nothing_is_claimed(faces: FaceSet, tmp_path: Path) -> None:
+    """Neither counterpart nor mask: some region is always the oddest, and it says nothing."""
+    unknown = {"source": None, "mask": None, "altered_regions": None}
+    some = [face for face in faces if face.category == "FS"][:3]
+    alone = [face.model_copy(update=unknown) for face in some]
+    world = FaceSet(faces.root, (*alone, *(face for face in faces if not face.category.forged)))
+    records = build_conversations(world, annotate(world, out=tmp_path, workers=1), tmp_path)
+    for record in [*records][:3]:
+        assert record.annotation.findings == () and record.annotation.text == ""
+        assert [qa.task for qa in record.qa] == [Task.DF_D, Task.DF_C, Task.FC]
+        assert record.qa[2].template.split("/")[1] in ("category", "meaning")
+    assert len(records[3].qa) == 7
+
+
 def test_description_keeps_the_order_of_regions() -> None:
     findings = [
         a_finding(Region.MOUTH, Artifact.COLOUR_MISMATCH),

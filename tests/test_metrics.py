@@ -11,8 +11,8 @@ from sklearn import metrics as sk
 
 from dfa_lib import intervals
 from dfa_lib.bench import metrics
-from dfa_lib.bench.description_metrics import grounding, rouge_l
-from dfa_lib.records import Face
+from dfa_lib.bench.description_metrics import grounding, reference, rouge_l
+from dfa_lib.records import Annotation, Annotator, Face, Finding, InstructRecord
 from dfa_lib.taxonomy import Category
 
 RNG = np.random.default_rng(0)
@@ -148,6 +148,26 @@ def test_grounding_by_hand_and_by_the_definition_of_tridf() -> None:
         cover, chair, some, f_mine = grounding(said, frozenset(true))
         assert (cover, 1 - chair, f_mine) == pytest.approx((recall, precision, f_half))
         assert some == (chair > 0)
+
+
+@pytest.mark.parametrize(
+    ("known", "author", "scored"),
+    [
+        ({}, {"prompt_version": "1"}, False),
+        ({"altered_regions": ("nose",)}, {"prompt_version": "1"}, True),
+        ({"source": "bf_0"}, {"prompt_version": "1"}, True),
+        ({}, {}, True),
+    ],
+    ids=["a guess", "a mask", "a counterpart", "a person"],
+)
+def test_the_reference_rests_on_what_is_known(known: dict, author: dict, scored: bool) -> None:
+    named = {"id": "f", "image": "f.png", "sha256": "", "dataset": "d", "identities": ("p",)}
+    face = Face(**named, category="forged", split="test", licence="l", **known)
+    claim = Finding(region="nose", artifact="blur", evidence="")
+    by = Annotator(name="somebody", **author)
+    note = Annotation(face=face.id, findings=(claim,), text="The nose shows blur.", annotator=by)
+    pairs, text = reference(InstructRecord(face=face, annotation=note, qa=()))
+    assert (bool(pairs), bool(text)) == (scored, scored)
 
 
 def test_shares_equal_scikit_learn() -> None:

@@ -13,7 +13,7 @@ from toy_bench import toy_world
 from dfa_lib.analysts import Question, Reply
 from dfa_lib.bench.calibration import Calibration
 from dfa_lib.bench.coverage import risk_coverage, strangers
-from dfa_lib.bench.exam import set_exam
+from dfa_lib.bench.exam import LEAST_VAL, set_exam
 from dfa_lib.bench.scope import POOR, Scope, detail, flaw, forged_logits, refusals, traits
 from dfa_lib.chat.verdict import judge
 from dfa_lib.conditions import blur
@@ -98,6 +98,7 @@ def test_a_scope_of_an_exam_needs_people_of_all_splits(tmp_path: Path) -> None:
     scope = Scope.of(Eye(), exam)
     assert scope.faces == len(exam.val) and scope.margin.shape == (8,)
     assert Scope.of(Eye(), replace(exam, val=())) is None
+    assert Scope.of(Eye(), replace(exam, val=exam.val[: LEAST_VAL - 1])) is None
 
 
 def test_a_scope_is_of_one_analyst_and_one_file(scope: Scope, tmp_path: Path) -> None:

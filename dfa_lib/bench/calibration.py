@@ -33,7 +33,8 @@ class Calibration:
 def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
     """Look up in ``folder``, where the benchmark wrote, what it fitted for this very analyst.
 
-    None if there is no report, or none of an analyst with this ``fingerprint``.
+    None if there is no report, none of an analyst with this ``fingerprint``, or if there were too
+    few validation faces to fit anything.
     Raises DataError if the files cannot be read.
     """
     path = folder / "report.json"
@@ -50,6 +51,8 @@ def calibration(analyst: Analyst, folder: Path) -> Calibration | None:
             return None
         questions = asked_in(exam, Task.DF_D)
         warmth = report["details"][mine[0]]["DF-D"]["temperature"]
+        if warmth is None:
+            return None
         known = Calibration(warmth, questions, len(exam["val"]), None, report["source"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: {error!r}; run lesson 03 again to write it anew") from None

@@ -221,12 +221,22 @@ def claimed_regions(texts: Sequence[str]) -> np.ndarray:
 
 
 def reference(record: InstructRecord | None) -> tuple[Pairs, str]:
-    """Annotated findings and the description that the analyst's text is compared with."""
-    if record is None:
+    """Annotated findings and the description that the analyst's text is compared with.
+
+    There is none of a forgery about which neither mask nor counterpart nor a person says anything:
+    what an annotator claims about its place is a guess.
+    """
+    if record is None or not _grounded(record):
         return frozenset(), ""
     pairs = frozenset((one.region, one.artifact) for one in record.annotation.findings)
     answers = [qa.answer for qa in record.qa if qa.task is Task.AD]
     return pairs, (answers or [record.annotation.text])[0]
+
+
+def _grounded(record: InstructRecord) -> bool:
+    face = record.face
+    shown = not face.category.forged or face.altered_regions is not None or face.source is not None
+    return shown or record.annotation.annotator.prompt_version is None
 
 
 @lru_cache(maxsize=10_000)

@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_curve
 
 from dfa_lib.bench import metrics
-from dfa_lib.bench.exam import Exam, told, truth
+from dfa_lib.bench.exam import Exam, told, too_few, truth
 from dfa_lib.intervals import BootstrapSample, Triple, Triples, over
 from dfa_lib.records import DataError, Face, Prediction
 from dfa_lib.taxonomy import Category, Task
@@ -69,18 +69,25 @@ class TaskPredictions:
         return np.array([answer is None for answer in self.answers], float)
 
 
-def fitted_temperature(given: Sequence[Prediction], exam: Exam) -> float:
-    """Temperature of DF-D scores, fitted on the validation answers that can be read."""
+def fitted_temperature(given: Sequence[Prediction], exam: Exam) -> float | None:
+    """Temperature of DF-D scores, fitted on the validation answers that can be read.
+
+    None where these are ``too_few``.
+    """
     read = {one.face for one in given if one.task is Task.DF_D and one.answer is not None}
     faces = [face for face in exam.val if face.id in read]
+    if too_few(faces):
+        return None
     forged = np.array([face.category.forged for face in faces])
     return metrics.fit_temperature(forged, TaskPredictions.of(Task.DF_D, faces, given).scores)
 
 
-def detection(predicted: TaskPredictions, sample: BootstrapSample, temperature: float) -> Triples:
-    """The DF-D scores; ``temperature`` is the temperature of the probabilities."""
+def detection(
+    predicted: TaskPredictions, sample: BootstrapSample, temperature: float | None
+) -> Triples:
+    """The DF-D scores; ``temperature`` is that of the probabilities, if one was fitted."""
     forged, score, right = sample.forged, predicted.scores, predicted.right(sample)
-    raw, fitted = expit(score), expit(score / temperature)
+    raw, fitted = expit(score), expit(score / (temperature or 1.0))
     return {
         "AUC": sample.estimate(metrics.auc, forged, score),
         "AP": sample.estimate(metrics.average_precision, forged, score),
@@ -98,10 +105,10 @@ def detection(predicted: TaskPredictions, sample: BootstrapSample, temperature: 
 
 
 def detection_details(
-    predicted: TaskPredictions, sample: BootstrapSample, temperature: float
+    predicted: TaskPredictions, sample: BootstrapSample, temperature: float | None
 ) -> dict:
     """DF-D by category, method, data set, subgroup and video; the curves; the worst mistakes."""
-    fitted = expit(predicted.scores / temperature)
+    fitted = expit(predicted.scores / (temperature or 1.0))
     auc = _Area(predicted, sample)
     return {
         "temperature": temperature,

@@ -25,6 +25,9 @@ from dfa_lib.records import DataError, Face, inside
 from dfa_lib.taxonomy import CLASSES, Category, Split, Task
 
 VERSION = "dfa-bench-2"
+LEAST_VAL = 20
+"""Validation faces to calibrate on: of fewer, one face moves a share by more than .05, and one new
+face in twenty or more lies beyond the farthest."""
 _ROOM = 256 * 2**20
 """Bytes of decoded pictures that are kept: some 5,000 of 128 pixels."""
 
@@ -171,6 +174,14 @@ def told(face: Face) -> dict:
     """What a report tells of a face that it shows."""
     category = face.category.value
     return {"face": face.id, "image": face.image, "category": category, "method": face.method}
+
+
+def too_few(val: Sequence[Face]) -> bool:
+    """Whether neither a temperature nor a limit can be fitted on these validation faces.
+
+    They are fewer than ``LEAST_VAL``, or all bona fide, or all forged.
+    """
+    return len(val) < LEAST_VAL or len({face.category.forged for face in val}) < 2
 
 
 def label_scores(

@@ -185,9 +185,10 @@ def robustness_curves(data: Mapping, picture: Image) -> Figure:
         if "robustness" in one
     }
     said = (
-        f"{name} under {kind} from {rows[0, 0]:.2f} to {rows[-1, 0]:.2f}"
+        f"{name} under {kind} "
+        + (f"from {begin:.2f} to {end:.2f}" if np.isfinite(begin + end) else "unknown")
         for name, kinds in curves.items()
-        for kind, rows in kinds.items()
+        for kind, ((begin, *_), *_, (end, *_)) in kinds.items()
     )
     title = "The same faces, degraded step by step (pictures: severity 3)"
     alt = f"{title}: DF-D AUC by severity from 0 to 5. {look.listed(said, 20)}."

@@ -109,8 +109,10 @@ def _below(data: Mapping) -> str:
     told = [
         f"{data['n']} faces of {data['identities']} held-out identities, source"
         f" {data['source']}, preset {data.get('preset', '-')}; brackets: 95 % interval over"
-        f" identities. The most frequent category alone gives DF-C {data['majority_share']:.3f}."
+        " identities."
     ]
+    if (share := data["majority_share"]) is not None:
+        told.append(f"The most frequent category alone gives DF-C {share:.3f}.")
     if differences := [f"{name} {value:.3f}" for name, value in data["resolution"].items()]:
         told.append(
             f"Smallest differences this test set tells from none: {', '.join(differences)}."

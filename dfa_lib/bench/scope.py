@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dfa_lib.analysts import Analyst, Question
-from dfa_lib.bench.exam import Exam, label_scores, some
+from dfa_lib.bench.exam import Exam, label_scores, some, too_few
 from dfa_lib.conditions import CONDITIONS, brightness, jpeg, under
 from dfa_lib.face.detect import MOST_TILT, NO_FACE, FaceCrop, Picture, tilt
 from dfa_lib.face.geometry import Image
@@ -103,14 +103,14 @@ class Scope:
     def of(cls, analyst: "LocalAnalyst", exam: Exam) -> "Scope | None":
         """Fit the scope of ``analyst`` on the training and validation people of ``exam``.
 
-        Return None if it has none of one kind.
+        Return None without training people, or with too few validation faces.
         """
+        if not exam.train or too_few(exam.val):
+            return None
         train, val = (
             [exam.faces.image(face) for face in some(part, _FACES, exam.seed)]
             for part in (exam.train, exam.val)
         )
-        if not train or not val:
-            return None
         calm = [exam.faces.image(face) for face in exam.val if not face.category.forged]
         return cls.fit(analyst, train, val, calm, exam.questions[Task.DF_D], exam.seed)
 

@@ -64,7 +64,7 @@ def score_all(
         "resamples": resamples,
         "n": len(sample.faces),
         "identities": sample.identities,
-        "majority_share": max(kinds.values(), default=0) / max(kinds.total(), 1),
+        "majority_share": max(kinds.values()) / kinds.total() if _kinds_known(sample) else None,
         "analysts": analysts,
         "constant": described.constant_scores(),
         "lead": leads,
@@ -83,7 +83,7 @@ def _score_one(
     collected: Mapping[Task, TaskPredictions],
     sample: BootstrapSample,
     described: Descriptions,
-    temperature: float,
+    temperature: float | None,
 ) -> tuple[dict[str, Triples], dict[str, dict]]:
     """Scores and details of one analyst, by task; a task it does not answer is empty."""
     scores: dict[str, Triples] = {task.value: {} for task in TASKS}

@@ -146,7 +146,10 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
 
 
 class Measuring:
-    """Annotator that compares a forgery with its bona fide counterpart and names what differs."""
+    """Annotator that compares a forgery with its bona fide counterpart and names what differs.
+
+    Of a forgery without counterpart and mask nobody knows the place: its text stays empty.
+    """
 
     annotator = Annotator(name="measuring", prompt_version=wording.library(Task.AD).version)
 
@@ -167,6 +170,7 @@ def _measured(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unansw
     said = {"face": face.id, "annotator": Measuring.annotator}
     try:
         found = tuple(measure(face, faces, normal))
-        return Annotation(findings=found, text=wording.describe(found), **said)
+        text = wording.describe(found) if found or not face.category.forged else ""
+        return Annotation(findings=found, text=text, **said)
     except DataError as error:
         return Unanswered(kind="error", reason=str(error), **said)

@@ -162,9 +162,9 @@ _FIGURE = {
 def measure(face: Face, faces: FaceSet, normal: Normal) -> list[Finding]:
     """Find what can be measured on one face; nothing on a bona fide one.
 
-    Beside its counterpart, the regions that differ more than two shots do; alone, those known to
-    be altered, each by the figure that is furthest off, or where none is known those further off
-    than bona fide faces are. At least the one region that stands out most.
+    Beside its counterpart, the regions that differ more than two shots do, at least the one that
+    does most; alone, those known to be altered, each by the figure that is furthest off. Where
+    neither is known nothing is found: some figure is always off, whatever was altered.
     """
     if not face.category.forged:
         return []
@@ -173,11 +173,8 @@ def measure(face: Face, faces: FaceSet, normal: Normal) -> list[Finding]:
     image = faces.image(face)
     if face.category is Category.EFS or face.source is None:
         single = measure_single(image, face.landmarks)
-        found = [_single_finding(region, figures, normal) for region, figures in single.items()]
-        if face.altered_regions:
-            return [finding for finding in found if finding.region in face.altered_regions]
-        odd = [finding for finding in found if finding.figures["z"] >= LEAST_Z]
-        return odd or [max(found, key=lambda finding: finding.figures["z"])]
+        altered = [region for region in single if region in (face.altered_regions or ())]
+        return [_single_finding(region, single[region], normal) for region in altered]
     source = faces[face.source]
     pair = measure_pair(faces.image(source), image, source.landmarks or face.landmarks)
     altered = [region for region in pair if normal.altered(region, pair[region]["change"])]

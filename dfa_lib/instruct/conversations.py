@@ -82,6 +82,7 @@ def converse(
     """Hold the seven-part conversation on one face.
 
     A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
+    Where an empty note says that its place is unknown, no region or artifact is asked about.
     """
     rng = Random(f"{seed}/{face.id}")
     answer = OPTIONS[Task.DF_D][detection_label(face.category)]
@@ -89,8 +90,11 @@ def converse(
     if face.category in CLASSES:
         answer = OPTIONS[Task.DF_C][face.category.value]
         qa.append(_qa(Task.DF_C, "ask", face.split, rng, answer))
-    qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
-    qa += talk or _free(face, note, rng)
+    if note.text:
+        qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
+        qa += talk or _free(face, note, rng)
+    else:
+        qa.append(_about_category(face, rng))
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
 
 

@@ -52,7 +52,7 @@ class Talking(Writer):
         missing; why is printed. The cache of the endpoint keeps every answer: a second call asks
         about nothing but what has changed.
         """
-        mine = {face.id: face for face in faces if face.id in notes}
+        mine = {face.id: face for face in faces if face.id in notes and notes[face.id].text}
         talks: dict[str, tuple[QA, ...]] = {}
         aside = Counter[str]()
 
