@@ -183,7 +183,8 @@ def live_curve(seconds: float = 15) -> Callable[[Sequence[Step]], None]:
 def verdict_card(image: Image, verdict: Verdict) -> Figure:
     """A face, and the analyst's probability of each category, or why it gives none."""
     if verdict.abstained:
-        return picture_grid({"": [image]}, f"No verdict. {verdict.abstained}", side=2.4)
+        title = f"No verdict. {verdict.abstained}".removesuffix(".")
+        return picture_grid({"": [image]}, title, side=2.4)
     said = (f"{kind.phrase} {percent(share)}" for kind, share in verdict.categories.items())
     alt = f"A face and the analyst's probabilities: {look.listed(said)}. {verdict.sentence}."
     title = f"The analyst's verdict: {verdict.sentence}"

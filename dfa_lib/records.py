@@ -298,7 +298,7 @@ def inside(root: Path, relative: str) -> Path:
     except (OSError, RuntimeError):
         raise DataError(f"{relative}: a link to itself, or too long a name; rename it") from None
     if not _is_inside(relative) or not path.is_relative_to(root.resolve()):
-        raise DataError(f"{relative}: outside the data root {root}; use a path below it")
+        raise DataError(f"{relative}: outside the data root, name it relative to that: {root}")
     return path
 
 

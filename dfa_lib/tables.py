@@ -33,8 +33,17 @@ def rows(path: Path) -> Iterator[Mapping[str, object]]:
         raise DataError(f"root={path}: no such file; {_KINDS}") from None
     except ImportError:
         raise DataError(f"{path}: Parquet needs `pip install pyarrow`; or save as CSV") from None
+    except UnicodeDecodeError as error:
+        told = f"not a readable table (line {_undecodable(path)}: {error})"
+        raise DataError(f"{path}: {told}; save it as UTF-8 CSV") from None
     except (OSError, TypeError, ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({error}); save it as UTF-8 CSV") from None
+
+
+def _undecodable(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return next((at for at, line in enumerate(file, start=1) if "\ufffd" in line), 1)
 
 
 def _parquet(path: Path) -> Iterator[Cells]:
@@ -80,7 +89,10 @@ def _csv(path: Path) -> Iterator[Cells]:
         file.seek(begin)
         table = csv.DictReader(file, delimiter=delimiter or max(",;\t", key=head.count))
         _once(table.fieldnames)
-        yield from table
+        for row in table:
+            if any(row.pop(None, ())):
+                raise DataError(f"line {table.line_num}: more cells than columns; quote its commas")
+            yield row
 
 
 def _cells(pairs: list[tuple[str, object]]) -> Cells:

@@ -49,6 +49,7 @@ def rows_of(path: Path) -> list[Row]:
         ("0", "", None, (Category.BONA_FIDE, None)),
         ("1", "", None, (Category.FORGED, None)),
         ("fake", "FS", None, (Category.FS, None)),
+        ("fake", "face swap", None, (Category.FS, None)),
         ("forged", "face editing", "mine", (Category.FE, "mine")),
         ("fake", "", "SimSwap", (Category.FS, "simswap")),
         ("fake", "", "my own gan", (Category.FORGED, "my own gan")),
@@ -140,7 +141,7 @@ def test_what_cannot_be_used_is_counted_and_nothing_stops(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("t.csv", "path,label\nZoë.png,real\n".encode("cp1252"), "codec"),
+        ("t.csv", "path,label\nZoë.png,real\n".encode("cp1252"), "line 2: .*codec"),
         ("t.csv", "path,label\nZoë.png,real\n".encode("utf-16"), "codec"),
         ("t.jsonl", b"[" * 99_999, "recursion"),
         ("t.parquet", b"PAR1 torn PAR1", "Parquet"),
@@ -169,6 +170,8 @@ def test_what_is_no_table_is_named_with_the_mend(
         ("t.csv", b"path,label,path\na,real,b\n", "t.csv: two columns are named 'path'; rename"),
         ("t.csv", b"path,Label, label\na,real,fake\n", "two columns are named 'label'; rename"),
         ("t.jsonl", b'{"path": "a", "label": 0, "label": 1}', "two columns are named 'label'"),
+        ("t.csv", b"path,label\na.jpg,real,\nb,c.jpg,real\n", "line 3: more cells than columns"),
+        ("t.jsonl", b'{"image": {"bytes": "..."}, "label": 0}', "image holds pictures, not paths"),
     ],
 )
 def test_a_table_that_would_be_misread_is_refused(
@@ -202,10 +205,10 @@ def test_a_frame_is_a_number_or_unknown(frame: str, at: int | None) -> None:
 
 
 ODD_PATHS = {
-    "C:\\data\\1.png": "outside the data root",
-    "/etc/passwd": "outside the data root",
-    "../1.png": "outside the data root",
-    "https://a.b/1.png": "outside the data root",
+    "C:\\data\\1.png": "outside the data root, name it relative to that",
+    "/etc/passwd": "outside the data root, name it relative to that",
+    "../1.png": "outside the data root, name it relative to that",
+    "https://a.b/1.png": "outside the data root, name it relative to that",
     "~/1.png": "no such file",
     "1.png\0": "embedded null byte",
     "": "no path",

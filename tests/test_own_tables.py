@@ -192,7 +192,8 @@ def test_too_few_people_for_three_splits_are_told(
         picture(tmp_path / f"{n}.png", n)
     rows = [real(f"{n}.png", person="Ada") for n in range(4)]
     load("table", write(tmp_path / "one.csv", rows), tmp_path / "one")
-    assert "table: no picture for val and test: too few people" in capsys.readouterr().out
+    assert "table: no picture for val and test: too few people" in (out := capsys.readouterr().out)
+    assert "nobody is named" not in out and "table: all are bona fide: with one kind" in out
     rows[0]["person"] = "Eve"
     load("table", write(tmp_path / "two.csv", rows), tmp_path / "two")
     assert "people: 2; " in (out := capsys.readouterr().out) and "no picture for test: too" in out
@@ -217,4 +218,5 @@ def test_the_survey_of_the_shell_says_what_was_understood(
     assert main(given) == 0
     out = capsys.readouterr().out
     assert "columns: path=Bild, label=Urteil; not read: Quelle; labels: echt = bona fide: 3" in out
-    assert "; people: 6; pairs: 0; left out: no picture" in out
+    assert "; people: 6; pairs: 0; left out: nothing" in out
+    assert "nobody is named for 6 pictures" in out and "all are" not in out

@@ -328,7 +328,7 @@ def test_deepfakebench_counts_pairs_and_leaks(bench: FaceSet) -> None:
         "an empty list of frames": 1,
         "not a readable JSON list": 1,
         "no such file": 1,
-        "outside the data root": 1,
+        "outside the data root, name it relative to that": 1,
         LEAK: 1,
     }
     # by the name of the file, never by the label

@@ -60,6 +60,17 @@ def import_faces(
     people = len({person for piece in pieces for person in piece.row.people})
     told = f"people: {people:,}; pairs: {sum(piece.twin is not None for piece in pieces):,}"
     print(f"{source}: to be read: {_listed(rows)}; {told}; left out: {_reasons(tally)}")
+    nameless = sum(piece.row.people == (piece.row.path,) for piece in pieces)
+    if nameless:
+        print(
+            f"{source}: nobody is named for {nameless:,} pictures: each counts as one person, and"
+            " one person may be in two splits; name them in the column person of a table"
+        )
+    if pieces and len({piece.row.category.forged for piece in pieces}) < 2:
+        print(
+            f"{source}: all are {'forged' if pieces[0].row.category.forged else 'bona fide'}:"
+            " with one kind alone no analyst can learn to tell them apart"
+        )
     if bare := [split for split in Split if split not in {piece.split for piece in pieces}]:
         print(f"{source}: no picture for {' and '.join(bare)}: too few people who are not linked")
 
@@ -87,7 +98,7 @@ def _reasons(tally: Tally) -> str:
         f"{entry['count']:,} {reason}" + (f" ({entry['first']})" if entry["first"] else "")
         for reason, entry in sorted(tally.items(), key=lambda entry: -entry[1]["count"])
     )
-    return "; ".join(said) or "no picture"
+    return "; ".join(said) or "nothing"
 
 
 def _report(log: Path, tally: Tally, path: Path) -> str:
@@ -144,7 +155,7 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__
         reason = told.removeprefix(f"{row.path}: ").partition(";")[0][:120]
-        return Outcome(job=row.frame, skipped=reason.removesuffix(f" {root}"))
+        return Outcome(job=row.frame, skipped=reason.removesuffix(f": {root}"))
     face = save_face(
         out,
         piece.id,

@@ -19,6 +19,7 @@ SPLITS = {word: Split(split) for split, row in WORDS["splits"].items() for word 
 _NO, _YES, _REAL, _FAKE = (WORDS["labels"][kind].split() for kind in ("no", "yes", "real", "fake"))
 _LABELS = (
     {word: c for c in CLASSES for word in (c.value.lower(), c.phrase.replace(" ", "_"))}
+    | {word: Category(kind) for kind, row in WORDS["categories"].items() for word in row.split()}
     | dict.fromkeys([*_NO, *_REAL], Category.BONA_FIDE)
     | dict.fromkeys([*_YES, *_FAKE], Category.FORGED)
 )
@@ -42,6 +43,11 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Item]:
     there = list(dict.fromkeys(chain.from_iterable(lines)))
     named = _named(path, there, columns)
     words = label_words(columns, named["label"])
+    if any(isinstance(row.get(named["path"]), dict | bytes) for row in lines):
+        raise DataError(
+            f"{path}: column {named['path']} holds pictures, not paths; write each to a file and"
+            " name these files in a column"
+        )
     root = f"{path.parent.resolve()}/"
     found: Counter[tuple[str, ...]] = Counter()
     for number, raw in enumerate(lines, start=1):
