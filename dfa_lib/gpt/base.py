@@ -132,7 +132,7 @@ def make_optimizer(loss: nn.Module, preset: Preset) -> Optimizer:
         from bitsandbytes.optim import PagedAdamW8bit  # for CUDA alone
 
         return PagedAdamW8bit(used, lr=preset.lr_lora, weight_decay=0.0)
-    return AdamW(used, lr=preset.lr_lora, weight_decay=0.0)
+    return AdamW(used, lr=preset.lr_lora, weight_decay=0.0, fused=True)
 
 
 def parts(model: nn.Module) -> dict[str, list[str]]:
