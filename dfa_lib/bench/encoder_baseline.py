@@ -88,9 +88,7 @@ class FineTuned(Classifier):
             encoder = encoder.to(self.analyst.model.device).train()
             orders = (torch.randperm(len(self.train)) for _ in range(self.epochs))
             batches = [batch.tolist() for order in orders for batch in order.split(self.batch)]
-            optimiser = torch.optim.AdamW(
-                encoder.parameters(), self.rate, weight_decay=0.01, fused=True
-            )
+            optimiser = torch.optim.AdamW(encoder.parameters(), self.rate, fused=True)
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimiser, self.rate, total_steps=len(batches)
             )
