@@ -83,7 +83,9 @@ def remake(
         jobs = [replace(job, **by) if job.method and job.target else job for job in jobs]
     mine = [job for job in jobs if job.id in ids]
     make = partial(_make_chunk, _face_models(population, jobs, mine, workers))
-    shutil.rmtree(out, ignore_errors=True)
+    for one in difficulties:  # whatever else lies there may be somebody's
+        shutil.rmtree(out / f"{one:g}", ignore_errors=True)
+    (out / "faces.part.jsonl").unlink(missing_ok=True)
     studios = [Studio(population, out / f"{one:g}", seed, one) for one in difficulties]
     orders = [(one, job) for job in mine for one in studios]  # side by side, to share portraits
     log = make_faces(orders, _name, make, out, workers, None, "remade")

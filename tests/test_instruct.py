@@ -243,6 +243,16 @@ def test_a_folder_with_other_faces_is_refused(faces: FaceSet) -> None:
         load_faces("procedural", faces.root, n=N, seed=1)
 
 
+@pytest.mark.parametrize("name", ["images", "masks", "photographs"])
+def test_a_folder_with_pictures_of_others_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / name / "mine.jpg"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with pytest.raises(DataError, match=f"its {name} were not made here; give another folder"):
+        load_faces("folder", tmp_path, root=theirs.parent, n=60, size=64, workers=1)
+    assert [*tmp_path.rglob("*.*")] == [theirs]
+
+
 def test_unknown_source_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="procedural, london"):
         load_faces("celeba", tmp_path)

@@ -63,6 +63,15 @@ def test_faces_of_another_making_are_refused(world: FaceSet, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
+def test_remaking_leaves_what_else_lies_in_the_folder(world: FaceSet) -> None:
+    before = sorted(world.root.rglob("*.*"))
+    ids = {next(iter(world.split("test"))).id}
+    for _ in range(2):
+        assert len(remake(world.root, ids, world.root, [EASY])[EASY]) == 1
+    shutil.rmtree(world.root / f"{EASY:g}")
+    assert sorted(world.root.rglob("*.*")) == before
+
+
 class Oracle(Control):
     """Knows the truth on one version by heart, and says the same of every face of another."""
 

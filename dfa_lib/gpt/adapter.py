@@ -96,7 +96,7 @@ def merge(folder: Path, out: Path) -> Path:
     use, which may be the base, or the only copy of the adapter.
     """
     if out.exists():
-        raise DataError(f"{out}: it is there already; remove it, or name a new folder")
+        raise DataError(f"{out}: it is there already; name a new folder")
     model, processor, preset = load_tuned(folder, "cpu", to_merge=True)
     before = _first_logits(model, processor)
     merged = model.merge_and_unload()

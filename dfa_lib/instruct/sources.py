@@ -160,10 +160,14 @@ def _files(place: Path, out: Path) -> Iterator[str]:
 def _claimed(out: Path, recipe: dict[str, object], shard: Shard | None) -> Iterator[None]:
     """Note in ``out`` what its faces are made with; refuse a folder made otherwise.
 
-    What cannot be made in the block does not bind the folder.
+    So is one with pictures of others where faces would be written, or cleared away. What cannot be
+    made in the block does not bind the folder.
     """
     note = out / "recipe.json"
     fresh = not note.exists()
+    theirs = [name for name in ("images", "masks", "photographs") if (out / name).exists()]
+    if theirs and not note.exists() and not any(out.glob("faces*.jsonl")):
+        raise DataError(f"{out}: its {theirs[0]} were not made here; give another folder")
     if fresh:
         write_atomic(note, json.dumps(recipe) + "\n")  # shards may start at once
     held = read_json(note)
