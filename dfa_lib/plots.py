@@ -94,7 +94,7 @@ def pair(faces: FaceSet, face: Face, note: Annotation) -> Figure:
         "difference": None if before is None else look.heat(difference(before, after)),
         "findings": painted(after, face, colours),
     }
-    found = look.listed((f"{one.region} ({one.artifact})" for one in note.findings), 12)
+    found = look.listed((f"{one.region} ({one.artifact})" for one in note.findings), 12) or "none"
     beside = "" if before is None else "the bona fide picture, the forged one, their difference, "
     made = f"{face.category.phrase} by {face.method or 'an unknown method'}"
     alt = f"Face {face.id}, {made}: {beside}and its findings in colour: {found}."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dfa_lib.face.geometry import EYE_LEFT, EYE_RIGHT, Portrait, mirrored, region_masks
+from dfa_lib.findings import claims, verdict
 from dfa_lib.instruct.annotate import Measuring, Unanswered, annotate
 from dfa_lib.instruct.artifact_rules import LEAST_CHANGE
 from dfa_lib.instruct.conversations import OPTIONS, build_conversations, converse, load_records
@@ -433,9 +434,11 @@ def test_of_a_forgery_of_unknown_place_nothing_is_claimed(faces: FaceSet, tmp_pa
     world = FaceSet(faces.root, (*alone, *(face for face in faces if not face.category.forged)))
     records = build_conversations(world, annotate(world, out=tmp_path, workers=1), tmp_path)
     for record in [*records][:3]:
-        assert record.annotation.findings == () and record.annotation.text == ""
-        assert [qa.task for qa in record.qa] == [Task.DF_D, Task.DF_C, Task.FC]
-        assert record.qa[2].template.split("/")[1] in ("category", "meaning")
+        assert record.annotation.findings == () and not claims(record.annotation.text)
+        assert record.qa[2].answer.endswith("which regions were altered is not known.")
+        assert verdict(record.qa[2].answer, Task.DF_D) == "forged"
+        assert [qa.task for qa in record.qa] == [Task.DF_D, Task.DF_C, Task.AD, Task.FC]
+        assert record.qa[3].template.split("/")[1] in ("category", "meaning")
     assert len(records[3].qa) == 7
 
 

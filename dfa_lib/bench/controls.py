@@ -24,8 +24,9 @@ def controls(
     """
     train = faces.split(Split.TRAIN)
     records = {record.id: record for record in records}
-    notes = [record.annotation for record in records.values() if record.face.split is Split.TRAIN]
-    written = [note.text for note in notes if note.text]
+    written = [
+        record.annotation.text for record in records.values() if record.face.split is Split.TRAIN
+    ]
     part = replace(train, faces=some(train.faces, 3000, seed))
     preset = analyst.preset
     base = analyst if preset.vision == "frozen" else LocalAnalyst(load_base(preset), preset)

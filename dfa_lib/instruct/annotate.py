@@ -148,7 +148,7 @@ def _writer(annotator: str | Describer, workers: int, endpoint: "Endpoint | None
 class Measuring:
     """Annotator that compares a forgery with its bona fide counterpart and names what differs.
 
-    Of a forgery without counterpart and mask nobody knows the place: its text stays empty.
+    Of a forgery without counterpart and mask it says that the place is not known.
     """
 
     annotator = Annotator(name="measuring", prompt_version=wording.library(Task.AD).version)
@@ -170,7 +170,8 @@ def _measured(face: Face, faces: FaceSet, normal: Normal) -> Annotation | Unansw
     said = {"face": face.id, "annotator": Measuring.annotator}
     try:
         found = tuple(measure(face, faces, normal))
-        text = wording.describe(found) if found or not face.category.forged else ""
+        unknown = face.category.forged and not found
+        text = wording.say(Task.AD, "unknown") if unknown else wording.describe(found)
         return Annotation(findings=found, text=text, **said)
     except DataError as error:
         return Unanswered(kind="error", reason=str(error), **said)

@@ -82,7 +82,7 @@ def converse(
     """Hold the seven-part conversation on one face.
 
     A forgery of unknown kind has no DF-C question, and FC does not ask whether it is of a kind.
-    Where an empty note says that its place is unknown, no region or artifact is asked about.
+    Where no finding says what was altered, FC asks about no region and no evidence.
     """
     rng = Random(f"{seed}/{face.id}")
     answer = OPTIONS[Task.DF_D][detection_label(face.category)]
@@ -90,12 +90,14 @@ def converse(
     if face.category in CLASSES:
         answer = OPTIONS[Task.DF_C][face.category.value]
         qa.append(_qa(Task.DF_C, "ask", face.split, rng, answer))
-    if note.text:
-        qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
-        qa += talk or _free(face, note, rng)
-    else:
-        qa.append(_about_category(face, rng))
+    qa.append(_qa(Task.AD, "ask", face.split, rng, note.text))
+    qa += [_about_category(face, rng)] if unplaced(face, note) else talk or _free(face, note, rng)
     return InstructRecord(face=face, annotation=note, qa=tuple(qa))
+
+
+def unplaced(face: Face, note: Annotation) -> bool:
+    """Whether nothing tells where a forgery was altered."""
+    return face.category.forged and not note.findings
 
 
 def detection_label(category: Category) -> str:

@@ -10,7 +10,7 @@ from pydantic import field_validator
 from dfa_lib.endpoint import Answer, Endpoint, Request
 from dfa_lib.findings import regions, verdict
 from dfa_lib.instruct.annotate import Unanswered
-from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions
+from dfa_lib.instruct.conversations import FORGERIES, OPTIONS, two_regions, unplaced
 from dfa_lib.instruct.evidence import BARE_SKIN
 from dfa_lib.instruct.prompting import Requests, Writer, plain
 from dfa_lib.instruct.wording import meaning
@@ -46,13 +46,14 @@ class Talking(Writer):
     def talk(
         self, faces: Iterable[Face], notes: Mapping[str, Annotation]
     ) -> dict[str, tuple[QA, ...]]:
-        """Return the turns on each of ``faces`` that has a note, by its id.
+        """Return the turns on each of ``faces`` that has a note, and is not unplaced, by its id.
 
         A face without a usable answer, or whose talk claims what the description does not, is
         missing; why is printed. The cache of the endpoint keeps every answer: a second call asks
         about nothing but what has changed.
         """
-        mine = {face.id: face for face in faces if face.id in notes and notes[face.id].text}
+        told = (face for face in faces if face.id in notes)
+        mine = {face.id: face for face in told if not unplaced(face, notes[face.id])}
         talks: dict[str, tuple[QA, ...]] = {}
         aside = Counter[str]()
 
