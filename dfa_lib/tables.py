@@ -58,10 +58,13 @@ def _parquet(path: Path) -> Iterator[Cells]:
 def _json(path: Path) -> Iterator[Cells]:
     """Read one array of objects; a file of one object a line may be named so as well."""
     text = path.read_text("utf-8-sig")
-    if not text.lstrip().startswith("["):
-        yield from _jsonl(path)
+    if text.lstrip().startswith("["):
+        yield from ({**row} for row in json.loads(text, object_pairs_hook=_cells))
         return
-    yield from ({**row} for row in json.loads(text, object_pairs_hook=_cells))
+    try:
+        yield {**json.loads(text, object_pairs_hook=_cells)}  # one object, on many lines
+    except ValueError:
+        yield from _jsonl(path)
 
 
 def _jsonl(path: Path) -> Iterator[Cells]:

@@ -13,6 +13,7 @@ from dfa_lib.bench import perturb
 from dfa_lib.bench.baselines import Chance
 from dfa_lib.bench.detection_metrics import TaskPredictions, detection_details, video
 from dfa_lib.bench.exam import Exam, set_exam
+from dfa_lib.bench.plots import robustness_curves
 from dfa_lib.bench.report import Report, scoreboard
 from dfa_lib.instruct.conversations import build_conversations
 from dfa_lib.instruct.faceset import FaceSet
@@ -262,6 +263,9 @@ def test_robustness_of_two_analysts(world: tuple, tmp_path: Path) -> None:
     steady = tasks["mean"]["DF-D"]["robustness"]["curves"]["blur"]
     assert steady[5][0] == pytest.approx(steady[0][0], abs=0.02)
     assert 'alt="The same faces, degraded step by step' in report.page.read_text()
+    found["curves"]["blur"][0] = [None] * 3  # of faces of one kind there is no AUC
+    alt = robustness_curves(report.data, np.zeros((64, 64, 3), np.uint8)).get_label()
+    assert "pixel under blur unknown" in alt and "nan" not in alt
     asked = pixel.asked
     run_bench(analysts, *world, tmp_path, resamples=20, robustness=30)
     assert pixel.asked == asked

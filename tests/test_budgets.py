@@ -6,13 +6,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CEILINGS = {
-    "dfa_lib": (15_166, 8_000),
+    "dfa_lib": (15_173, 8_000),
     "dfa_lib/bench": (3_369, 2_200),
     "dfa_lib/chat": (875, 900),
     "dfa_lib/ask": (566, 500),
     "dfa_lib/endpoint": (1_810, 1_000),
     "dfa_lib/gpt": (1_960, 1_500),
-    "dfa_lib/instruct": (3_479, 3_000),
+    "dfa_lib/instruct": (3_483, 3_000),
     "facesim": (1_938, 2_400),
 }
 """Lines of Python reached and aimed at: lower the first with the code; raise it to mend faults."""

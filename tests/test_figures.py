@@ -14,6 +14,7 @@ from matplotlib.text import Text
 
 from dfa_lib.bench.perturb import LEVELS
 from dfa_lib.bench.plots import level_scores, robustness_curves, subgroup_scores
+from dfa_lib.chat.verdict import Verdict
 from dfa_lib.gpt.train import Step
 from dfa_lib.look import (
     COLOURS,
@@ -28,7 +29,7 @@ from dfa_lib.look import (
     jpeg_figures,
     listed,
 )
-from dfa_lib.plots import live_curve, loss_curve, picture_grid
+from dfa_lib.plots import live_curve, loss_curve, picture_grid, verdict_card
 
 PLOTS = [*ROOT.glob("dfa_lib/**/*plots.py")]
 
@@ -99,6 +100,12 @@ def test_a_grid_names_all_its_rows() -> None:
     assert figure.get_label() == (
         "A grid. 3 x 1 pictures of faces; rows: bona fide and FS; columns: one."
     )
+
+
+def test_a_reason_ends_with_one_full_stop() -> None:
+    why = Verdict(None, {}, abstained="No face was found.")
+    alt = verdict_card(np.zeros((8, 8, 3), np.uint8), why).get_label()
+    assert alt.startswith("No verdict. No face was found. ") and ".." not in alt
 
 
 def test_long_lists_are_cut_short() -> None:

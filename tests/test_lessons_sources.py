@@ -1,6 +1,7 @@
 """Lessons 01 to 04 on every source: what is not known is said, and nothing fails."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_a_table_of_paths_and_labels(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools.run_notebooks", *pairs, *map(str, COURSE[1:])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1500:]
+    said = {lesson: printed(tmp_path / "work" / lesson.name) for lesson in COURSE[1:]}
+    data, _, bench, chat = said.values()
+    for line in ("nobody is named", "no counterpart", "12 faces with 3 QA each", "no pair with"):
+        assert line in data
+    for line in ("a test person was is not known", "region F1 is not known", "no calibration"):
+        assert line in bench
+    assert "not calibrated" in chat and "nan to nan" not in bench
+
+
+def printed(lesson: Path) -> str:
+    """All text that the cells of an executed lesson show."""
+    cells = json.loads(lesson.read_text("utf-8"))["cells"]
+    shown = [output for cell in cells for output in cell.get("outputs", ())]
+    texts = (one.get("text") or one.get("data", {}).get("text/plain") or () for one in shown)
+    return "".join(line for text in texts for line in text)
 
 
 @pytest.mark.full

@@ -171,6 +171,12 @@ def test_what_is_no_table_is_named_with_the_mend(
         ("t.csv", b"path,Label, label\na,real,fake\n", "two columns are named 'label'; rename"),
         ("t.jsonl", b'{"path": "a", "label": 0, "label": 1}', "two columns are named 'label'"),
         ("t.csv", b"path,label\na.jpg,real,\nb,c.jpg,real\n", "line 3: more cells than columns"),
+        (
+            "t.json",
+            b'{"a.jpg": "real", "b.jpg": "fake"}',
+            "a.jpg: the names of its columns are pict",
+        ),
+        ("t.json", b'{\n "a.jpg": 0,\n "b.jpg": 1\n}', "a.jpg: the names of its columns are pict"),
         ("t.jsonl", b'{"image": {"bytes": "..."}, "label": 0}', "image holds pictures, not paths"),
     ],
 )

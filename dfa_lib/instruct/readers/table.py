@@ -10,6 +10,7 @@ from dfa_lib.findings import findings
 from dfa_lib.instruct.readers.links import linked
 from dfa_lib.instruct.readers.words import WORDS, method
 from dfa_lib.instruct.rows import OWN_USE, Item, Row, Skip
+from dfa_lib.photo import SUFFIXES
 from dfa_lib.records import DataError, Finding
 from dfa_lib.tables import rows
 from dfa_lib.taxonomy import CLASSES, Category, Split
@@ -148,6 +149,9 @@ def _named(path: Path, there: Sequence[str], mapping: Mapping[str, str]) -> dict
             named[name] = plain[known[0]]
     named |= mapping
     missing = [name for name in ("path", "label") if name not in named]
+    if missing and (odd := [name for name in there if Path(str(name)).suffix.lower() in SUFFIXES]):
+        told = "the names of its columns are pictures; give a row for each, with path and label"
+        raise DataError(f"{path}: {odd[0]}: {told}")
     if missing := missing + [column for column in mapping.values() if column not in there]:
         raise DataError(
             f"{path}: no column {' and no column '.join(missing)} among"
