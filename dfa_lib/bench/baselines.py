@@ -218,8 +218,7 @@ def _ordered(model: Pipeline, features: np.ndarray, task: Task) -> np.ndarray:
     labels = [*OPTIONS[task]]
     table = np.full((len(features), len(labels)), UNLIKELY)
     known = [labels.index(name) for name in model.classes_]
-    with np.errstate(divide="ignore"):  # where a probability is rounded to 0
-        table[:, known] = np.maximum(model.predict_log_proba(features), UNLIKELY)
+    table[:, known] = np.log(np.maximum(model.predict_proba(features), np.exp(UNLIKELY)))
     return table
 
 
