@@ -126,8 +126,9 @@ class Dispatcher:
             for text in response.iter_text():
                 raw += text
                 *lines, begun = (begun + text).split("\n")
-                said += "".join(map(wire.piece, lines))
-                yield faults.shown(said, key)
+                for line in lines:
+                    said += wire.piece(line)
+                    yield faults.shown(said, key)
         except Exception as error:
             late = "Timeout" in type(error).__name__
             kind = openai.APITimeoutError if late else openai.APIConnectionError
