@@ -126,8 +126,8 @@ class Dispatcher:
             for text in response.iter_text():
                 raw += text
                 *lines, begun = (begun + text).split("\n")
-                for line in lines:
-                    said += wire.piece(line)
+                for piece in filter(None, map(wire.piece, lines)):
+                    said += piece
                     yield faults.shown(said, key)
         except Exception as error:
             late = "Timeout" in type(error).__name__

@@ -48,8 +48,7 @@ def _preset(args: argparse.Namespace) -> Preset:
     """
     changes = dict(change.partition("=")[::2] for change in args.set)
     if base := changes.get("base"):
-        own = {"name": Path(base).resolve().name, "licence": "as its base says"}
-        changes = own | changes
+        changes = {"name": Path(base).resolve().name, "licence": "as its base says"} | changes
     try:
         return replace(PRESETS[args.preset], **changes)
     except ValidationError as error:
@@ -65,12 +64,12 @@ def _preset(args: argparse.Namespace) -> Preset:
 
 def _check(args: argparse.Namespace) -> int:
     """Print what the preset needs here; return 1 unless it is known to fit."""
-    from dfa_lib.gpt.memory import preflight
+    from dfa_lib.gpt.memory import GO, preflight
     from dfa_lib.runtime import device
 
     needed = preflight(_preset(args))  # which refuses a base that is not there
     print(f"computing on {device().name}: {device().reason}\n{needed}")
-    return 0 if needed.endswith("go ahead") else 1
+    return 0 if needed.endswith(GO) else 1
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -38,6 +38,7 @@ ADAM, ADAM8 = 8.0, 2.0 + 2 * 4 / 256
 """Bytes of optimiser state per trained weight: two moments in 32 bits, or in 8 with scales."""
 ROOM = 0.95
 """The share of the free memory that a step may take."""
+GO = "go ahead"  # the last words of what is known to fit
 
 
 class Need(NamedTuple):
@@ -116,7 +117,7 @@ def preflight(preset: Preset) -> str:
     parts = ", ".join(f"{name} {value:.2f}" for name, value in wanted._asdict().items())
     line = f"{preset.name} needs {wanted.total:.2f} GiB ({parts}); {free:.2f} GiB are free"
     if wanted.total < ROOM * free:
-        return f"{line}: go ahead"
+        return f"{line}: {GO}"
     if wanted.weights > ROOM * free:
         return f"{line}: take a smaller preset"
     return f"{line}: try a lower `row`, a lower `rank` or a smaller preset"

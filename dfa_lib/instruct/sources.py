@@ -166,7 +166,7 @@ def _claimed(out: Path, recipe: dict[str, object], shard: Shard | None) -> Itera
     note = out / "recipe.json"
     fresh = not note.exists()
     theirs = [name for name in ("images", "masks", "photographs") if (out / name).exists()]
-    if theirs and not note.exists() and not any(out.glob("faces*.jsonl")):
+    if fresh and theirs and not any(out.glob("faces*.jsonl")):
         raise DataError(f"{out}: its {theirs[0]} were not made here; give another folder")
     if fresh:
         write_atomic(note, json.dumps(recipe) + "\n")  # shards may start at once
