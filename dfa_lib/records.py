@@ -60,6 +60,11 @@ class Face(Record):
             raise ValueError("must be a relative POSIX path inside the data root")
         return value
 
+    @property
+    def named(self) -> bool:
+        """Whether its source tells who is seen: else the picture, or the video, is the person."""
+        return self.identities[0] not in (self.frame, (self.frame or "").rpartition("#")[0])
+
 
 class Annotator(Record):
     """Who wrote an annotation: a rule, or a language model under its own name."""

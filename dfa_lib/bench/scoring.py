@@ -177,8 +177,7 @@ def _resolution(leads: Mapping[str, Triples]) -> dict[str, float]:
     found = {}
     for name in dict.fromkeys(name for gaps in leads.values() for name in gaps):
         # a rival that answers exactly alike shows nothing of how far answers scatter
-        rivals = [gaps[name] for gaps in leads.values() if name in gaps and any(gaps[name])]
-        if rivals:
+        if rivals := [gaps[name] for gaps in leads.values() if name in gaps and any(gaps[name])]:
             _, low, high = min(rivals, key=lambda gap: abs(gap[0]))
             found[name] = (high - low) / 2
     return found

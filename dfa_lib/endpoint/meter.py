@@ -172,8 +172,7 @@ class Meter(openai.DefaultHttpxClient):
                 line = plain(f"HTTP {status}: {said}", self._store.secret)
                 blind = f"{call.body['model']}: unable to see pictures: {line}; use a vision model"
                 raise Stopped(DataError(blind))
-            better = call.dialect.after(call.body, status, response.text)
-            if better:
+            if better := call.dialect.after(call.body, status, response.text):
                 self._store.learn(better)
             return better is not None
 

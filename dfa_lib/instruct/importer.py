@@ -60,8 +60,7 @@ def import_faces(
     people = len({person for piece in pieces for person in piece.row.people})
     told = f"people: {people:,}; pairs: {sum(piece.twin is not None for piece in pieces):,}"
     print(f"{source}: to be read: {_listed(rows)}; {told}; left out: {_reasons(tally)}")
-    nameless = sum(piece.row.people == (piece.row.path,) for piece in pieces)
-    if nameless:
+    if nameless := sum(piece.row.people == (piece.row.path,) for piece in pieces):
         print(
             f"{source}: nobody is named for {nameless:,} pictures: each counts as one person, and"
             " one person may be in two splits; name them in the column person of a table"

@@ -171,8 +171,7 @@ def _claimed(out: Path, recipe: dict[str, object], shard: Shard | None) -> Itera
     if fresh:
         write_atomic(note, json.dumps(recipe) + "\n")  # shards may start at once
     held = read_json(note)
-    differ = [key for key in {**recipe, **held} if held.get(key) != recipe.get(key)]
-    if differ:
+    if differ := [key for key in {**recipe, **held} if held.get(key) != recipe.get(key)]:
         raise DataError(
             f"{out}: holds faces made with {', '.join(f'{k}={held.get(k)!r}' for k in differ)};"
             " remove it or give another folder"

@@ -19,8 +19,7 @@ def linked(items: Iterable[Item], root: Path) -> Iterator[Item]:
     """
     items = list(items)
     rows = {row.frame: row for row in items if isinstance(row, Row)}
-    copies = _copies({row.path for row in rows.values()}, root)
-    if copies:
+    if copies := _copies({row.path for row in rows.values()}, root):
         told = "; ".join(" = ".join(group[:3]) for group in copies[:3])
         yield f"{sum(map(len, copies)):,} files are copies, kept in one split: {told}"
     first = {path: group[0] for group in copies for path in group}
