@@ -83,9 +83,9 @@ def test_a_follow_up_continues_the_chat(processor):
 
 
 @pytest.fixture(scope="module")
-def preset(tmp_path_factory) -> Preset:
+def preset(processor, tmp_path_factory) -> Preset:
     """Of the joined model as a base like any other: a folder."""
-    folder, processor = tmp_path_factory.mktemp("joined"), make_processor(WEIGHTS / "nano")
+    folder = tmp_path_factory.mktemp("joined")
     make_model(WEIGHTS / "nano", processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     short = {"epochs": 4, "row": 1, "rank": 8, "lr_lora": 2e-3, "lr_projector": 1e-3}
