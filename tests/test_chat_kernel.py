@@ -13,7 +13,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 ROOT = Path(__file__).parents[1]
 MIB = 1 << 20
 START = """
-import gc, time
+import time
 from pathlib import Path
 import torch
 from IPython.display import display
@@ -44,6 +44,12 @@ view.buttons["I agree with the analyst"].click()
 view.buttons["Export report"].click()
 view
 """
+SETTLE = """
+import ctypes, gc
+gc.collect()
+getattr(ctypes.CDLL(None), "malloc_trim", bool)(0)
+"""
+"""Else what is free, but not given back yet, tells more of the moment than of the visits."""
 
 
 class Kernel:
@@ -66,7 +72,8 @@ class Kernel:
 
     @property
     def memory(self) -> float:
-        """MiB that the process holds."""
+        """MiB that the process cannot do without."""
+        self.run(SETTLE)
         return self.process.memory_info().rss / MIB
 
 
@@ -95,7 +102,7 @@ def test_twenty_visits_one_after_another_leave_memory_flat(kernel: Kernel) -> No
         kernel.run(VISIT)
         sizes.append(kernel.memory)
     print(f"MiB after 1, 5, 10, 15, 20 visits: {[round(sizes[n]) for n in (0, 4, 9, 14, 19)]}")
-    assert min(sizes[10:]) - min(sizes[:10]) < 10, "MiB from the first ten visits to the others"
+    assert max(sizes) - sizes[0] < 10, "MiB more than after the first visit"
     count = "from ipywidgets.widgets.widget import _instances; print(len(_instances))"
     assert int(kernel.run(count)) < 250, "widgets of one view, not of twenty"
 
@@ -160,14 +167,14 @@ def test_an_interruption_in_mid_answer_leaves_a_usable_chat(kernel: Kernel) -> N
 def test_the_model_itself_may_be_interrupted(kernel: Kernel) -> None:
     """Wherever it is hit, the next answer is the one that an undisturbed analyst gives."""
     kernel.run(START + "import signal, random\n")
-    told = kernel.run("""
+    kernel.run("""
 face, dice = gallery.image(gallery.faces[0]), random.Random(0)
 question = "Which artifacts are there on this face, and what do they tell?"
 def answer(): return "".join(analyst.stream(face, (), question))
 right = answer()  # the first one also warms up
 begin = time.perf_counter(); assert answer() == right; whole = time.perf_counter() - begin
 hits = 0
-for _ in range(30):
+while hits < 12:  # else the test takes too long
     signal.setitimer(signal.ITIMER_REAL, whole * dice.random())
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
@@ -176,6 +183,4 @@ for _ in range(30):
         hits += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert answer() == right
-print(hits)
 """)
-    assert int(told) > 10
