@@ -78,6 +78,12 @@ def jpeg(image: Image, quality: float) -> Image:
     return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
 
 
+def film(image: Image, share: float, quality: float) -> Image:
+    """Return the picture as if from a film of a ``share`` of its size, compressed like ``jpeg``."""
+    small = jpeg(cv2.resize(image, None, fx=share, fy=share), quality)
+    return cv2.resize(small, image.shape[1::-1])
+
+
 def noise(image: Image, deviation: float, rng: Rng) -> Image:
     """Return the picture with independent noise of ``deviation`` grey levels."""
     return _grey_levels(image + rng.normal(0, deviation, image.shape))
