@@ -1,20 +1,20 @@
 """Does the analyst know its limits? What it judges, what it refuses, and what that is worth.
 
-    python -m benchmarks.scope [--work FOLDER] [--london ROOT] [--more PEOPLE]
+    python -m benchmarks.scope [--work FOLDER] [--london ROOT] [--other FOLDER ...] [--more PEOPLE]
 
-Reads what lessons 01 to 03 left in ``work/`` (about four minutes on two cores). Held-out faces
+Reads what lessons 01 to 03 left in ``work/`` (about seven minutes on two cores). Held-out faces
 should be judged; pictures without a face and pictures of another world should not; no everyday
 condition should make bona fide faces alarming. For the last, ``--more`` people of the sample
 world are made, whom nobody has seen, because the test split has too few to tell 5 % from 8 %.
-The other world is London's photographs where ``--london`` says they are, else the test faces
-as drawings, as negatives, and with red and blue exchanged. A table shows single pictures before
-(whatever comes gets a number) and after. The last line is JSON.
+Other worlds are the test faces as drawings, as negatives, and with red and blue exchanged, and
+the pictures in each ``--other`` folder. From London's photographs, where ``--london`` says they
+are, the people of the world were modelled: most may be judged. A table shows single pictures
+before (whatever comes gets a number) and after. The last line is JSON.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--work", type=Path, default=work_path(), metavar="FOLDER")
     parser.add_argument("--london", type=Path, metavar="ROOT")
+    parser.add_argument("--other", type=Path, nargs="*", default=(), metavar="FOLDER")
     parser.add_argument("--more", type=int, default=600, metavar="PEOPLE")
     args = parser.parse_args()
     analyst = LocalAnalyst(lesson(args.work, "02_gpt"))
@@ -69,15 +70,17 @@ def main() -> None:
     photos = {name: _rgb(getattr(data, name)()) for name in NO_FACE}
     strange = strangers(images[:100], [*photos.values(), *load_sample_images().images])
     empty = [*strange["no face"], *map(_found, photos.values())]
-    other = list(islice(_london(args.london), 60)) if args.london else strange["another world"]
+    other = {"drawn, negative, channels exchanged": strange["another world"]}
+    other |= {folder.name: list(_pictures(folder)) for folder in args.other}
+    if args.london:
+        other["London"] = list(_london(args.london))
     calm = [images[at] for at in np.flatnonzero(~forged)] + people(args.more, analyst)
     report = {
         "faces": len(images),
         "no_faces": len(empty),
-        "other_world": "London" if args.london else "drawn, negative, channels exchanged",
         **risk(analyst, fitted, images, forged),
         "abstained_no_face": _share(refused(analyst, empty, fitted)),
-        "abstained_other_world": _share(refused(analyst, other, fitted)),
+        "other_worlds": {name: elsewhere(analyst, fitted, seen) for name, seen in other.items()},
         **conditions(analyst, fitted, calm),
     }
     singles = {"astronaut": _rgb(data.astronaut())} | {
@@ -101,6 +104,16 @@ def risk(
         "aurc": round(float(metrics.risk_coverage_area(wrong, np.abs(score), once)[0]), 4),
         "aurc_random": round(float(wrong.mean()), 4),
     }
+
+
+def elsewhere(
+    analyst: LocalAnalyst, fitted: Calibration, pictures: Sequence[Picture]
+) -> dict[str, float]:
+    """Return which share of ``pictures`` gets no verdict, and which of the others is forged."""
+    logits = forged_logits(analyst, list(map(framed, pictures)), fitted.questions)
+    silent = refused(analyst, pictures, fitted, logits)
+    called = _share(logits[~silent] >= 0)
+    return {"pictures": len(pictures), "abstained": _share(silent), "called_forged": called}
 
 
 def people(count: int, analyst: LocalAnalyst, seed: int = 2026) -> list[Image]:
@@ -179,6 +192,13 @@ def _london(root: Path) -> Iterator[Picture]:
     for person in london.people(Split.TEST, 100):
         for take in range(london.takes):
             yield from find_faces(open_photo(root / london.frame(person, take)))[:1]
+
+
+def _pictures(folder: Path, most: int = 240) -> Iterator[Picture]:
+    """Yield the faces found on pictures of a folder, evenly chosen."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png", ".webp"})
+    for path in paths[:: max(1, len(paths) // most)]:
+        yield from find_faces(open_photo(path))[:1]
 
 
 def _portraits(root: Path | None) -> Iterator[tuple[str, Image]]:

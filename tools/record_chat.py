@@ -94,9 +94,9 @@ class Film:
 
 
 def visit(film: Film, stranger: Path) -> Image.Image:
-    """Ask about painted lips, untouched eyes, a smoothed face and a cat; return a still."""
+    """Ask about a moved mouth, untouched eyes, a swapped face and a cat; return a still."""
     film.take(1.5)
-    film.press("Face 5", 2.0)
+    film.press("Face 8", 2.0)
     film.press("Forged?", 1.6)
     film.press("Which kind?", 1.6)
     film.press("Which artifacts?", 2.5)
