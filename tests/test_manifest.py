@@ -224,6 +224,8 @@ ODD_PATHS = {
 
 
 def test_each_path_that_names_no_picture_is_counted_and_named(tmp_path: Path) -> None:
+    tmp_path = tmp_path / ("a long name " * 10)
+    tmp_path.mkdir()
     for name in ("a.png", "b.png", "cut.png"):
         picture(tmp_path / name)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.png").read_bytes()[:2000])

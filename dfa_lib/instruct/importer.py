@@ -153,8 +153,8 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         portrait = align(picture.image, picture.landmarks, size)
     except _UNREADABLE as error:
         told = " ".join(str(error).split()) or type(error).__name__
-        reason = told.removeprefix(f"{row.path}: ").partition(";")[0][:120]
-        return Outcome(job=row.frame, skipped=reason.removesuffix(f": {root}"))
+        reason = told.removeprefix(f"{row.path}: ").partition(";")[0].removesuffix(f": {root}")
+        return Outcome(job=row.frame, skipped=reason[:120])
     face = save_face(
         out,
         piece.id,
