@@ -152,8 +152,8 @@ def _make(root: Path, out: Path, size: int, piece: Piece) -> Outcome:
         mask = None if mask is None else align(mask, picture.landmarks, size).image
         portrait = align(picture.image, picture.landmarks, size)
     except _UNREADABLE as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        reason = told.removeprefix(f"{row.path}: ").partition(";")[0].removesuffix(f": {root}")
+        told = " ".join(str(error).replace(f": {root}", "").split()) or type(error).__name__
+        reason = told.removeprefix(f"{row.path}: ").partition(";")[0]
         return Outcome(job=row.frame, skipped=reason[:120])
     face = save_face(
         out,
