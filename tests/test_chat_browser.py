@@ -178,6 +178,7 @@ def test_everything_can_be_read_in_light_and_dark(site: Site) -> None:
         press(page, "Add finding")
         expect(page.get_by_role("list", name="Findings")).to_contain_text(":")
         press(page, "Keep my verdict")  # without a name: an error in the transcript
+        expect(page.get_by_text("A review needs")).to_be_visible()
         press(page, "Reveal the truth")
         expect(page.get_by_text("The truth:")).to_be_visible()
         for theme in ("light", "dark"):
