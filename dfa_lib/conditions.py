@@ -79,7 +79,7 @@ def jpeg(image: Image, quality: float) -> Image:
 
 
 def film(image: Image, share: float, quality: float) -> Image:
-    """Return the picture as if from a film of a ``share`` of its size, compressed like ``jpeg``."""
+    """Return the picture as from a film ``share`` times as wide, compressed as by ``jpeg``."""
     small = jpeg(cv2.resize(image, None, fx=share, fy=share), quality)
     return cv2.resize(small, image.shape[1::-1])
 

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from skimage.data import chelsea
+from skimage.data import astronaut, chelsea
 
 from dfa_lib.ask import __main__ as ask
+from dfa_lib.bench.calibration import calibration
+from dfa_lib.bench.scope import forged_logits, framed, refusals
+from dfa_lib.face.detect import FaceCrop, find_faces
 from dfa_lib.gpt.adapter import check_adapter
+from dfa_lib.gpt.analyst import LocalAnalyst
 from dfa_lib.instruct.conversations import load_records
 from dfa_lib.instruct.faceset import FaceSet
+from dfa_lib.photo import open_photo
 from dfa_lib.runtime import FINISHED, RESCUE, lesson
 from dfa_lib.taxonomy import CLASSES, Split
 from tools.make_rescue import choose
+
+DDVQA = Path(__file__).parents[2] / "shared" / "data" / "ddvqa_c40" / "pictures"
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +81,29 @@ def test_the_first_command_needs_no_lesson(
     assert ask.main(["cat.png"]) == 1
     said = capsys.readouterr().out
     assert "No face was found" in said and "%" not in said
+
+
+def test_a_portrait_of_another_world_gets_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once it was called forged, P(forged) 97 %."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(astronaut()).save("astronaut.png")
+    assert ask.main(["astronaut.png"]) == 1
+    said = capsys.readouterr().out
+    assert "The face looks unlike those" in said and "%" not in said
+
+
+@pytest.mark.skipif(not DDVQA.is_dir(), reason=f"no DD-VQA in {DDVQA}")
+def test_frames_of_foreign_films_hardly_get_a_number() -> None:
+    """Half of these are bona fide, and nearly all would be called forged."""
+    analyst = LocalAnalyst(RESCUE / "02_gpt")
+    fitted = calibration(analyst, RESCUE / "03_bench")
+    frames = [face for path in sorted(DDVQA.glob("*.jpg"))[::20] for face in faces_on(path)]
+    logits = forged_logits(analyst, list(map(framed, frames)), fitted.questions)
+    refused = [bool(why) for why in refusals(analyst, frames, fitted.scope, logits)]
+    assert len(frames) > 50 and sum(refused) / len(frames) > 0.75
+
+
+def faces_on(path: Path) -> list[FaceCrop]:
+    return find_faces(open_photo(path))[:1]
