@@ -68,5 +68,14 @@ def test_the_card_of_foreign_forgeries_does_not_call_them_ours() -> None:
     assert "same simulated camera" not in data_card(foreign)
 
 
+def test_the_card_promises_no_split_by_people_where_nobody_is_named() -> None:
+    of_nobody = {"frame": "1.png", "identities": ("1.png",)}
+    first = RECORDS[0].model_copy(update={"face": RECORDS[0].face.model_copy(update=of_nobody)})
+    promise = "no person is in two of them"
+    assert promise in _flat(data_card(RECORDS))
+    told = _flat(data_card([first, *RECORDS[1:]]))
+    assert promise not in told and "For 1 nobody is" in told
+
+
 def _flat(text: str) -> str:
     return " ".join(text.split())

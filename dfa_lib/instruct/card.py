@@ -56,6 +56,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
     claims = Claims(Counter)
     people: dict[Split, set[str]] = defaultdict(set)
     refused: set[str] = set()
+    nameless = 0
     conversations = Counter[bool]()  # written by a model, or by rule
     for record in records:
         face, note = record.face, record.annotation
@@ -69,8 +70,9 @@ def data_card(records: Iterable[InstructRecord]) -> str:
             answers[kind, answer, face.split] += 1
             if qa.task is Task.FC:
                 conversations[qa.template.startswith("FC/endpoint/")] += 1
-        if face.category is not Category.EFS:  # a synthetic person is nobody
+        if face.named and face.category is not Category.EFS:  # a synthetic person is nobody
             people[face.split].update(face.identities)
+        nameless += not face.named
         if face.category.forged:
             methods[face.category, face.method or "unknown"] += 1
     there = {category for _, category in images} | {*CLASSES}
@@ -78,6 +80,7 @@ def data_card(records: Iterable[InstructRecord]) -> str:
         images=images,
         categories=[category for category in Category if category in there],
         people=people,
+        nameless=nameless,
         methods=sorted(methods.items(), key=lambda one: (_ORDER.index(one[0][0]), one[0][1])),
         answers=answers,
         asked=asked,
