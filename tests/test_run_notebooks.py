@@ -1,6 +1,7 @@
 """The runner refuses what papermill lets pass, and leaves clean notebooks behind."""
 
 import json
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import nbformat
@@ -10,7 +11,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from papermill.exceptions import PapermillExecutionError
 
 from tools.measure import held
-from tools.run_notebooks import Refused, clean, declared, refresh, run_all, run_notebook, share_out
+from tools.run_notebooks import (
+    Refused,
+    assignment,
+    clean,
+    declared,
+    refresh,
+    run_all,
+    run_notebook,
+    share_out,
+)
 
 PARAMETERS = 'WORK = "work"  # a folder\nSTEPS = 2'
 
@@ -52,6 +62,13 @@ def test_refuses(tmp_path: Path, sources: list[str], tag: int | None, message: s
 def test_unknown_parameters_are_refused(lesson: Path, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="FSAT"):
         run_notebook(lesson, tmp_path, {"FSAT": True})
+
+
+def test_a_parameter_without_value_is_refused() -> None:
+    """Taken for the empty word, FAST made a full run."""
+    with pytest.raises(ArgumentTypeError, match="FAST=True"):
+        assignment("FAST")
+    assert assignment("FAST=True") == ("FAST", True) and assignment("ROOT=") == ("ROOT", "")
 
 
 def test_two_parameter_cells_are_refused(tmp_path: Path) -> None:

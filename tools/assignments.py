@@ -173,14 +173,16 @@ def main() -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("course", type=Path, help="a new folder")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE"
+    )
     given = parser.parse_args()
-    return command("tools.assignments", lambda: _made(given.course, given.parameter))
+    return command("tools.assignments", lambda: _made(given.course, dict(given.parameter)))
 
 
-def _made(course: Path, given: Sequence[str]) -> None:
+def _made(course: Path, given: Parameters) -> None:
     lessons = sorted(LESSONS.glob("[0-9]*.ipynb"))
-    make_course(lessons, course, dict(map(assignment, given)))
+    make_course(lessons, course, given)
     print(f"{len(lessons)} assignments in {course / 'release'}")
     print(f"To grade: cd {course}; nbgrader autograde {lessons[0].stem}; nbgrader export")
 

@@ -195,7 +195,9 @@ def _last_state(line: str) -> str:
 
 def assignment(text: str) -> tuple[str, object]:
     """Read NAME=VALUE; a value that is no literal is a word."""
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text}: takes NAME=VALUE, for instance {text}=True")
     try:
         return name, ast.literal_eval(value)
     except (SyntaxError, ValueError):
@@ -215,13 +217,14 @@ def main() -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: lessons 00 to 04")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE"
+    )
     parser.add_argument("--refresh", action="store_true", help="rewrite the committed outputs")
     given = parser.parse_args()
     if given.refresh and given.parameter:
         parser.error("committed outputs come from the parameters as committed: no -p here")
     notebooks = given.notebooks or sorted(LESSONS.glob("0[0-4]*.ipynb"))
-    parameters = dict(assignment(text) for text in given.parameter)
     try:
         if given.refresh:
             refresh(notebooks)
@@ -229,7 +232,7 @@ def main() -> int:
             for page, text in zip(pages, tell_pages(*map(Path.read_text, pages)), strict=True):
                 page.write_text(text, "utf-8")
         else:
-            print(_summary(run_all(notebooks, Path(), parameters)))
+            print(_summary(run_all(notebooks, Path(), dict(given.parameter))))
     except (Refused, FileNotFoundError, PapermillExecutionError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
