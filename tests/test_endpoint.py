@@ -159,7 +159,7 @@ print(sum(not answer.cached for answer in endpoint.ask(requests(12), Verdict)))
 def asking(server: ChatServer, cache: Path) -> subprocess.Popen:
     """A process that asks twelve requests once it reads a line."""
     command = [sys.executable, "-c", ASK, server.url, str(cache)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}  # its errors are to be seen
     process = subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes)
     assert process.stdout.readline() == "ready\n"
     return process
