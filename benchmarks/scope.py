@@ -14,7 +14,7 @@ before (whatever comes gets a number) and after. The last line is JSON.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,9 +71,9 @@ def main() -> None:
     strange = strangers(images[:100], [*photos.values(), *load_sample_images().images])
     empty = [*strange["no face"], *map(_found, photos.values())]
     other = {"drawn, negative, channels exchanged": strange["another world"]}
-    other |= {folder.name: list(_pictures(folder)) for folder in args.other}
+    other |= {folder.name: _faces(_pictures(folder)) for folder in args.other}
     if args.london:
-        other["London"] = list(_london(args.london))
+        other["London"] = _faces(_london(args.london))
     calm = [images[at] for at in np.flatnonzero(~forged)] + people(args.more, analyst)
     report = {
         "faces": len(images),
@@ -186,19 +186,23 @@ def _rgb(image: np.ndarray) -> Image:
     return np.ascontiguousarray(np.dstack([image] * 3) if image.ndim == 2 else image[..., :3])
 
 
-def _london(root: Path) -> Iterator[Picture]:
-    """Yield the faces found on photographs of London's test people."""
+def _faces(paths: Iterable[Path]) -> list[Picture]:
+    """Return the largest face found on each photograph that shows one."""
+    return [face for path in paths for face in find_faces(open_photo(path))[:1]]
+
+
+def _london(root: Path) -> Iterator[Path]:
+    """Yield the photographs of London's test people."""
     london = London(root)
     for person in london.people(Split.TEST, 100):
         for take in range(london.takes):
-            yield from find_faces(open_photo(root / london.frame(person, take)))[:1]
+            yield root / london.frame(person, take)
 
 
-def _pictures(folder: Path, most: int = 240) -> Iterator[Picture]:
-    """Yield the faces found on pictures of a folder, evenly chosen."""
+def _pictures(folder: Path, most: int = 240) -> list[Path]:
+    """Return about ``most`` pictures of a folder, evenly chosen."""
     paths = sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png", ".webp"})
-    for path in paths[:: max(1, len(paths) // most)]:
-        yield from find_faces(open_photo(path))[:1]
+    return paths[:: max(1, len(paths) // most)]
 
 
 def _portraits(root: Path | None) -> Iterator[tuple[str, Image]]:
